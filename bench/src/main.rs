@@ -1,0 +1,3 @@
+//! Benchmarks of polykey beside yardsticks.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The daemon: sessions, the one door, the HTTP API.

@@ -1,0 +1,143 @@
+//! Every label that separates one use of a primitive from another, in one table.
+//!
+//! A label is what a hash, a key derivation, a signature or an associated data starts with. All end in
+//! a zero byte and none is a prefix of another, which a test proves, so bytes made for one purpose
+//! never pass for another. The only way to get a [`Label`] is this file.
+
+/// A domain-separation label. Made only in this file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Label(&'static str);
+
+impl Label {
+    /// The bytes that go first, with the zero byte at their end.
+    pub const fn as_bytes(self) -> &'static [u8] {
+        self.0.as_bytes()
+    }
+}
+
+macro_rules! labels {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        $($(#[$doc])* pub const $name: Label = Label(concat!("polykey/v1/", $text, "\0"));)*
+
+        /// The whole table, for the test and for `docs/format.md`.
+        pub const ALL: &[(&str, Label)] = &[$((stringify!($name), $name)),*];
+    };
+}
+
+labels! {
+    // Signed statements: the prefix of what is signed and hashed is the label of its kind.
+    /// Signature and id of a vault commit.
+    COMMIT = "statement/commit";
+    /// Signature and id of a charter entry.
+    CHARTER = "statement/charter";
+    /// Signature and id of a node's key record.
+    KEY_RECORD = "statement/key-record";
+    /// Signature and id of a sigchain entry.
+    CLAIM = "statement/claim";
+    /// Signature and id of a checkpoint of the audit log.
+    AUDIT_CHECKPOINT = "statement/audit-checkpoint";
+    /// Signature and id of a notification.
+    NOTIFICATION = "statement/notification";
+    /// Signature over bytes that a user chose (`keys sign`).
+    USER_SIGNATURE = "statement/user-signature";
+
+    // Keys derived from the recovery code.
+    /// Key-file slot key.
+    RECOVERY_SLOT = "recovery/slot";
+    /// Seed of the Ed25519 recovery key.
+    RECOVERY_KEY = "recovery/signing";
+    /// Seed of the X-Wing code key.
+    RECOVERY_CODE_KEY = "recovery/code-key";
+
+    // The key file.
+    /// Associated data of a key-file slot.
+    KEY_FILE_SLOT = "key-file/slot";
+    /// Key commitment of a key-file slot.
+    KEY_FILE_COMMITMENT = "key-file/commitment";
+    /// Wrapping key of a key-file slot.
+    KEY_FILE_WRAP = "key-file/wrap";
+
+    // Keys derived from the node master key.
+    /// Master key -> database key, by database id.
+    MASTER_DATABASE = "master/database";
+    /// Master key -> key that seals the root key in the node database.
+    MASTER_ROOT = "master/root";
+    /// Master key -> key of the audit chain.
+    MASTER_AUDIT = "master/audit";
+
+    // The store.
+    /// Database key -> key that seals records.
+    STORE_RECORD = "store/record";
+    /// Database key -> key that hides logical keys.
+    STORE_INDEX = "store/index";
+    /// Database key -> key of the multiset hashes.
+    STORE_STATE = "store/state";
+    /// Associated data of a sealed record.
+    STORE_RECORD_AAD = "store/record-aad";
+    /// Associated data of a sealed state root.
+    STORE_STATE_AAD = "store/state-aad";
+    /// Keyed hash of a group.
+    STORE_GROUP = "store/group";
+    /// Keyed hash of an item.
+    STORE_ITEM = "store/item";
+    /// Keyed hash of one record in a multiset hash.
+    STORE_MULTISET = "store/multiset";
+
+    // The vault.
+    /// Content hash that names an object.
+    OBJECT = "vault/object";
+    /// Associated data of an object.
+    OBJECT_AAD = "vault/object-aad";
+    /// Hash of a sealed commit body.
+    COMMIT_BODY = "vault/commit-body";
+    /// Associated data of a sealed commit body.
+    COMMIT_BODY_AAD = "vault/commit-body-aad";
+    /// Keys of all standing epoch heads -> key of a commit.
+    COMMIT_KEY = "vault/commit-key";
+    /// Commitment to an epoch key.
+    EPOCH_COMMITMENT = "vault/epoch-commitment";
+    /// Key that wraps earlier epoch keys in a later epoch.
+    EPOCH_WRAP = "vault/epoch-wrap";
+    /// Associated data of a wrapped earlier epoch key.
+    EPOCH_WRAP_AAD = "vault/epoch-wrap-aad";
+    /// HPKE info of an epoch key sealed to a member.
+    EPOCH_SEAL = "vault/epoch-seal";
+
+    // Sealing to a node.
+    /// HPKE info of `keys encrypt`.
+    USER_SEAL = "seal/user";
+
+    // The agent.
+    /// Keyed hash that checks a password against an unlocked agent.
+    PASSWORD_CHECK = "agent/password-check";
+    /// Hash under which a session token is remembered.
+    SESSION_TOKEN = "agent/session-token";
+    /// Keyed hash that chains audit records.
+    AUDIT_CHAIN = "agent/audit-chain";
+    /// Hash that names the runtime folder of a node path.
+    RUNTIME_FOLDER = "agent/runtime-folder";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_label_is_a_prefix_of_another() {
+        for (i, (a_name, a)) in ALL.iter().enumerate() {
+            for (b_name, b) in &ALL[i + 1..] {
+                let clash = a.as_bytes().starts_with(b.as_bytes()) || b.as_bytes().starts_with(a.as_bytes());
+                assert!(!clash, "{a_name} and {b_name}");
+            }
+        }
+    }
+
+    #[test]
+    fn labels_are_plain_text_with_one_zero_at_the_end() {
+        for (name, label) in ALL {
+            let (last, text) = label.as_bytes().split_last().expect("not empty");
+            assert_eq!(*last, 0, "{name}");
+            assert!(text.iter().all(|b| b.is_ascii_graphic()), "{name}");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Sealed tables on SQLite and object files.

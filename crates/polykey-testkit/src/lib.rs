@@ -1,0 +1,1 @@
+//! Fixed clock and seed, and a ready agent, for tests.

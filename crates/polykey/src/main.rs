@@ -1,0 +1,3 @@
+//! The `polykey` program.
+
+fn main() {}
