@@ -1,1 +1,5 @@
 //! The command line of polykey.
+
+pub mod escape;
+pub mod short_options;
+pub mod table;
