@@ -56,12 +56,16 @@ labels! {
     KEY_FILE_COMMITMENT = "key-file/commitment";
     /// Wrapping key of a key-file slot.
     KEY_FILE_WRAP = "key-file/wrap";
+    /// Hash that tells a damaged key file from a wrong password.
+    KEY_FILE_CHECKSUM = "key-file/checksum";
 
     // Keys derived from the node master key.
     /// Master key -> database key, by database id.
     MASTER_DATABASE = "master/database";
     /// Master key -> key that seals the root key in the node database.
     MASTER_ROOT = "master/root";
+    /// Master key -> key that seals an encryption key in the node database.
+    MASTER_ENCRYPTION = "master/encryption";
     /// Master key -> key of the audit chain.
     MASTER_AUDIT = "master/audit";
 
