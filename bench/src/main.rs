@@ -1,3 +1,66 @@
-//! Benchmarks of polykey beside yardsticks.
+//! Benchmarks of polykey, as whole processes beside yardsticks.
+//!
+//! `cargo run --release -p polykey-bench` measures everything and writes `docs/benchmarks.md` and its
+//! plots; `-- --quick` leaves out what takes minutes. Machines are noisy, so every figure is a median,
+//! run in turn with its yardstick in the same call, and what counts is the ratio.
+//!
+//! Start at [`cases`]; [`measure`] holds the method, [`report`] the page.
 
-fn main() {}
+mod cases;
+mod measure;
+mod node;
+mod report;
+mod yardstick;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "Measures polykey beside yardsticks and writes docs/benchmarks.md")]
+struct Args {
+    /// Leave out the growth to a million secrets and the 1 GiB secret.
+    #[arg(long)]
+    quick: bool,
+    /// Only cases whose name contains this text; prints them and leaves the page alone.
+    #[arg(long)]
+    only: Option<String>,
+    /// The folder for the page and its plots.
+    #[arg(long, default_value = "docs")]
+    out: PathBuf,
+    #[command(subcommand)]
+    yardstick: Option<Yardstick>,
+}
+
+/// The yardsticks that are processes of their own; the benchmark starts itself with these.
+#[derive(Subcommand)]
+enum Yardstick {
+    /// A bare clap and hyper process that reads a body from a Unix socket and prints it.
+    #[command(hide = true)]
+    SocketRead {
+        /// The socket.
+        socket: PathBuf,
+    },
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let args = Args::parse();
+    if let Some(Yardstick::SocketRead { socket }) = args.yardstick {
+        return yardstick::socket_read(&socket);
+    }
+    let node = node::Node::start()?;
+    let mut report = report::Report::default();
+    cases::run(
+        &node,
+        &cases::Scope {
+            quick: args.quick,
+            only: args.only.clone(),
+        },
+        &mut report,
+    )?;
+    report.print();
+    if args.only.is_none() {
+        report.write(&args.out)?;
+    }
+    Ok(())
+}
