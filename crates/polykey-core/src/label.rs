@@ -107,9 +107,15 @@ labels! {
     /// HPKE info of an epoch key sealed to a member.
     EPOCH_SEAL = "vault/epoch-seal";
 
-    // Sealing to a node.
-    /// HPKE info of `keys encrypt`.
+    // What users sign and seal.
+    /// Hash of the content that a user signature covers.
+    USER_CONTENT = "user/content";
+    /// HPKE info of the file key of `keys encrypt`.
     USER_SEAL = "seal/user";
+    /// File key of `keys encrypt` -> key of its chunks.
+    USER_BOX_KEY = "user/box-key";
+    /// Associated data of a chunk of `keys encrypt`.
+    USER_BOX_CHUNK = "user/box-chunk";
 
     // The agent.
     /// Keyed hash that checks a password against an unlocked agent.

@@ -25,6 +25,8 @@ pub mod sealing;
 pub mod secret;
 pub mod sign;
 pub mod statement;
+pub mod user_box;
+pub mod user_signature;
 
 pub use clock::{Clock, Timestamp};
 pub use id::{ActorId, KeyRecordId, NodeId, ObjectId, StatementId, VaultId};
