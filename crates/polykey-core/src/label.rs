@@ -76,6 +76,10 @@ labels! {
     STORE_INDEX = "store/index";
     /// Database key -> key of the multiset hashes.
     STORE_STATE = "store/state";
+    /// Keyed hash that tells a wrong key from a damaged database.
+    STORE_KEY_CHECK = "store/key-check";
+    /// Hash that chains the rows of the state log.
+    STORE_CHAIN = "store/chain";
     /// Associated data of a sealed record.
     STORE_RECORD_AAD = "store/record-aad";
     /// Associated data of a sealed state root.
