@@ -1,1 +1,23 @@
 //! Sealed tables on SQLite and object files.
+//!
+//! A [`Database`] is one SQLite file in which nothing can be read, and nothing can be changed, left out,
+//! swapped or put back to an older form without notice. Its records stand in logical [`Table`]s, under a
+//! group and an item; keys are hidden by keyed hashes, values are sealed and padded. [`state`] says how
+//! missing and outdated records are noticed.
+//!
+//! Always: what [`Database::write`] acknowledged is durable; nothing that a file contains makes this crate
+//! panic, hang or return wrong data. Start at [`Database`].
+
+mod database;
+mod engine;
+mod error;
+mod file;
+mod multiset;
+mod sealed;
+mod state;
+mod transaction;
+
+pub use database::{Database, StoreEnv};
+pub use error::{Damage, StoreError};
+pub use sealed::{MAX_KEY_LEN, MAX_VALUE_LEN, Table};
+pub use transaction::{ReadTx, WriteTx};
