@@ -6,18 +6,27 @@
 //! missing and outdated records are noticed.
 //!
 //! Always: what [`Database::write`] acknowledged is durable; nothing that a file contains makes this crate
-//! panic, hang or return wrong data. Start at [`Database`].
+//! panic, hang or return wrong data. Start at [`Database`], at [`Objects`] for large sealed content, and at
+//! [`Disk`] for our own files.
 
 mod database;
+mod disk;
 mod engine;
 mod error;
+#[cfg(any(test, feature = "testing"))]
+mod faulty;
 mod file;
 mod multiset;
+mod objects;
 mod sealed;
 mod state;
 mod transaction;
 
 pub use database::{Database, StoreEnv};
+pub use disk::{Disk, DiskFile, Entry, RealDisk, atomic_write};
 pub use error::{Damage, StoreError};
+#[cfg(any(test, feature = "testing"))]
+pub use faulty::{Crash, FaultyDisk};
+pub use objects::{Batch, Objects};
 pub use sealed::{MAX_KEY_LEN, MAX_VALUE_LEN, Table};
 pub use transaction::{ReadTx, WriteTx};
