@@ -1,1 +1,22 @@
 //! The daemon: sessions, the one door, the HTTP API.
+//!
+//! An [`Agent`](agent::Agent) holds one node path by its lock file and answers on a Unix socket. Every
+//! request becomes a [`Caller`](door::Caller) and gets at the node only through
+//! [`Agent::enter`](agent::Agent::enter), which checks who asks and leaves an audit record, also when it
+//! refuses.
+//!
+//! Always: nothing here formats for people. Start at [`start::run`] for the life of the process, at
+//! [`router`] for how a call reaches its handler, and at [`handlers`] for the calls.
+
+pub mod agent;
+pub mod backoff;
+pub mod door;
+pub mod handlers;
+pub mod harden;
+pub mod lock;
+pub mod node;
+pub mod paths;
+pub mod router;
+pub mod server;
+pub mod sessions;
+pub mod start;

@@ -1,1 +1,19 @@
 //! Request and reply types of the agent's local API.
+//!
+//! Every call is an [`Endpoint`]: a method, a path, the type of its question and of its answer. The
+//! agent's router, the client and the OpenAPI page are made from the same constants, so they cannot
+//! drift apart. Every failure is a [`Problem`] with a code from the one table in [`code`].
+//!
+//! Always: no logic here. Start at [`endpoint::all`] for the whole API.
+
+pub mod agent;
+pub mod audit;
+pub mod code;
+pub mod endpoint;
+pub mod keys;
+pub mod problem;
+pub mod start;
+
+pub use code::Code;
+pub use endpoint::{Endpoint, Nothing};
+pub use problem::Problem;

@@ -1,0 +1,26 @@
+//! The calls of the API, one file a group.
+//!
+//! A handler's first line is its way through the door: `agent.enter(&caller, Action::new("keys.public"))`.
+//! To add a call: a constant in `polykey-api`, a handler here, one line in [`routes`].
+
+use axum::Router;
+use polykey_api as api;
+
+use crate::agent::Agent;
+use crate::router::Routes;
+
+pub mod agent;
+pub mod keys;
+
+/// Every call.
+pub fn routes(agent: Agent) -> Router {
+    Routes::default()
+        .json(&api::agent::STATUS, agent::status)
+        .json(&api::agent::STOP, agent::stop)
+        .json(&api::agent::LOCK, agent::lock)
+        .json(&api::agent::LOCK_ALL, agent::lock_all)
+        .json(&api::agent::UNLOCK, agent::unlock)
+        .json(&api::agent::CHECK, agent::check)
+        .json(&api::keys::PUBLIC, keys::public)
+        .finish(agent)
+}

@@ -1,0 +1,146 @@
+//! The server on the Unix socket.
+//!
+//! Every connection is a task of its own, so a slow one holds up nobody. Heads, their time and the number
+//! of connections are bounded; a caller of another user is cut off before a byte is read; a panic in a
+//! handler answers 500 and the agent lives on.
+
+use std::convert::Infallible;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use axum::response::Response;
+use futures_util::FutureExt;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use polykey_api::{Code, Problem};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tower::ServiceExt;
+
+use crate::door::Peer;
+use crate::router::answer_problem;
+
+/// Most connections at a time; further ones wait.
+const MAX_CONNECTIONS: usize = 512;
+/// A request's head must be here this long after the connection is free for it.
+const HEAD_TIME: Duration = Duration::from_secs(30);
+/// Longest head of a request.
+const MAX_HEAD: usize = 64 << 10;
+
+/// Binds the socket, private to this user, in the place of a stale one. The caller holds the lock of the
+/// node path, so whatever lies there belongs to nobody.
+///
+/// # Errors
+/// As the system says.
+pub fn bind(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Serves until `stop` changes, then lets running requests end for at most `grace`.
+pub async fn serve(listener: UnixListener, router: Router, mut stop: watch::Receiver<bool>, grace: Duration) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => break,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        while connections.try_join_next().is_some() {}
+        match accepted {
+            Ok((stream, place)) => {
+                let (router, stop) = (router.clone(), stop.clone());
+                connections.spawn(async move {
+                    connection(stream, router, stop).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                // Out of descriptors, mostly: going on at once would spin.
+                tracing::warn!(%error, "a connection was not accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop(listener);
+    let drain = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(grace, drain).await.is_err() {
+        tracing::warn!("requests were cut off by the end of the agent");
+    }
+}
+
+type Place = tokio::sync::OwnedSemaphorePermit;
+
+async fn accept(listener: &UnixListener, places: &Arc<Semaphore>) -> io::Result<(UnixStream, Place)> {
+    let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, place))
+}
+
+async fn connection(stream: UnixStream, router: Router, mut stop: watch::Receiver<bool>) {
+    let Some(peer) = peer(&stream) else {
+        tracing::warn!("a connection of another user was refused");
+        return;
+    };
+    let service = hyper::service::service_fn(move |request| answer(router.clone(), peer, request));
+    let serving = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut serving = std::pin::pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        _ = stop.wait_for(|stop| *stop) => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// The process at the other end, if it is this user's. The socket is private already; this holds also
+/// where a file system does not keep modes.
+fn peer(stream: &UnixStream) -> Option<Peer> {
+    let credentials = stream.peer_cred().ok()?;
+    let peer = Peer {
+        uid: credentials.uid(),
+        pid: credentials.pid().and_then(|pid| u32::try_from(pid).ok()),
+    };
+    (peer.uid == rustix::process::getuid().as_raw()).then_some(peer)
+}
+
+async fn answer(
+    router: Router,
+    peer: Peer,
+    mut request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    request.extensions_mut().insert(peer);
+    let path = request.uri().path().to_owned();
+    let answered = std::panic::AssertUnwindSafe(router.oneshot(request.map(Body::new)));
+    Ok(answered.catch_unwind().await.map_or_else(
+        |_| {
+            tracing::error!(path, "a handler panicked");
+            answer_problem(
+                Problem::new(Code::Internal, "a fault in the agent ended this request")
+                    .hint("the agent goes on; its log says where it was"),
+            )
+        },
+        |done| done.unwrap_or_else(|never| match never {}),
+    ))
+}

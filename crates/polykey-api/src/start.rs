@@ -1,0 +1,77 @@
+//! The order that a starter hands to the agent, and the report that comes back.
+//!
+//! In the background both travel over pipes as one line of JSON, so the password never stands in an
+//! argument or in the environment of the agent.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// What to start or to bootstrap. Holds secrets: it is written to a pipe, never to a file or a log.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StartOrder {
+    /// The node path, absolute.
+    pub node_path: PathBuf,
+    /// Password, in base64: that of the node, or the first one of a new node.
+    pub password: Option<String>,
+    /// Recovery code: makes a new node with that identity, or sets a new password on an existing one.
+    pub recovery_code: Option<String>,
+    /// Private key (JWK or encrypted JWK) for a new node.
+    pub private_key: Option<String>,
+    /// Puts what lies in the node path aside and makes a new node.
+    pub fresh: bool,
+    /// Argon2id passes: `min`, `interactive`, `moderate`, `sensitive`, `max`.
+    pub ops_limit: Option<String>,
+    /// Argon2id memory, by the same names.
+    pub mem_limit: Option<String>,
+    /// `mainnet`, `local`, `offline` or the URL of a relay.
+    pub network: Option<String>,
+    /// Address for other nodes to reach this one.
+    pub agent_host: Option<String>,
+    /// Port for other nodes to reach this one.
+    pub agent_port: Option<u16>,
+    /// How much to log: 0 warnings, 1 info, 2 debug, 3 trace.
+    pub verbose: u8,
+}
+
+impl std::fmt::Debug for StartOrder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StartOrder")
+            .field("node_path", &self.node_path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What came to life. Printed by `agent start`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Started {
+    /// Process id of the agent.
+    pub pid: u32,
+    /// Id of the node.
+    pub node_id: String,
+    /// Where the API is reached.
+    pub socket: String,
+    /// The recovery code, only when the node is new.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovery_code: Option<String>,
+}
+
+impl std::fmt::Debug for Started {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Started")
+            .field("pid", &self.pid)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What `bootstrap` made.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Bootstrapped {
+    /// Id of the node.
+    pub node_id: String,
+    /// The recovery code.
+    pub recovery_code: String,
+}
