@@ -41,12 +41,7 @@ struct Shared {
 
 impl Agent {
     /// An agent for an open node.
-    pub fn new(
-        paths: NodePaths,
-        socket: PathBuf,
-        node: Node,
-        events: mpsc::UnboundedSender<Event>,
-    ) -> Self {
+    pub fn new(paths: NodePaths, socket: PathBuf, node: Node, events: mpsc::UnboundedSender<Event>) -> Self {
         Agent(Arc::new(Shared {
             paths,
             socket,
@@ -117,7 +112,12 @@ impl Agent {
 
     /// Leaves an audit record: `session` is there when the door let the caller pass.
     pub fn record(&self, caller: &Caller, action: &Action, session: Option<&str>) {
-        tracing::debug!(event = action.event, pid = caller.peer.pid, allowed = session.is_some(), "request");
+        tracing::debug!(
+            event = action.event,
+            pid = caller.peer.pid,
+            allowed = session.is_some(),
+            "request"
+        );
     }
 
     /// What `agent status` shows.

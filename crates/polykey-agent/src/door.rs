@@ -133,15 +133,19 @@ impl Agent {
                     .hint("run `polykey agent unlock`, or set PK_PASSWORD"));
             }
             Credentials::Malformed => {
-                return Err(Problem::new(Code::Usage, "the Authorization header cannot be read"));
+                return Err(Problem::new(
+                    Code::Usage,
+                    "the Authorization header cannot be read",
+                ));
             }
-            Credentials::Token(token) => self
-                .sessions()
-                .find(token.expose(), Instant::now())
-                .ok_or_else(|| {
-                    Problem::new(Code::BadToken, "the session has ended")
-                        .hint("run `polykey agent unlock`, or set PK_PASSWORD")
-                })?,
+            Credentials::Token(token) => {
+                self.sessions()
+                    .find(token.expose(), Instant::now())
+                    .ok_or_else(|| {
+                        Problem::new(Code::BadToken, "the session has ended")
+                            .hint("run `polykey agent unlock`, or set PK_PASSWORD")
+                    })?
+            }
             Credentials::Password(password) => {
                 let turn = self.backoff().turn().await;
                 if node.is_password(password) {
@@ -198,7 +202,10 @@ mod tests {
     #[track_caller]
     fn check(header: &str, want: &str) {
         let mut headers = HeaderMap::new();
-        headers.insert(AUTHORIZATION, HeaderValue::from_str(header).expect("a header value"));
+        headers.insert(
+            AUTHORIZATION,
+            HeaderValue::from_str(header).expect("a header value"),
+        );
         let got = match credentials(&headers) {
             Credentials::None => "none".to_owned(),
             Credentials::Malformed => "malformed".to_owned(),

@@ -15,6 +15,7 @@ pub mod handlers;
 pub mod harden;
 pub mod lock;
 pub mod node;
+pub mod open;
 pub mod paths;
 pub mod router;
 pub mod server;

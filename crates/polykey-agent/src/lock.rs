@@ -72,7 +72,10 @@ impl NodeLock {
     pub fn write(&self, status: &Status) -> io::Result<()> {
         let mut text = serde_json::to_vec(status)?;
         if text.len() >= LEN {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the status is too long"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the status is too long",
+            ));
         }
         text.resize(LEN - 1, b' ');
         text.push(b'\n');

@@ -43,6 +43,11 @@ impl NodePaths {
         self.root.join("node.db")
     }
 
+    /// What an agent in the background has to say.
+    pub fn log(&self) -> PathBuf {
+        self.root.join("agent.log")
+    }
+
     /// The folder in which vaults lie by default.
     pub fn vaults(&self) -> PathBuf {
         self.root.join("vaults")

@@ -140,7 +140,11 @@ impl Routes {
     {
         let serve = move |State(agent): State<Agent>, request: Request| {
             let serve = serve.clone();
-            async move { serve(agent, request).await.unwrap_or_else(|problem| answer_problem(problem)) }
+            async move {
+                serve(agent, request)
+                    .await
+                    .unwrap_or_else(|problem| answer_problem(problem))
+            }
         };
         Routes {
             router: self.router.route(path, on(method, serve)),
@@ -150,7 +154,9 @@ impl Routes {
     /// The finished router.
     pub fn finish(self, agent: Agent) -> Router {
         self.router
-            .fallback(async || answer_problem(Problem::new(Code::UnknownCall, "the agent knows no such call")))
+            .fallback(async || {
+                answer_problem(Problem::new(Code::UnknownCall, "the agent knows no such call"))
+            })
             .method_not_allowed_fallback(async || {
                 answer_problem(Problem::new(Code::UnknownCall, "the agent knows no such call"))
             })
@@ -187,7 +193,10 @@ fn bad_question(_: &dyn std::error::Error) -> Problem {
 fn answer_json<A: Serialize>(answer: &A) -> Response {
     match serde_json::to_vec(answer) {
         Ok(bytes) => ([(header::CONTENT_TYPE, "application/json")], bytes).into_response(),
-        Err(_) => answer_problem(Problem::new(Code::Internal, "the answer cannot be written as JSON")),
+        Err(_) => answer_problem(Problem::new(
+            Code::Internal,
+            "the answer cannot be written as JSON",
+        )),
     }
 }
 

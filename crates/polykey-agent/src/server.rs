@@ -56,7 +56,7 @@ pub async fn serve(listener: UnixListener, router: Router, mut stop: watch::Rece
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = told(&mut stop) => break,
             accepted = accept(&listener, &places) => accepted,
         };
         while connections.try_join_next().is_some() {}
@@ -82,6 +82,11 @@ pub async fn serve(listener: UnixListener, router: Router, mut stop: watch::Rece
     }
 }
 
+/// Returns when `stop` is true, or its sender gone.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
 type Place = tokio::sync::OwnedSemaphorePermit;
 
 async fn accept(listener: &UnixListener, places: &Arc<Semaphore>) -> io::Result<(UnixStream, Place)> {
@@ -104,7 +109,7 @@ async fn connection(stream: UnixStream, router: Router, mut stop: watch::Receive
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
-        _ = stop.wait_for(|stop| *stop) => {
+        () = told(&mut stop) => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }

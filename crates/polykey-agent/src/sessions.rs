@@ -32,7 +32,10 @@ impl Sessions {
         let mut sessions = self.lock();
         sessions.retain(|_, session| now.duration_since(session.used) < IDLE);
         if sessions.len() >= MAX_SESSIONS {
-            let oldest = sessions.iter().min_by_key(|(_, session)| session.used).map(|(d, _)| *d);
+            let oldest = sessions
+                .iter()
+                .min_by_key(|(_, session)| session.used)
+                .map(|(d, _)| *d);
             oldest.and_then(|digest| sessions.remove(&digest));
         }
         let short: String = digest[..4].iter().map(|byte| format!("{byte:02x}")).collect();
@@ -94,7 +97,12 @@ mod tests {
         let token = sessions.open(Some("cli".into()), &OsRandom, now);
         for _ in 0..3 {
             now += IDLE - Duration::from_secs(1);
-            assert!(sessions.find(token.expose(), now).expect("in use").starts_with("cli-"));
+            assert!(
+                sessions
+                    .find(token.expose(), now)
+                    .expect("in use")
+                    .starts_with("cli-")
+            );
         }
         assert_eq!(sessions.find(token.expose(), now + IDLE), None);
         assert_eq!(sessions.find(token.expose(), now), None);
@@ -106,7 +114,12 @@ mod tests {
         let now = Instant::now();
         let token = sessions.open(None, &OsRandom, now);
         let text = token.expose();
-        for bad in [&b""[..], &text[1..], &[text, b"0"].concat(), &text.to_ascii_uppercase()] {
+        for bad in [
+            &b""[..],
+            &text[1..],
+            &[text, b"0"].concat(),
+            &text.to_ascii_uppercase(),
+        ] {
             assert_eq!(sessions.find(bad, now), None);
         }
         assert!(sessions.find(text, now).is_some());

@@ -6,7 +6,8 @@ use utoipa::ToSchema;
 use crate::endpoint::{Endpoint, Nothing};
 
 /// The public root key.
-pub const PUBLIC: Endpoint<Nothing, PublicJwk> = Endpoint::json("/v1/keys/public", "Public root key as a JWK");
+pub const PUBLIC: Endpoint<Nothing, PublicJwk> =
+    Endpoint::json("/v1/keys/public", "Public root key as a JWK");
 
 /// A public Ed25519 key (RFC 8037).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -21,6 +21,12 @@ pub struct StartOrder {
     pub private_key: Option<String>,
     /// Puts what lies in the node path aside and makes a new node.
     pub fresh: bool,
+    /// Never makes a node: for a start that nobody asked for by name.
+    pub existing_only: bool,
+    /// Where the output of an agent in the background goes, instead of `agent.log`.
+    pub out_file: Option<PathBuf>,
+    /// Where its log goes, instead of `agent.log`.
+    pub err_file: Option<PathBuf>,
     /// Argon2id passes: `min`, `interactive`, `moderate`, `sensitive`, `max`.
     pub ops_limit: Option<String>,
     /// Argon2id memory, by the same names.

@@ -1,3 +1,35 @@
-//! The `polykey` program.
+//! The `polykey` program: the command line, and the agent's crate for what needs keys or storage without a
+//! live agent.
 
-fn main() {}
+use std::path::Path;
+use std::process::ExitCode;
+
+use polykey_agent::{open, paths::NodePaths, start};
+use polykey_api::Problem;
+use polykey_api::start::{Bootstrapped, StartOrder, Started};
+use polykey_cli::context::Local;
+
+struct ThisProcess;
+
+impl Local for ThisProcess {
+    fn node_exists(&self, node_path: &Path) -> bool {
+        open::exists(&NodePaths::new(node_path.to_owned()))
+    }
+
+    fn bootstrap(&self, order: &StartOrder) -> Result<Bootstrapped, Problem> {
+        start::bootstrap(order)
+    }
+
+    fn run(&self, order: &StartOrder, ready: &mut dyn FnMut(&Started)) -> Result<(), Problem> {
+        start::log_to_stderr(order.verbose);
+        start::run(order, ready)
+    }
+
+    fn run_as_child(&self) -> Result<(), Problem> {
+        start::run_as_child()
+    }
+}
+
+fn main() -> ExitCode {
+    polykey_cli::run(std::env::args_os(), &ThisProcess)
+}

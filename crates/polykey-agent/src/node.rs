@@ -1,0 +1,88 @@
+//! The node: everything that is open while the agent is unlocked.
+//!
+//! Always: dropping the last reference wipes every key.
+
+use polykey_core::genesis::SigchainStart;
+use polykey_core::hash::keyed_hash;
+use polykey_core::key_file::MasterKey;
+use polykey_core::key_record::KeyRecord;
+use polykey_core::password::Password;
+use polykey_core::sealing::EncryptionKey;
+use polykey_core::sign::SigningKey;
+use polykey_core::{Key, NodeId, Random, SecretBytes, label};
+
+/// An unlocked node.
+pub struct Node {
+    /// Root of every key at rest.
+    pub master: MasterKey,
+    /// Signs for the node.
+    pub root: SigningKey,
+    /// Opens what others sealed to the node.
+    pub encryption: EncryptionKey,
+    /// The published form of `encryption`.
+    pub key_record: KeyRecord,
+    /// The first entry of the node's sigchain.
+    pub sigchain_start: SigchainStart,
+    /// Tells the password from others without stretching it again.
+    pub password: PasswordCheck,
+}
+
+impl Node {
+    /// Its id.
+    pub fn id(&self) -> NodeId {
+        self.root.public()
+    }
+
+    /// True when `password` is the one that opens this node.
+    pub fn is_password(&self, password: &SecretBytes) -> bool {
+        self.password.matches(password.expose())
+    }
+}
+
+/// A keyed hash of the password, under a key that lives as long as this value: it checks a password in
+/// microseconds and is of no use to somebody who reads it from a disk, where it never is.
+pub struct PasswordCheck {
+    key: Key,
+    digest: Key,
+}
+
+impl PasswordCheck {
+    /// Remembers `password`.
+    pub fn new(password: &Password, random: &dyn Random) -> Self {
+        let key = Key::random(random);
+        let digest = digest(&key, password);
+        PasswordCheck { key, digest }
+    }
+
+    /// Compares in constant time. What is no password does not match.
+    pub fn matches(&self, password: &[u8]) -> bool {
+        Password::parse(password).is_ok_and(|password| digest(&self.key, &password) == self.digest)
+    }
+}
+
+fn digest(key: &Key, password: &Password) -> Key {
+    Key::from_array(keyed_hash(key, label::PASSWORD_CHECK, &[password.expose()]))
+}
+
+#[cfg(test)]
+mod tests {
+    use polykey_core::random::OsRandom;
+
+    use super::*;
+
+    #[test]
+    fn only_the_password_matches_in_any_normal_form() {
+        let check = PasswordCheck::new(&Password::new("caf\u{e9}").expect("short"), &OsRandom);
+        assert!(check.matches("caf\u{e9}".as_bytes()));
+        assert!(check.matches("cafe\u{301}".as_bytes()));
+        for bad in [
+            &b""[..],
+            b"cafe",
+            "caf\u{e9} ".as_bytes(),
+            b"caf\xe9",
+            &[b'x'; 70_000],
+        ] {
+            assert!(!check.matches(bad));
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! The life of an agent: from the lock to the last answer.
+//!
+//! ```text
+//! lock -> STARTING -> keys open -> socket -> LIVE -> (stop, signal) -> STOPPING -> gone
+//! ```
+//!
+//! Always: whoever waits for the start hears of it, good or bad; running requests get [`GRACE`] to end.
+
+use std::cell::Cell;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use polykey_api::agent::{State, Status};
+use polykey_api::problem::ProblemReply;
+use polykey_api::start::{Bootstrapped, StartOrder, Started};
+use polykey_api::{Code, Problem};
+use polykey_core::SecretBytes;
+use polykey_core::random::OsRandom;
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::agent::{Agent, Event};
+use crate::lock::{LockError, NodeLock};
+use crate::open::{self, Opened, disk};
+use crate::paths::NodePaths;
+use crate::{handlers, harden, server};
+
+/// Running requests get this long to end.
+const GRACE: Duration = Duration::from_millis(1500);
+/// Longest order that a child takes.
+const MAX_ORDER: u64 = 1 << 20;
+
+/// Makes a node without starting it.
+///
+/// # Errors
+/// [`Code::Exists`], [`Code::Busy`], or what the disk says.
+pub fn bootstrap(order: &StartOrder) -> Result<Bootstrapped, Problem> {
+    harden::harden_process();
+    let paths = NodePaths::new(order.node_path.clone());
+    let _lock = take_lock(&paths)?;
+    let opened = open::create(&paths, order, &OsRandom)?;
+    Ok(Bootstrapped {
+        node_id: opened.node.id().to_string(),
+        recovery_code: words(&opened)?.unwrap_or_default(),
+    })
+}
+
+/// Runs an agent in this process until it is told to stop. `ready` is called once, when it is live.
+///
+/// # Errors
+/// Why it did not come to life, or did not go on.
+pub fn run(order: &StartOrder, ready: impl FnOnce(&Started)) -> Result<(), Problem> {
+    harden::harden_process();
+    let paths = NodePaths::new(order.node_path.clone());
+    let lock = take_lock(&paths)?;
+    let opened = open::open_or_create(&paths, order, &OsRandom)?;
+    let socket = paths
+        .socket()
+        .map_err(|error| disk(&error, "find a place for the socket of", paths.root()))?;
+    let started = Started {
+        pid: std::process::id(),
+        node_id: opened.node.id().to_string(),
+        socket: socket.to_string_lossy().into_owned(),
+        recovery_code: words(&opened)?,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Problem::new(Code::Io, "the agent's threads cannot be started").caused_by(&error))?;
+    let ended = runtime.block_on(async {
+        let listener = server::bind(&socket).map_err(|error| disk(&error, "listen on", &socket))?;
+        live(&paths, &lock, listener, opened, &socket, || ready(&started)).await
+    });
+    // Blocking work that still runs must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    let _ = std::fs::remove_file(&socket);
+    ended
+}
+
+/// Runs an agent whose order stands on standard input, and reports on standard output; then lets go of
+/// both and of the caller's session.
+pub fn run_as_child() -> Result<(), Problem> {
+    // Fails only for the leader of a process group, which a child that was just started is not.
+    let _ = rustix::process::setsid();
+    let report = Report::take()?;
+    let ended = read_order().and_then(|order| {
+        detach(&order)?;
+        log_to_stderr(order.verbose);
+        run(&order, |started| report.send(started))
+    });
+    if let Err(problem) = &ended {
+        tracing::error!(code = problem.code.as_str(), "{problem}");
+        report.send(&ProblemReply::from(problem.clone()));
+    }
+    ended
+}
+
+/// Sends the log to standard error: warnings, or more for each step of `verbose`.
+pub fn log_to_stderr(verbose: u8) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    // Only our own crates below warnings: others may log what passes through them.
+    let filter =
+        format!("warn,polykey={level},polykey_agent={level},polykey_vault={level},polykey_store={level}");
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .try_init();
+}
+
+async fn live(
+    paths: &NodePaths,
+    lock: &NodeLock,
+    listener: UnixListener,
+    opened: Opened,
+    socket: &Path,
+    ready: impl FnOnce(),
+) -> Result<(), Problem> {
+    let written = |error: io::Error| disk(&error, "write", &paths.lock());
+    let (events, mut woken) = mpsc::unbounded_channel();
+    let (stop, stopped) = watch::channel(false);
+    catch_signals(&events)
+        .map_err(|error| Problem::new(Code::Io, "signals cannot be caught").caused_by(&error))?;
+    let agent = Agent::new(paths.clone(), socket.to_owned(), opened.node, events);
+    let mut status = Status {
+        pid: Some(std::process::id()),
+        node_id: agent.status().node_id,
+        socket: agent.status().socket,
+        status: State::Live,
+        ..Status::default()
+    };
+    let serving = tokio::spawn(server::serve(
+        listener,
+        handlers::routes(agent.clone()),
+        stopped,
+        GRACE,
+    ));
+    lock.write(&status).map_err(written)?;
+    tracing::info!(pid = std::process::id(), "live");
+    ready();
+
+    // The main loop: all that can wake the agent stands here.
+    while let Some(event) = woken.recv().await {
+        match event {
+            Event::Stop => tracing::info!("stopping: asked to"),
+            Event::Signal(name) => tracing::info!("stopping: {name}"),
+        }
+        break;
+    }
+
+    status.status = State::Stopping;
+    let told = lock.write(&status).map_err(written);
+    let _ = stop.send(true);
+    let _ = serving.await;
+    drop(agent.take_node());
+    told
+}
+
+fn catch_signals(events: &mpsc::UnboundedSender<Event>) -> io::Result<()> {
+    for (kind, name) in [
+        (SignalKind::terminate(), "SIGTERM"),
+        (SignalKind::interrupt(), "SIGINT"),
+        (SignalKind::hangup(), "SIGHUP"),
+        (SignalKind::quit(), "SIGQUIT"),
+    ] {
+        let mut signals = signal(kind)?;
+        let events = events.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                let _ = events.send(Event::Signal(name));
+            }
+        });
+    }
+    Ok(())
+}
+
+fn take_lock(paths: &NodePaths) -> Result<NodeLock, Problem> {
+    paths
+        .create()
+        .map_err(|error| disk(&error, "make", paths.root()))?;
+    let lock = NodeLock::take(&paths.lock()).map_err(|error| match error {
+        LockError::Held => Problem::new(
+            Code::Busy,
+            format!("another process holds the node path {}", paths.root().display()),
+        )
+        .hint("`polykey agent status` shows it, `polykey agent stop` ends it"),
+        LockError::Io(error) => disk(&error, "lock", &paths.lock()),
+    })?;
+    let starting = Status {
+        status: State::Starting,
+        pid: Some(std::process::id()),
+        ..Status::default()
+    };
+    lock.write(&starting)
+        .map_err(|error| disk(&error, "write", &paths.lock()))?;
+    Ok(lock)
+}
+
+fn words(opened: &Opened) -> Result<Option<String>, Problem> {
+    let text = |words: &SecretBytes| String::from_utf8(words.expose().to_vec());
+    opened
+        .recovery_code
+        .as_ref()
+        .map(text)
+        .transpose()
+        .map_err(|_| Problem::new(Code::Internal, "recovery words are text"))
+}
+
+fn read_order() -> Result<StartOrder, Problem> {
+    let mut line = zeroizing_string();
+    io::stdin()
+        .lock()
+        .take(MAX_ORDER)
+        .read_line(&mut line)
+        .ok()
+        .and_then(|_| serde_json::from_str(&line).ok())
+        .ok_or_else(|| {
+            Problem::new(Code::Usage, "no order stands on standard input")
+                .hint("use `polykey agent start --background`")
+        })
+}
+
+fn zeroizing_string() -> zeroize::Zeroizing<String> {
+    // Room for any usual order, so that growing leaves no copy behind.
+    zeroize::Zeroizing::new(String::with_capacity(64 << 10))
+}
+
+/// The way back to the starter: what standard output was at the beginning.
+struct Report(Cell<Option<File>>);
+
+impl Report {
+    fn take() -> Result<Report, Problem> {
+        let kept = io::stdout()
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|error| Problem::new(Code::Io, "there is no standard output").caused_by(&error))?;
+        Ok(Report(Cell::new(Some(File::from(kept)))))
+    }
+
+    /// One line, once; then the way is closed. A starter that is gone does not matter.
+    fn send<T: serde::Serialize>(&self, report: &T) {
+        if let (Some(mut file), Ok(mut line)) = (self.0.take(), serde_json::to_vec(report)) {
+            line.push(b'\n');
+            let _ = file.write_all(&line);
+        }
+    }
+}
+
+/// Puts the log in the place of the standard streams and leaves the caller's folder, so that nothing of the
+/// caller is held.
+fn detach(order: &StartOrder) -> Result<(), Problem> {
+    let paths = NodePaths::new(order.node_path.clone());
+    paths
+        .create()
+        .map_err(|error| disk(&error, "make", paths.root()))?;
+    let log = paths.log();
+    let out = order.out_file.as_deref().unwrap_or(&log);
+    let err = order.err_file.as_deref().unwrap_or(&log);
+    let moved = |error: rustix::io::Errno| {
+        Problem::new(Code::Io, "the standard streams cannot be moved").caused_by(&error)
+    };
+    let nothing = File::open("/dev/null").map_err(|error| disk(&error, "open", Path::new("/dev/null")))?;
+    rustix::stdio::dup2_stdin(&nothing).map_err(moved)?;
+    rustix::stdio::dup2_stdout(append(out)?).map_err(moved)?;
+    rustix::stdio::dup2_stderr(append(err)?).map_err(moved)?;
+    std::env::set_current_dir("/").map_err(|error| disk(&error, "enter", Path::new("/")))
+}
+
+fn append(path: &Path) -> Result<File, Problem> {
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| disk(&error, "write", path))
+}

@@ -1,0 +1,346 @@
+//! `agent`: start, stop, lock and inspect the agent.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::{Args, Subcommand};
+use polykey_api::agent::{LOCK, LOCK_ALL, STATUS, STOP, State, Status, UNLOCK, UnlockRequest};
+use polykey_api::start::{Bootstrapped, StartOrder, Started};
+use polykey_api::{Code, Nothing, Problem};
+use polykey_client::{Auth, Client};
+use zeroize::Zeroizing;
+
+use crate::context::{Autostart, Context};
+use crate::output::Done;
+use crate::password::{self, Given, Secret};
+
+/// An agent that was told to stop is gone well within this.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What to do with the agent.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start the agent, making the node if there is none
+    Start(Box<Start>),
+    /// Show the state of the agent
+    Status,
+    /// Stop the agent
+    Stop,
+    /// Make every command ask for the password again
+    Lock,
+    /// Also drop all keys from memory, until `unlock`
+    Lockall,
+    /// Unlock the agent and open a session
+    Unlock,
+}
+
+/// How to start.
+#[derive(Debug, Args)]
+pub struct Start {
+    #[command(flatten)]
+    new: NewNode,
+    /// Return when the agent is live, and let it run
+    #[arg(long, short = 'b')]
+    background: bool,
+    /// Where the output of the agent in the background goes
+    #[arg(long, value_name = "FILE")]
+    background_out_file: Option<PathBuf>,
+    /// Where the log of the agent in the background goes
+    #[arg(long, value_name = "FILE")]
+    background_err_file: Option<PathBuf>,
+    /// `mainnet`, `local`, `offline`, or the URL of a relay
+    #[arg(long, short = 'n', value_name = "NETWORK", env = "PK_NETWORK")]
+    network: Option<String>,
+    /// Address on which other nodes reach this one
+    #[arg(long, value_name = "ADDRESS", env = "PK_AGENT_HOST")]
+    agent_host: Option<String>,
+    /// Port on which other nodes reach this one
+    #[arg(long, value_name = "PORT", env = "PK_AGENT_PORT")]
+    agent_port: Option<u16>,
+    /// Internal: the order stands on standard input
+    #[arg(long, hide = true)]
+    order_on_stdin: bool,
+}
+
+/// What a new node is made of; shared with `bootstrap`.
+#[derive(Debug, Args)]
+pub struct NewNode {
+    /// Read the recovery code from this file: makes that node again, or sets a new password
+    #[arg(long, value_name = "FILE")]
+    recovery_code_file: Option<PathBuf>,
+    /// Write the recovery code of a new node to this file instead of printing it
+    #[arg(long, value_name = "FILE")]
+    recovery_code_out_file: Option<PathBuf>,
+    /// Make a node with this private key (a JWK, plain or encrypted)
+    #[arg(long, value_name = "FILE")]
+    private_key_file: Option<PathBuf>,
+    /// Put aside what lies in the node path and make a new node
+    #[arg(long)]
+    fresh: bool,
+    /// Work of one guess at the password: min, interactive, moderate, sensitive, max
+    #[arg(long, value_name = "LEVEL", env = "PK_PASSWORD_OPS_LIMIT")]
+    password_ops_limit: Option<String>,
+    /// Memory of one guess at the password, by the same names
+    #[arg(long, value_name = "LEVEL", env = "PK_PASSWORD_MEM_LIMIT")]
+    password_mem_limit: Option<String>,
+}
+
+impl NewNode {
+    fn recovery_code(&self) -> Result<Option<String>, Problem> {
+        let bytes = match &self.recovery_code_file {
+            Some(file) => Some(password::read_file(file)?),
+            None => password::variable("PK_RECOVERY_CODE"),
+        };
+        bytes
+            .map(|bytes| {
+                String::from_utf8(bytes.to_vec())
+                    .map_err(|_| Problem::new(Code::BadData, "the recovery code is not text"))
+            })
+            .transpose()
+    }
+
+    /// The order that these options and `password` make.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn order(&self, cx: &Context<'_>, password: &Secret) -> Result<StartOrder, Problem> {
+        let private_key = match &self.private_key_file {
+            None => None,
+            Some(file) => Some(
+                String::from_utf8(password::read_file(file)?.to_vec())
+                    .map_err(|_| Problem::new(Code::BadData, "the private key file is not text"))?,
+            ),
+        };
+        Ok(StartOrder {
+            recovery_code: self.recovery_code()?,
+            private_key,
+            fresh: self.fresh,
+            ops_limit: self.password_ops_limit.clone(),
+            mem_limit: self.password_mem_limit.clone(),
+            ..cx.start_order(Some(password))
+        })
+    }
+
+    /// The password of a node that is made now: given, or asked for twice.
+    ///
+    /// # Errors
+    /// When none can be had.
+    pub fn first_password(&self, cx: &Context<'_>) -> Result<Secret, Problem> {
+        if let Some(file) = &cx.global.password_file {
+            return password::read_file(file);
+        }
+        if let Some(password) = password::variable("PK_PASSWORD") {
+            return Ok(password);
+        }
+        password::new_password(None, "New password: ")
+    }
+
+    /// Writes the recovery code to its file, if one is named, and takes it out of what is printed.
+    fn deliver(&self, code: &mut Option<String>) -> Result<(), Problem> {
+        if let (Some(file), Some(words)) = (&self.recovery_code_out_file, code.take()) {
+            write_private(file, &Zeroizing::new(format!("{words}\n")))?;
+        }
+        Ok(())
+    }
+
+    /// The same for `bootstrap`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn deliver_bootstrapped(&self, mut made: Bootstrapped) -> Result<Bootstrapped, Problem> {
+        if self.recovery_code_out_file.is_some() {
+            let mut code = Some(std::mem::take(&mut made.recovery_code));
+            self.deliver(&mut code)?;
+        }
+        Ok(made)
+    }
+}
+
+fn write_private(path: &Path, text: &str) -> Result<(), Problem> {
+    let mut options = std::fs::OpenOptions::new();
+    options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(|error| Problem::new(Code::Io, format!("cannot write {}", path.display())).caused_by(&error))
+}
+
+/// Does it.
+///
+/// # Errors
+/// The problem to tell of.
+pub async fn run(cx: &Context<'_>, command: Command) -> Result<Done, Problem> {
+    match command {
+        Command::Start(args) => start(cx, &args),
+        Command::Status => status(cx).await,
+        Command::Stop => stop(cx).await,
+        Command::Lock => lock(cx).await,
+        Command::Lockall => lock_all(cx).await,
+        Command::Unlock => unlock(cx).await,
+    }
+}
+
+/// Starts an agent, in this process or in the background.
+///
+/// # Errors
+/// The problem to tell of.
+pub fn start(cx: &Context<'_>, args: &Start) -> Result<Done, Problem> {
+    if args.order_on_stdin {
+        cx.local.run_as_child()?;
+        return Ok(Done::All);
+    }
+    let new = args.new.fresh || !cx.local.node_exists(&cx.node_path);
+    let reset = !new && args.new.recovery_code()?.is_some();
+    let password = match password::given(cx.global.password_file.as_deref())? {
+        Given::Password(password) => password,
+        Given::Token(_) => {
+            return Err(Problem::new(Code::Usage, "a token does not start an agent")
+                .hint("set PK_PASSWORD, or use `--password-file`"));
+        }
+        Given::Nothing if new || reset => args.new.first_password(cx)?,
+        Given::Nothing => password::ask("Password: ")?,
+    };
+    let absolute = |path: &Option<PathBuf>| path.as_ref().and_then(|path| std::path::absolute(path).ok());
+    let order = StartOrder {
+        out_file: absolute(&args.background_out_file),
+        err_file: absolute(&args.background_err_file),
+        network: args.network.clone(),
+        agent_host: args.agent_host.clone(),
+        agent_port: args.agent_port,
+        ..args.new.order(cx, &password)?
+    };
+    if args.background {
+        let started = cx.start_background(&order)?;
+        return print_started(cx, &args.new, started);
+    }
+    let mut printed = Ok(Done::All);
+    cx.local.run(&order, &mut |started| {
+        printed = print_started(cx, &args.new, started.clone());
+    })?;
+    cx.out.line("Stopping Agent");
+    printed
+}
+
+fn print_started(cx: &Context<'_>, new: &NewNode, mut started: Started) -> Result<Done, Problem> {
+    new.deliver(&mut started.recovery_code)?;
+    cx.out.answer(&started, |started| {
+        let mut text = format!(
+            "pid\t{}\nnodeId\t{}\nsocket\t{}\n",
+            started.pid,
+            started.node_id,
+            crate::escape::name(&started.socket)
+        );
+        if let Some(code) = &started.recovery_code {
+            let _ = writeln!(text, "recoveryCode\t{code}");
+        }
+        text
+    })
+}
+
+async fn status(cx: &Context<'_>) -> Result<Done, Problem> {
+    let mut status = cx.status()?;
+    if status.status == State::Live
+        && let Some(socket) = &status.socket
+        && let Ok(mut client) = Client::connect(Path::new(socket)).await
+        && let Ok(live) = client.call(&STATUS, &Nothing {}).await
+    {
+        status = live;
+    }
+    cx.out.answer(&status, status_text)
+}
+
+fn status_text(status: &Status) -> String {
+    let mut text = format!("status\t{}\n", status.status.as_str());
+    let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(status) else {
+        return text;
+    };
+    for (name, value) in fields.iter().filter(|(name, _)| *name != "status") {
+        let value = match value {
+            serde_json::Value::String(value) => crate::escape::name(value).into_owned(),
+            other => other.to_string(),
+        };
+        let _ = writeln!(text, "{name}\t{value}");
+    }
+    text
+}
+
+async fn stop(cx: &Context<'_>) -> Result<Done, Problem> {
+    match cx.status()?.status {
+        State::Dead => {
+            cx.out.success("the agent is not running");
+            return Ok(Done::All);
+        }
+        State::Starting => {
+            return Err(Problem::new(Code::Busy, "the agent is still starting").hint("try again in a moment"));
+        }
+        State::Stopping => {}
+        State::Live => {
+            let stopped = async {
+                let mut link = cx.link(Autostart::Never).await?;
+                link.ask(async |client: &mut Client| client.call(&STOP, &Nothing {}).await)
+                    .await
+            };
+            match stopped.await {
+                // Another one told it first.
+                Err(problem) if problem.code == Code::NoAgent || problem.code == Code::Io => {}
+                answer => drop(answer?),
+            }
+        }
+    }
+    let begin = Instant::now();
+    while cx.status()?.status != State::Dead {
+        if begin.elapsed() > STOP_PATIENCE {
+            return Err(Problem::new(Code::Busy, "the agent does not come to its end"));
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    cx.out.success("the agent has stopped");
+    Ok(Done::All)
+}
+
+async fn lock(cx: &Context<'_>) -> Result<Done, Problem> {
+    cx.remove_token()?;
+    let status = cx.status()?;
+    if let (State::Live, Some(socket)) = (status.status, status.socket) {
+        let mut client = Client::connect(Path::new(&socket))
+            .await
+            .map_err(|error| Problem::new(Code::NoAgent, "the agent does not answer").caused_by(&error))?;
+        client.call(&LOCK, &Nothing {}).await?;
+    }
+    cx.out.success("locked: the next command asks for the password");
+    Ok(Done::All)
+}
+
+async fn lock_all(cx: &Context<'_>) -> Result<Done, Problem> {
+    let mut link = cx.link(Autostart::Never).await?;
+    link.ask(async |client: &mut Client| client.call(&LOCK_ALL, &Nothing {}).await)
+        .await?;
+    cx.remove_token()?;
+    cx.out
+        .success("locked, and all keys dropped: only `polykey agent unlock` works now");
+    Ok(Done::All)
+}
+
+async fn unlock(cx: &Context<'_>) -> Result<Done, Problem> {
+    let mut link = cx.link(Autostart::Never).await?;
+    let request = UnlockRequest {
+        name: Some("cli".to_owned()),
+    };
+    let session = link
+        .ask(async |client: &mut Client| client.call(&UNLOCK, &request).await)
+        .await?;
+    cx.save_token(&session.token)?;
+    cx.out.success("unlocked");
+    Ok(Done::All)
+}
+
+/// Credentials as the client wants them.
+pub fn auth(password: &Secret) -> Auth {
+    Auth::Password(password.to_vec())
+}

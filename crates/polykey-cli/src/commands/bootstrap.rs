@@ -1,0 +1,37 @@
+//! `bootstrap`: a node without a running agent.
+
+use clap::Args;
+use polykey_api::Problem;
+use polykey_api::start::{Bootstrapped, StartOrder};
+
+use crate::commands::agent::NewNode;
+use crate::context::Context;
+use crate::output::Done;
+
+/// What kind of node.
+#[derive(Debug, Args)]
+pub struct Bootstrap {
+    #[command(flatten)]
+    new: NewNode,
+}
+
+/// Makes the node.
+///
+/// # Errors
+/// The problem to tell of.
+pub fn run(cx: &Context<'_>, args: &Bootstrap) -> Result<Done, Problem> {
+    let password = args.new.first_password(cx)?;
+    let order: StartOrder = args.new.order(cx, &password)?;
+    let made = cx.local.bootstrap(&order)?;
+    let made = args.new.deliver_bootstrapped(made)?;
+    cx.out.success(&format!(
+        "made node {} in {}",
+        made.node_id,
+        cx.node_path.display()
+    ));
+    cx.out
+        .answer(&made, |made: &Bootstrapped| match made.recovery_code.as_str() {
+            "" => String::new(),
+            code => format!("recoveryCode\t{code}"),
+        })
+}

@@ -1,0 +1,36 @@
+//! The commands, one file a group: arguments and what they do.
+//!
+//! To add one: its arguments (doc comments are the help) and a `run` in the group's file; a variant in
+//! [`args::Command`](crate::args::Command) for a new group, with an arm in [`run`].
+
+use crate::args::Command;
+use crate::context::Context;
+use crate::output::Done;
+use polykey_api::{Code, Problem};
+
+pub mod agent;
+pub mod bootstrap;
+pub mod keys;
+
+/// Does what the command line says.
+///
+/// # Errors
+/// The problem to tell of.
+pub fn run(cx: &Context<'_>, command: Command) -> Result<Done, Problem> {
+    match command {
+        // These may become an agent, which brings a runtime of its own.
+        Command::Agent(agent::Command::Start(args)) => agent::start(cx, &args),
+        Command::Bootstrap(args) => bootstrap::run(cx, &args),
+        Command::Agent(command) => wait(agent::run(cx, command)),
+        Command::Keys(command) => wait(keys::run(cx, command)),
+    }
+}
+
+/// Runs one command on one thread: starting more would cost more than most commands.
+fn wait(command: impl Future<Output = Result<Done, Problem>>) -> Result<Done, Problem> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Problem::new(Code::Internal, "the program cannot wait").caused_by(&error))?
+        .block_on(command)
+}

@@ -1,0 +1,415 @@
+//! What every command stands on: the options, the output, the node path, and the way to the agent.
+//!
+//! A command calls [`Context::call`] (or [`Context::link`] for streams) and does not care whether an agent
+//! was running, which credentials were at hand or whether a person had to be asked.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use polykey_api::agent::{LOGIN, State, Status, UnlockRequest};
+use polykey_api::start::{Bootstrapped, StartOrder, Started};
+use polykey_api::{Code, Endpoint, Problem};
+use polykey_client::{Auth, Client, background, rendezvous};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::args::Global;
+use crate::output::Output;
+use crate::password::{self, Given, Secret};
+
+/// A starting or stopping agent is waited for this long.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// A live agent that does not take the connection gets this long.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks at the lock file.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// A person may mistype this often.
+const ATTEMPTS: u32 = 3;
+
+/// What the command line cannot do without keys or storage; the binary has the agent's crate do it.
+pub trait Local {
+    /// True when there is a node in this path.
+    fn node_exists(&self, node_path: &Path) -> bool;
+    /// Makes a node without starting it.
+    ///
+    /// # Errors
+    /// What went wrong.
+    fn bootstrap(&self, order: &StartOrder) -> Result<Bootstrapped, Problem>;
+    /// Runs an agent in this process; `ready` is called when it is live.
+    ///
+    /// # Errors
+    /// What went wrong.
+    fn run(&self, order: &StartOrder, ready: &mut dyn FnMut(&Started)) -> Result<(), Problem>;
+    /// Runs an agent whose order stands on standard input.
+    ///
+    /// # Errors
+    /// What went wrong; it was reported to the starter.
+    fn run_as_child(&self) -> Result<(), Problem>;
+}
+
+/// Whether a command may start an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Autostart {
+    /// When it has the password, or may ask for it.
+    Allowed,
+    /// Never.
+    Never,
+}
+
+/// What every command stands on.
+pub struct Context<'l> {
+    /// The options.
+    pub global: Global,
+    /// Where to speak.
+    pub out: Output,
+    /// The node path, absolute.
+    pub node_path: PathBuf,
+    /// What needs the agent's crate.
+    pub local: &'l dyn Local,
+}
+
+impl<'l> Context<'l> {
+    /// Reads the options.
+    ///
+    /// # Errors
+    /// [`Code::Usage`] for what cannot be meant.
+    pub fn new(global: Global, out: Output, local: &'l dyn Local) -> Result<Self, Problem> {
+        if global.client_host.is_some() || global.client_port.is_some() {
+            return Err(Problem::new(
+                Code::Usage,
+                "`--client-host` and `--client-port` do not exist here: the agent is reached over a socket",
+            )
+            .hint("name the node path instead: `--node-path`"));
+        }
+        let node_path = match &global.node_path {
+            Some(path) => std::path::absolute(path)
+                .map_err(|error| Problem::new(Code::Usage, "the node path is empty").caused_by(&error))?,
+            None => default_node_path()?,
+        };
+        Ok(Context {
+            global,
+            out,
+            node_path,
+            local,
+        })
+    }
+
+    /// Makes one call, whatever that takes: starting an agent, asking for the password.
+    ///
+    /// # Errors
+    /// What the agent answers, or why it could not be asked.
+    pub async fn call<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        endpoint: &Endpoint<Q, A>,
+        question: &Q,
+    ) -> Result<A, Problem> {
+        let mut link = self.link(Autostart::Allowed).await?;
+        link.ask(async |client: &mut Client| client.call(endpoint, question).await)
+            .await
+    }
+
+    /// A connection to the agent, for more than one call or for streams.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn link(&self, autostart: Autostart) -> Result<Link<'_, 'l>, Problem> {
+        let mut given = password::given(self.global.password_file.as_deref())?;
+        let client = self.connect(autostart, &mut given).await?;
+        let (auth, may_ask) = match given {
+            Given::Password(password) => (Some(Auth::Password(password.to_vec())), false),
+            Given::Token(token) => (Some(Auth::Token(token)), false),
+            Given::Nothing => (self.saved_token().map(Auth::Token), true),
+        };
+        let mut link = Link {
+            cx: self,
+            client,
+            may_ask,
+        };
+        link.client.authorize(auth.as_ref())?;
+        Ok(link)
+    }
+
+    /// What lives on the node path.
+    ///
+    /// # Errors
+    /// When the lock file cannot be read.
+    pub fn status(&self) -> Result<Status, Problem> {
+        rendezvous::find(&self.node_path).map_err(|error| {
+            Problem::new(
+                Code::Io,
+                format!(
+                    "cannot read the state of the node path {}",
+                    self.node_path.display()
+                ),
+            )
+            .caused_by(&error)
+        })
+    }
+
+    async fn connect(&self, autostart: Autostart, given: &mut Given) -> Result<Client, Problem> {
+        let begin = Instant::now();
+        let mut refused: Option<Instant> = None;
+        loop {
+            let status = self.status()?;
+            match status.status {
+                State::Live => match self.connect_live(&status).await {
+                    Ok(client) => return Ok(client),
+                    Err(problem) if problem.code != Code::NoAgent => return Err(problem),
+                    Err(problem) => {
+                        if refused.get_or_insert_with(Instant::now).elapsed() > CONNECT_PATIENCE {
+                            return Err(problem);
+                        }
+                    }
+                },
+                State::Dead => match self.autostart(autostart, given) {
+                    // Somebody else was faster: theirs is as good.
+                    Err(problem) if problem.code != Code::Busy => return Err(problem),
+                    _ => {}
+                },
+                State::Starting | State::Stopping => {}
+            }
+            if begin.elapsed() > PATIENCE {
+                return Err(Problem::new(
+                    Code::Busy,
+                    format!(
+                        "the agent is {} and does not come to an end of it",
+                        status.status.as_str()
+                    ),
+                ));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    async fn connect_live(&self, status: &Status) -> Result<Client, Problem> {
+        if let (Some(want), Some(is)) = (&self.global.node_id, &status.node_id)
+            && want != is
+        {
+            return Err(Problem::new(
+                Code::NodeNotFound,
+                format!("the agent is node {is}, not {want}"),
+            ));
+        }
+        let socket = status.socket.as_deref().unwrap_or_default();
+        Client::connect(Path::new(socket)).await.map_err(|error| {
+            Problem::new(Code::NoAgent, format!("the agent does not answer on {socket}")).caused_by(&error)
+        })
+    }
+
+    /// Starts an agent for a command that found none, if it may and can.
+    fn autostart(&self, autostart: Autostart, given: &mut Given) -> Result<(), Problem> {
+        let no_agent = || {
+            Problem::new(
+                Code::NoAgent,
+                format!("no agent is running on {}", self.node_path.display()),
+            )
+            .hint("start one: `polykey agent start --background`")
+        };
+        let off = self.global.no_autostart || std::env::var_os("PK_NO_AUTOSTART").is_some_and(|v| v == "1");
+        if autostart == Autostart::Never || off {
+            return Err(no_agent());
+        }
+        if !self.local.node_exists(&self.node_path) {
+            return Err(Problem::new(
+                Code::NoNode,
+                format!("there is no node in {} yet", self.node_path.display()),
+            )
+            .hint("run `polykey init`, or `polykey bootstrap` in a script"));
+        }
+        let mut attempt = 0;
+        loop {
+            let asked = matches!(given, Given::Nothing);
+            let password: Secret = match given {
+                Given::Password(password) => password.clone(),
+                Given::Token(_) => return Err(no_agent()),
+                Given::Nothing => password::ask("Password: ").map_err(|_| no_agent())?,
+            };
+            let order = StartOrder {
+                existing_only: true,
+                ..self.start_order(Some(&password))
+            };
+            attempt += 1;
+            match self.start_background(&order) {
+                Err(problem) if problem.code == Code::WrongPassword && asked && attempt < ATTEMPTS => {
+                    self.out.line("The password is wrong, try again.");
+                }
+                Err(problem) => return Err(problem),
+                Ok(_) => {
+                    // Whoever was asked once need not be asked again at once.
+                    *given = Given::Password(password);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// An order to start the agent of this node path with what the options say.
+    pub fn start_order(&self, password: Option<&Secret>) -> StartOrder {
+        let text = |name| std::env::var(name).ok();
+        StartOrder {
+            node_path: self.node_path.clone(),
+            password: password.map(|password| data_encoding::BASE64.encode(password)),
+            ops_limit: text("PK_PASSWORD_OPS_LIMIT"),
+            mem_limit: text("PK_PASSWORD_MEM_LIMIT"),
+            network: text("PK_NETWORK"),
+            verbose: self.global.verbose,
+            ..StartOrder::default()
+        }
+    }
+
+    /// Starts an agent in the background and waits until it lives.
+    ///
+    /// # Errors
+    /// What the agent reports.
+    pub fn start_background(&self, order: &StartOrder) -> Result<Started, Problem> {
+        let program = std::env::current_exe().map_err(|error| {
+            Problem::new(Code::Internal, "the program does not know where it lies").caused_by(&error)
+        })?;
+        // The node path is for people who look at the list of processes.
+        let args: Vec<OsString> = vec![
+            "agent".into(),
+            "start".into(),
+            "--order-on-stdin".into(),
+            "--node-path".into(),
+            self.node_path.clone().into(),
+        ];
+        background::start(&program, &args, order)
+    }
+
+    fn token_path(&self) -> PathBuf {
+        self.node_path.join("token")
+    }
+
+    fn saved_token(&self) -> Option<String> {
+        let text = std::fs::read_to_string(self.token_path()).ok()?;
+        let token = text.trim();
+        (!token.is_empty()).then(|| token.to_owned())
+    }
+
+    /// Keeps `token` for the next commands, readable to this user only.
+    ///
+    /// # Errors
+    /// As the disk says.
+    pub fn save_token(&self, token: &str) -> Result<(), Problem> {
+        let path = self.token_path();
+        // A name of its own, so that commands at the same time do not write into each other's file.
+        let beside = self.node_path.join(format!("token.{}", std::process::id()));
+        let write = || -> io::Result<()> {
+            let mut options = std::fs::OpenOptions::new();
+            let mut file = options
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&beside)?;
+            file.write_all(token.as_bytes())?;
+            std::fs::rename(&beside, &path)
+        };
+        write().map_err(|error| {
+            Problem::new(Code::Io, format!("cannot write {}", path.display())).caused_by(&error)
+        })
+    }
+
+    /// Forgets the saved token.
+    ///
+    /// # Errors
+    /// As the disk says.
+    pub fn remove_token(&self) -> Result<(), Problem> {
+        match std::fs::remove_file(self.token_path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Problem::new(Code::Io, "cannot remove the saved session").caused_by(&error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A connection with credentials, which asks a person for the password when it must and may.
+pub struct Link<'c, 'l> {
+    cx: &'c Context<'l>,
+    client: Client,
+    may_ask: bool,
+}
+
+impl Link<'_, '_> {
+    /// Makes calls; when the agent wants a password, asks for it and makes them again. `calls` must
+    /// therefore be repeatable: for an upload, [`Link::authorized`] comes first.
+    ///
+    /// # Errors
+    /// What the agent answers.
+    pub async fn ask<T>(
+        &mut self,
+        mut calls: impl AsyncFnMut(&mut Client) -> Result<T, Problem>,
+    ) -> Result<T, Problem> {
+        let mut attempts = 0;
+        loop {
+            match calls(&mut self.client).await {
+                Err(problem) if self.may_ask && problem.code.wants_password() && attempts < ATTEMPTS => {
+                    if problem.code == Code::WrongPassword {
+                        self.cx.out.line("The password is wrong, try again.");
+                    }
+                    attempts += 1;
+                    // A wrong one is told by the next round, which asks again.
+                    self.log_in().await?;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// The client, after the credentials were checked, for calls that cannot be repeated.
+    ///
+    /// # Errors
+    /// As [`Link::ask`].
+    pub async fn authorized(&mut self) -> Result<&mut Client, Problem> {
+        if self.may_ask {
+            self.ask(async |client: &mut Client| {
+                client
+                    .call(&polykey_api::agent::CHECK, &polykey_api::Nothing {})
+                    .await
+            })
+            .await?;
+        }
+        Ok(&mut self.client)
+    }
+
+    async fn log_in(&mut self) -> Result<(), Problem> {
+        let password = password::ask("Password: ")?;
+        self.client.authorize(Some(&Auth::Password(password.to_vec())))?;
+        let request = UnlockRequest {
+            name: Some("cli".to_owned()),
+        };
+        match self.client.call(&LOGIN, &request).await {
+            Ok(session) => {
+                self.cx.save_token(&session.token)?;
+                self.client.authorize(Some(&Auth::Token(session.token)))
+            }
+            Err(problem) if problem.code == Code::WrongPassword => Ok(()),
+            Err(problem) => Err(problem),
+        }
+    }
+}
+
+/// `$XDG_DATA_HOME/polykey`, else `~/.local/share/polykey`; on macOS the usual folder there.
+fn default_node_path() -> Result<PathBuf, Problem> {
+    let absolute = |name| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    if let Some(data) = absolute("XDG_DATA_HOME") {
+        return Ok(data.join("polykey"));
+    }
+    let below = if cfg!(target_os = "macos") {
+        "Library/Application Support/polykey"
+    } else {
+        ".local/share/polykey"
+    };
+    absolute("HOME").map(|home| home.join(below)).ok_or_else(|| {
+        Problem::new(Code::Usage, "there is no home folder to keep the node in")
+            .hint("name one: `--node-path`, or PK_NODE_PATH")
+    })
+}
