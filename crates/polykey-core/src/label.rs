@@ -110,6 +110,12 @@ labels! {
     EPOCH_WRAP_AAD = "vault/epoch-wrap-aad";
     /// HPKE info of an epoch key sealed to a member.
     EPOCH_SEAL = "vault/epoch-seal";
+    /// HPKE info of the epoch keys sealed to a new member.
+    EPOCH_BUNDLE = "vault/epoch-bundle";
+    /// Associated data of the sealed note of a purge.
+    PURGE_NOTE = "vault/purge-note";
+    /// Keys of all standing epoch heads -> key of the sealed note of a purge.
+    PURGE_NOTE_KEY = "vault/note-key";
 
     // What users sign and seal.
     /// Hash of the content that a user signature covers.

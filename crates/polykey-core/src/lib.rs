@@ -22,6 +22,7 @@ pub mod path;
 pub mod random;
 pub mod recovery;
 pub mod sealing;
+pub mod rotation;
 pub mod secret;
 pub mod sign;
 pub mod statement;
