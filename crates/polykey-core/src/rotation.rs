@@ -190,7 +190,14 @@ mod tests {
 
     fn sign(root: u8, recovery: u8, new: u8, new_recovery: u8) -> Result<Rotation, RotationError> {
         let (new, new_recovery) = (key(new).public(), key(new_recovery).public());
-        Rotation::sign(&key(root), &key(recovery), place(), Timestamp::from_millis(5), new, new_recovery)
+        Rotation::sign(
+            &key(root),
+            &key(recovery),
+            place(),
+            Timestamp::from_millis(5),
+            new,
+            new_recovery,
+        )
     }
 
     #[test]
@@ -198,7 +205,10 @@ mod tests {
         let made = sign(1, 2, 3, 4).expect("four keys");
         let read = Rotation::verify(made.as_bytes().to_vec()).expect("valid");
         assert_eq!(read, made);
-        assert_eq!((read.node(), read.recovery_public()), (key(1).public(), key(2).public()));
+        assert_eq!(
+            (read.node(), read.recovery_public()),
+            (key(1).public(), key(2).public())
+        );
         assert_eq!(read.successor(), key(3).public());
         assert_eq!(read.successor_recovery(), key(4).public());
     }
@@ -207,7 +217,10 @@ mod tests {
     fn a_successor_is_somebody_else() {
         for (new, new_recovery) in [(1, 4), (2, 4), (3, 1), (3, 2), (3, 3)] {
             assert!(
-                matches!(sign(1, 2, new, new_recovery), Err(RotationError::Successor { .. })),
+                matches!(
+                    sign(1, 2, new, new_recovery),
+                    Err(RotationError::Successor { .. })
+                ),
                 "{new} {new_recovery}"
             );
         }

@@ -1,1 +1,3 @@
 //! Encrypted, versioned filesystems of secrets.
+
+pub mod charter;

@@ -1,0 +1,823 @@
+//! Charter entries: the format of the statements that make a charter.
+//!
+//! An entry is a signed statement of kind charter, signed by its author alone. Its payload is the map
+//! {0: kind, 1: vault or null, 2: author, 3: the grant it acts under or null, 4: \[parents\], 5: time,
+//! 6: body}; genesis alone has no vault, grant or parents. The bodies are written down in
+//! `docs/format.md`. All lists are sorted, unique and bounded.
+//!
+//! An [`Entry`] keeps the facts that standing needs, and the bytes as they came; what is sealed inside is
+//! read again by [`Entry::sealed`] when somebody opens it.
+//!
+//! Always: parsing looks at one entry alone. What needs other entries is [`Charter::insert`]'s.
+//!
+//! [`Charter::insert`]: super::Charter::insert
+
+use polykey_core::codec::{CodecError, Reader, Writer};
+use polykey_core::id::{ActorId, KeyRecordId, NodeId, ObjectId, StatementId, VaultId};
+use polykey_core::rotation::{Rotation, RotationError};
+use polykey_core::sealing::{EncryptionPublic, OVERHEAD};
+use polykey_core::sign::SigningKey;
+use polykey_core::statement::{Kind, MAX_PAYLOAD_LEN, Statement, StatementError};
+use polykey_core::{Key, Timestamp};
+
+use super::role::Role;
+
+/// Most parents of one entry, and most charter heads in one commit.
+pub const MAX_HEADS: usize = 1024;
+/// Most members that one epoch key is sealed to.
+pub const MAX_MEMBERS: usize = 1024;
+/// Most lines that one removal lists.
+pub const MAX_CUT_OFFS: usize = 4096;
+/// Most objects that one purge names; larger purges are several entries.
+pub const MAX_PURGED: usize = 65_536;
+/// Most key records that one rekey brings.
+pub const MAX_UPDATES: usize = 256;
+/// Most epoch keys in one bundle.
+pub const MAX_EPOCHS: usize = 8192;
+/// Longest bundle of epoch keys in bytes, sealed.
+pub const MAX_BUNDLE_LEN: usize = MAX_EPOCHS * (StatementId::LEN + Key::LEN) + OVERHEAD;
+/// Longest sealed note of a purge in bytes.
+pub const MAX_NOTE_LEN: usize = 4096;
+/// Length of an epoch key sealed to one key of a member.
+pub const SHARE_LEN: usize = Key::LEN + OVERHEAD;
+
+/// Why bytes are no charter entry.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EntryError {
+    /// Not a valid signed statement.
+    #[error(transparent)]
+    Statement(#[from] StatementError),
+    /// The payload has another shape.
+    #[error("the charter entry is malformed")]
+    Malformed(#[from] CodecError),
+    /// A kind of entry that this program does not know.
+    #[error("the charter entry is of kind {0}, which this program does not know")]
+    Kind(u64),
+    /// Not signed by its author alone.
+    #[error("the charter entry of node {author} is not signed by that node alone")]
+    Signer {
+        /// Whose entry it claims to be.
+        author: NodeId,
+    },
+    /// A list is out of order, names something twice, or is too long.
+    #[error("the charter entry of node {author} has a list of {what} that is unsorted or over {limit}")]
+    List {
+        /// Who signed it.
+        author: NodeId,
+        /// What is listed.
+        what: &'static str,
+        /// The bound.
+        limit: usize,
+    },
+    /// A public key in it is none.
+    #[error("the charter entry of node {author} holds a public key that is none")]
+    PublicKey {
+        /// Who signed it.
+        author: NodeId,
+    },
+    /// Its parts contradict each other.
+    #[error("the charter entry of node {author} contradicts itself: {what}")]
+    Contradiction {
+        /// Who signed it.
+        author: NodeId,
+        /// What does not fit.
+        what: &'static str,
+    },
+    /// The `rotate` claim in it is not one.
+    #[error("the charter entry of node {author} carries no valid rotate claim")]
+    Rotation {
+        /// Who signed it.
+        author: NodeId,
+        /// What is wrong with the claim.
+        source: RotationError,
+    },
+}
+
+/// The key record of a member's device that epoch keys are sealed to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceKey {
+    /// The signed record in the member's sigchain.
+    pub record: KeyRecordId,
+    /// Its number there.
+    pub number: u64,
+    /// The key itself.
+    pub public: EncryptionPublic,
+}
+
+/// The public keys of a member, as its sigchain shows them and the granting admin vouches for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberKeys {
+    /// Checks the second signature when the member's role moves to a new root key.
+    pub recovery: NodeId,
+    /// What the member's recovery code opens.
+    pub code: EncryptionPublic,
+    /// What the member's device opens.
+    pub device: DeviceKey,
+}
+
+/// The last commit that is accepted of one line of a removed node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CutOff {
+    /// The line.
+    pub actor: ActorId,
+    /// The number of its last accepted commit, from 1.
+    pub seq: u64,
+    /// The id of that commit.
+    pub commit: StatementId,
+}
+
+/// What an entry says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// Founds the vault: its author is the first admin. Opens an epoch.
+    Genesis {
+        /// Makes the vault's id unlike any other.
+        nonce: [u8; 32],
+        /// The creator's keys.
+        keys: MemberKeys,
+    },
+    /// Makes a node a member.
+    Grant {
+        /// The new member.
+        node: NodeId,
+        /// What it may do.
+        role: Role,
+        /// Its keys; none for a keeper.
+        keys: Option<MemberKeys>,
+    },
+    /// Removes a node. Opens an epoch, unless the author removes itself: a key made by the one who
+    /// leaves would keep nothing from it.
+    Revoke {
+        /// Who is removed.
+        node: NodeId,
+        /// What is accepted of it; lines that are not listed end at 0.
+        cut_offs: Vec<CutOff>,
+    },
+    /// Moves the role and rank of the grant it acts under to a new root key.
+    Succeed {
+        /// The claim that names the new key, signed by the old root key and the old recovery key.
+        rotation: Box<Rotation>,
+        /// The keys of the new node; none for a keeper.
+        keys: Option<MemberKeys>,
+        /// What is accepted of the old node; lines that are not listed end at 0.
+        cut_offs: Vec<CutOff>,
+    },
+    /// Destroys content for good.
+    Purge {
+        /// The objects to delete.
+        objects: Vec<ObjectId>,
+        /// True: at once, and not after the days of grace.
+        now: bool,
+        /// For the members: what was purged and why, sealed.
+        note: Vec<u8>,
+    },
+    /// Opens an epoch without removing anybody: after a newer key record, a self-removal or a succession.
+    Rekey {
+        /// Newer key records of members, by node.
+        devices: Vec<(NodeId, DeviceKey)>,
+    },
+}
+
+impl Body {
+    fn kind(&self) -> u64 {
+        match self {
+            Body::Genesis { .. } => 0,
+            Body::Grant { .. } => 1,
+            Body::Revoke { .. } => 2,
+            Body::Succeed { .. } => 3,
+            Body::Purge { .. } => 4,
+            Body::Rekey { .. } => 5,
+        }
+    }
+
+    /// Its name, for people.
+    pub fn name(&self) -> &'static str {
+        ["genesis", "grant", "revoke", "succeed", "purge", "rekey"][self.kind() as usize]
+    }
+}
+
+/// An epoch key sealed to the two keys of one member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    /// The member.
+    pub node: NodeId,
+    /// The number of the key record that `device` is sealed to.
+    pub number: u64,
+    /// Sealed to the device's encryption key.
+    pub device: Vec<u8>,
+    /// Sealed to the key of the recovery code.
+    pub code: Vec<u8>,
+}
+
+/// The sealed half of an entry that opens an epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EpochBox {
+    /// Fixes the key without telling it.
+    pub commitment: [u8; 32],
+    /// The key, for each member, by node.
+    pub shares: Vec<Share>,
+    /// Every earlier epoch key that the author held, under this one. Empty when there was none.
+    pub wrapped: Vec<u8>,
+}
+
+/// Epoch keys sealed to the two keys of a new member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bundle {
+    /// Sealed to the device's encryption key.
+    pub device: Vec<u8>,
+    /// Sealed to the key of the recovery code.
+    pub code: Vec<u8>,
+}
+
+/// What is sealed inside an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sealed {
+    /// Nothing.
+    Nothing,
+    /// The key of the epoch that the entry opens.
+    Epoch(EpochBox),
+    /// The keys that a new member needs.
+    Bundle(Bundle),
+}
+
+/// What an author decides about an entry, before it is signed.
+#[derive(Debug)]
+pub(super) struct Draft {
+    /// `None` for genesis alone.
+    pub(super) place: Option<Place>,
+    pub(super) time: Timestamp,
+    pub(super) body: Body,
+    pub(super) sealed: Sealed,
+}
+
+/// Where an entry stands in its charter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) vault: VaultId,
+    pub(super) under: StatementId,
+    pub(super) parents: Vec<StatementId>,
+}
+
+/// A parsed entry with valid signature and shape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    statement: Statement,
+    author: NodeId,
+    place: Option<Place>,
+    time: Timestamp,
+    body: Body,
+    commitment: Option<[u8; 32]>,
+}
+
+impl Entry {
+    /// Signs what `draft` says.
+    ///
+    /// # Errors
+    /// [`EntryError`] when the draft breaks a rule of the format.
+    pub(super) fn sign(author: &SigningKey, draft: &Draft) -> Result<Entry, EntryError> {
+        let payload = encode(author.public(), draft);
+        if payload.len() > MAX_PAYLOAD_LEN {
+            let limit = MAX_PAYLOAD_LEN;
+            return Err(CodecError::TooLong { limit }.into());
+        }
+        Entry::parse(Statement::sign(Kind::Charter, &payload, &[author]))
+    }
+
+    /// Parses and verifies an entry from anywhere.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub fn verify(bytes: Vec<u8>) -> Result<Entry, EntryError> {
+        Entry::parse(Statement::verify(Kind::Charter, bytes)?)
+    }
+
+    /// Parses a verified statement.
+    ///
+    /// # Errors
+    /// Says what is wrong with it; never a signature.
+    pub fn parse(statement: Statement) -> Result<Entry, EntryError> {
+        if statement.kind() != Kind::Charter {
+            return Err(StatementError::WrongKind.into());
+        }
+        let decoded = decode(statement.payload())?;
+        if !statement.is_signed_only_by(&decoded.author) {
+            return Err(EntryError::Signer {
+                author: decoded.author,
+            });
+        }
+        let commitment = match &decoded.sealed {
+            Sealed::Epoch(epoch) => Some(epoch.commitment),
+            _ => None,
+        };
+        Ok(Entry {
+            statement,
+            author: decoded.author,
+            place: decoded.place,
+            time: decoded.time,
+            body: decoded.body,
+            commitment,
+        })
+    }
+
+    /// Its id; the vault's id too when it is genesis.
+    pub fn id(&self) -> StatementId {
+        self.statement.id()
+    }
+
+    /// The vault it belongs to.
+    pub fn vault(&self) -> VaultId {
+        match &self.place {
+            Some(place) => place.vault,
+            None => self.id().into(),
+        }
+    }
+
+    /// Who signed it: a node, or a recovery key.
+    pub fn author(&self) -> NodeId {
+        self.author
+    }
+
+    /// The grant it acts under; `None` for genesis.
+    pub fn under(&self) -> Option<StatementId> {
+        self.place.as_ref().map(|place| place.under)
+    }
+
+    /// All charter heads that its author knew; none for genesis.
+    pub fn parents(&self) -> &[StatementId] {
+        self.place.as_ref().map_or(&[], |place| &place.parents)
+    }
+
+    /// When it was made, by its author's clock. For people only.
+    pub fn time(&self) -> Timestamp {
+        self.time
+    }
+
+    /// What it says.
+    pub fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// The commitment to the key of the epoch that it opens, when it opens one.
+    pub fn commitment(&self) -> Option<&[u8; 32]> {
+        self.commitment.as_ref()
+    }
+
+    /// True when the author removes itself.
+    pub fn is_self_removal(&self) -> bool {
+        matches!(&self.body, Body::Revoke { node, .. } if *node == self.author)
+    }
+
+    /// What is sealed inside, read again from the bytes.
+    pub fn sealed(&self) -> Sealed {
+        decode(self.statement.payload())
+            .expect("the same bytes were decoded before")
+            .sealed
+    }
+
+    /// The signed statement that it is.
+    pub fn statement(&self) -> &Statement {
+        &self.statement
+    }
+}
+
+struct Decoded {
+    author: NodeId,
+    place: Option<Place>,
+    time: Timestamp,
+    body: Body,
+    sealed: Sealed,
+}
+
+fn encode(author: NodeId, draft: &Draft) -> Vec<u8> {
+    let mut w = Writer::new();
+    w.map(7).u64(0).u64(draft.body.kind()).u64(1);
+    match &draft.place {
+        Some(place) => w.bytes(place.vault.as_bytes()),
+        None => w.null(),
+    };
+    w.u64(2).bytes(author.as_bytes()).u64(3);
+    match &draft.place {
+        Some(place) => w.bytes(place.under.as_bytes()),
+        None => w.null(),
+    };
+    let parents = draft.place.as_ref().map_or(&[][..], |place| &place.parents);
+    w.u64(4).array(parents.len());
+    for parent in parents {
+        w.bytes(parent.as_bytes());
+    }
+    w.u64(5).u64(draft.time.as_millis()).u64(6);
+    encode_body(&mut w, &draft.body, &draft.sealed);
+    w.finish()
+}
+
+fn encode_body(w: &mut Writer, body: &Body, sealed: &Sealed) {
+    match body {
+        Body::Genesis { nonce, keys } => {
+            w.map(3).u64(0).bytes(nonce).u64(1);
+            encode_keys(w, Some(keys));
+            w.u64(2);
+            encode_sealed(w, sealed);
+        }
+        Body::Grant { node, role, keys } => {
+            w.map(4).u64(0).bytes(node.as_bytes()).u64(1).u64(role.number());
+            w.u64(2);
+            encode_keys(w, keys.as_ref());
+            w.u64(3);
+            encode_sealed(w, sealed);
+        }
+        Body::Revoke { node, cut_offs } => {
+            w.map(3).u64(0).bytes(node.as_bytes()).u64(1);
+            encode_cut_offs(w, cut_offs);
+            w.u64(2);
+            encode_sealed(w, sealed);
+        }
+        Body::Succeed {
+            rotation,
+            keys,
+            cut_offs,
+        } => {
+            w.map(4).u64(0).bytes(rotation.as_bytes()).u64(1);
+            encode_keys(w, keys.as_ref());
+            w.u64(2);
+            encode_cut_offs(w, cut_offs);
+            w.u64(3);
+            encode_sealed(w, sealed);
+        }
+        Body::Purge { objects, now, note } => {
+            w.map(3).u64(0).array(objects.len());
+            for object in objects {
+                w.bytes(object.as_bytes());
+            }
+            w.u64(1).bool(*now).u64(2).bytes(note);
+        }
+        Body::Rekey { devices } => {
+            w.map(2).u64(0).array(devices.len());
+            for (node, device) in devices {
+                w.array(2).bytes(node.as_bytes());
+                encode_device(w, device);
+            }
+            w.u64(1);
+            encode_sealed(w, sealed);
+        }
+    }
+}
+
+fn encode_keys(w: &mut Writer, keys: Option<&MemberKeys>) {
+    let Some(keys) = keys else {
+        w.null();
+        return;
+    };
+    w.array(3)
+        .bytes(keys.recovery.as_bytes())
+        .bytes(keys.code.as_bytes());
+    encode_device(w, &keys.device);
+}
+
+fn encode_device(w: &mut Writer, device: &DeviceKey) {
+    w.array(3)
+        .bytes(device.record.as_bytes())
+        .u64(device.number)
+        .bytes(device.public.as_bytes());
+}
+
+fn encode_cut_offs(w: &mut Writer, cut_offs: &[CutOff]) {
+    w.array(cut_offs.len());
+    for cut in cut_offs {
+        w.array(3)
+            .bytes(cut.actor.as_bytes())
+            .u64(cut.seq)
+            .bytes(cut.commit.as_bytes());
+    }
+}
+
+fn encode_sealed(w: &mut Writer, sealed: &Sealed) {
+    match sealed {
+        Sealed::Nothing => {
+            w.null();
+        }
+        Sealed::Epoch(epoch) => {
+            w.array(3).bytes(&epoch.commitment).array(epoch.shares.len());
+            for share in &epoch.shares {
+                w.array(4)
+                    .bytes(share.node.as_bytes())
+                    .u64(share.number)
+                    .bytes(&share.device)
+                    .bytes(&share.code);
+            }
+            w.bytes(&epoch.wrapped);
+        }
+        Sealed::Bundle(bundle) => {
+            w.array(2).bytes(&bundle.device).bytes(&bundle.code);
+        }
+    }
+}
+
+/// Reads one payload; holds the author for the errors.
+struct Decoder<'b> {
+    r: Reader<'b>,
+    author: NodeId,
+}
+
+fn decode(payload: &[u8]) -> Result<Decoded, EntryError> {
+    let mut r = Reader::new(payload, MAX_PAYLOAD_LEN, "a charter entry")?;
+    r.map_of(7)?;
+    r.key(0)?;
+    let kind = r.u64()?;
+    r.key(1)?;
+    let vault = match r.null()? {
+        true => None,
+        false => Some(VaultId::from_bytes(r.bytes_of()?)),
+    };
+    r.key(2)?;
+    let author = NodeId::from_bytes(r.bytes_of()?);
+    let mut d = Decoder { r, author };
+    d.r.key(3)?;
+    let under = match d.r.null()? {
+        true => None,
+        false => Some(StatementId::from_bytes(d.r.bytes_of()?)),
+    };
+    d.r.key(4)?;
+    let parents = d.sorted("parents", MAX_HEADS, |d| {
+        Ok(StatementId::from_bytes(d.r.bytes_of()?))
+    })?;
+    let place = match (vault, under) {
+        (None, None) if parents.is_empty() && kind == 0 => None,
+        (Some(vault), Some(under)) if !parents.is_empty() && kind != 0 => Some(Place {
+            vault,
+            under,
+            parents,
+        }),
+        _ => return Err(d.contradiction("only genesis stands at the start")),
+    };
+    d.r.key(5)?;
+    let time = Timestamp::from_millis(d.r.u64()?);
+    d.r.key(6)?;
+    let (body, sealed) = d.body(kind)?;
+    d.r.finish()?;
+    Ok(Decoded {
+        author,
+        place,
+        time,
+        body,
+        sealed,
+    })
+}
+
+impl Decoder<'_> {
+    fn contradiction(&self, what: &'static str) -> EntryError {
+        EntryError::Contradiction {
+            author: self.author,
+            what,
+        }
+    }
+
+    /// A list in strictly ascending order.
+    fn sorted<T: Ord>(
+        &mut self,
+        what: &'static str,
+        limit: usize,
+        read: impl Fn(&mut Self) -> Result<T, EntryError>,
+    ) -> Result<Vec<T>, EntryError> {
+        let list = self.list(what, limit, read)?;
+        self.in_order(what, limit, list.is_sorted_by(|a, b| a < b))?;
+        Ok(list)
+    }
+
+    fn list<T>(
+        &mut self,
+        what: &'static str,
+        limit: usize,
+        read: impl Fn(&mut Self) -> Result<T, EntryError>,
+    ) -> Result<Vec<T>, EntryError> {
+        let len = self.r.array()?;
+        self.in_order(what, limit, len <= limit)?;
+        (0..len).map(|_| read(self)).collect()
+    }
+
+    fn in_order(&self, what: &'static str, limit: usize, holds: bool) -> Result<(), EntryError> {
+        let author = self.author;
+        if holds {
+            Ok(())
+        } else {
+            Err(EntryError::List { author, what, limit })
+        }
+    }
+
+    fn node(&mut self) -> Result<NodeId, EntryError> {
+        Ok(NodeId::from_bytes(self.r.bytes_of()?))
+    }
+
+    fn bytes(&mut self, limit: usize) -> Result<Vec<u8>, EntryError> {
+        let bytes = self.r.bytes()?;
+        if bytes.len() > limit {
+            return Err(CodecError::TooLong { limit }.into());
+        }
+        Ok(bytes.to_vec())
+    }
+
+    fn public(&mut self) -> Result<EncryptionPublic, EntryError> {
+        let author = self.author;
+        EncryptionPublic::from_bytes(self.r.bytes()?).map_err(|_| EntryError::PublicKey { author })
+    }
+
+    fn device(&mut self) -> Result<DeviceKey, EntryError> {
+        self.r.array_of(3)?;
+        Ok(DeviceKey {
+            record: KeyRecordId::from_bytes(self.r.bytes_of()?),
+            number: self.r.u64()?,
+            public: self.public()?,
+        })
+    }
+
+    fn keys(&mut self) -> Result<Option<MemberKeys>, EntryError> {
+        if self.r.null()? {
+            return Ok(None);
+        }
+        self.r.array_of(3)?;
+        Ok(Some(MemberKeys {
+            recovery: self.node()?,
+            code: self.public()?,
+            device: self.device()?,
+        }))
+    }
+
+    fn cut_offs(&mut self) -> Result<Vec<CutOff>, EntryError> {
+        let list = self.list("cut-offs", MAX_CUT_OFFS, |d| {
+            d.r.array_of(3)?;
+            Ok(CutOff {
+                actor: ActorId::from_bytes(d.r.bytes_of()?),
+                seq: d.r.u64()?,
+                commit: StatementId::from_bytes(d.r.bytes_of()?),
+            })
+        })?;
+        let sorted = list.is_sorted_by(|a, b| a.actor < b.actor);
+        self.in_order("cut-offs", MAX_CUT_OFFS, sorted)?;
+        if list.iter().any(|cut| cut.seq == 0) {
+            return Err(self.contradiction("a line is accepted up to commit 0"));
+        }
+        Ok(list)
+    }
+
+    fn epoch(&mut self) -> Result<EpochBox, EntryError> {
+        self.r.array_of(3)?;
+        let commitment = self.r.bytes_of()?;
+        let shares = self.list("members", MAX_MEMBERS, |d| {
+            d.r.array_of(4)?;
+            let share = Share {
+                node: d.node()?,
+                number: d.r.u64()?,
+                device: d.bytes(SHARE_LEN)?,
+                code: d.bytes(SHARE_LEN)?,
+            };
+            if share.device.len() != SHARE_LEN || share.code.len() != SHARE_LEN {
+                return Err(d.contradiction("a sealed key of another length"));
+            }
+            Ok(share)
+        })?;
+        let sorted = shares.is_sorted_by(|a, b| a.node < b.node);
+        self.in_order("members", MAX_MEMBERS, sorted)?;
+        let wrapped = self.bytes(MAX_BUNDLE_LEN)?;
+        Ok(EpochBox {
+            commitment,
+            shares,
+            wrapped,
+        })
+    }
+
+    /// The keys for a new member: there for whoever reads, absent for a keeper.
+    fn bundle(&mut self, keys: Option<&MemberKeys>) -> Result<Sealed, EntryError> {
+        if self.r.null()? {
+            return match keys {
+                None => Ok(Sealed::Nothing),
+                Some(_) => Err(self.contradiction("a member that reads is given no keys")),
+            };
+        }
+        if keys.is_none() {
+            return Err(self.contradiction("a keeper is given keys"));
+        }
+        self.r.array_of(2)?;
+        let device = self.bytes(MAX_BUNDLE_LEN)?;
+        let code = self.bytes(MAX_BUNDLE_LEN)?;
+        Ok(Sealed::Bundle(Bundle { device, code }))
+    }
+
+    fn body(&mut self, kind: u64) -> Result<(Body, Sealed), EntryError> {
+        match kind {
+            0 => self.genesis(),
+            1 => self.grant(),
+            2 => self.revoke(),
+            3 => self.succeed(),
+            4 => self.purge(),
+            5 => self.rekey(),
+            other => Err(EntryError::Kind(other)),
+        }
+    }
+
+    fn genesis(&mut self) -> Result<(Body, Sealed), EntryError> {
+        self.r.map_of(3)?;
+        self.r.key(0)?;
+        let nonce = self.r.bytes_of()?;
+        self.r.key(1)?;
+        let keys = self.keys()?;
+        let keys = keys.ok_or_else(|| self.contradiction("the creator has no keys"))?;
+        if keys.recovery == self.author {
+            return Err(self.contradiction("the creator is its own recovery key"));
+        }
+        self.r.key(2)?;
+        let epoch = self.epoch()?;
+        if !epoch.wrapped.is_empty() {
+            return Err(self.contradiction("the first epoch has none before it"));
+        }
+        Ok((Body::Genesis { nonce, keys }, Sealed::Epoch(epoch)))
+    }
+
+    fn grant(&mut self) -> Result<(Body, Sealed), EntryError> {
+        self.r.map_of(4)?;
+        self.r.key(0)?;
+        let node = self.node()?;
+        self.r.key(1)?;
+        let role = Role::from_number(self.r.u64()?).ok_or(self.r.shape())?;
+        self.r.key(2)?;
+        let keys = self.keys()?;
+        if role.reads() != keys.is_some() {
+            return Err(self.contradiction("the role and the keys do not fit"));
+        }
+        self.r.key(3)?;
+        let sealed = self.bundle(keys.as_ref())?;
+        Ok((Body::Grant { node, role, keys }, sealed))
+    }
+
+    fn revoke(&mut self) -> Result<(Body, Sealed), EntryError> {
+        self.r.map_of(3)?;
+        self.r.key(0)?;
+        let node = self.node()?;
+        self.r.key(1)?;
+        let cut_offs = self.cut_offs()?;
+        self.r.key(2)?;
+        let sealed = match self.r.null()? {
+            true => Sealed::Nothing,
+            false => Sealed::Epoch(self.epoch()?),
+        };
+        if (node == self.author) != (sealed == Sealed::Nothing) {
+            return Err(self.contradiction("every removal but one's own opens an epoch"));
+        }
+        Ok((Body::Revoke { node, cut_offs }, sealed))
+    }
+
+    fn succeed(&mut self) -> Result<(Body, Sealed), EntryError> {
+        let author = self.author;
+        self.r.map_of(4)?;
+        self.r.key(0)?;
+        let rotation = Rotation::verify(self.r.bytes()?.to_vec())
+            .map_err(|source| EntryError::Rotation { author, source })?;
+        if rotation.node() != author {
+            return Err(self.contradiction("the rotate claim is another node's"));
+        }
+        self.r.key(1)?;
+        let keys = self.keys()?;
+        if keys
+            .as_ref()
+            .is_some_and(|keys| keys.recovery != rotation.successor_recovery())
+        {
+            return Err(self.contradiction("the claim names another recovery key"));
+        }
+        self.r.key(2)?;
+        let cut_offs = self.cut_offs()?;
+        self.r.key(3)?;
+        let sealed = self.bundle(keys.as_ref())?;
+        let body = Body::Succeed {
+            rotation: Box::new(rotation),
+            keys,
+            cut_offs,
+        };
+        Ok((body, sealed))
+    }
+
+    fn purge(&mut self) -> Result<(Body, Sealed), EntryError> {
+        self.r.map_of(3)?;
+        self.r.key(0)?;
+        let objects = self.sorted("objects", MAX_PURGED, |d| {
+            Ok(ObjectId::from_bytes(d.r.bytes_of()?))
+        })?;
+        self.r.key(1)?;
+        let now = self.r.bool()?;
+        self.r.key(2)?;
+        let note = self.bytes(MAX_NOTE_LEN)?;
+        Ok((Body::Purge { objects, now, note }, Sealed::Nothing))
+    }
+
+    fn rekey(&mut self) -> Result<(Body, Sealed), EntryError> {
+        self.r.map_of(2)?;
+        self.r.key(0)?;
+        let devices = self.list("key records", MAX_UPDATES, |d| {
+            d.r.array_of(2)?;
+            Ok((d.node()?, d.device()?))
+        })?;
+        let sorted = devices.is_sorted_by(|a, b| a.0 < b.0);
+        self.in_order("key records", MAX_UPDATES, sorted)?;
+        self.r.key(1)?;
+        let epoch = self.epoch()?;
+        Ok((Body::Rekey { devices }, Sealed::Epoch(epoch)))
+    }
+}
