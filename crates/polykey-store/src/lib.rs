@@ -16,6 +16,7 @@ mod error;
 #[cfg(any(test, feature = "testing"))]
 mod faulty;
 mod file;
+mod log;
 mod multiset;
 mod objects;
 mod sealed;
