@@ -12,6 +12,7 @@ pub mod agent;
 pub mod backoff;
 pub mod door;
 pub mod handlers;
+pub mod glob;
 pub mod harden;
 pub mod lock;
 pub mod node;
