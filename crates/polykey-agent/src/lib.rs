@@ -11,8 +11,8 @@
 pub mod agent;
 pub mod backoff;
 pub mod door;
-pub mod handlers;
 pub mod glob;
+pub mod handlers;
 pub mod harden;
 pub mod lock;
 pub mod node;

@@ -7,6 +7,13 @@
 //!
 //! Always: no keys, no storage, no network here.
 
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+use polykey_api::{Code, Problem};
+
 pub mod args;
 pub mod commands;
 pub mod context;
@@ -17,11 +24,6 @@ pub mod escape;
 pub mod output;
 pub mod password;
 pub mod secret_arg;
-use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
-use polykey_api::{Code, Problem};
-use std::ffi::OsString;
-use std::process::ExitCode;
 pub mod short_options;
 pub mod table;
 
