@@ -137,7 +137,11 @@ impl FrameReader {
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
         let rest = &self.buffer[self.used..];
         if self.closed {
-            return if rest.is_empty() { Ok(None) } else { Err(FrameError::Cut) };
+            return if rest.is_empty() {
+                Ok(None)
+            } else {
+                Err(FrameError::Cut)
+            };
         }
         let Some((header, rest)) = rest.split_first_chunk::<FRAME_HEADER>() else {
             return Ok(None);
@@ -236,7 +240,13 @@ mod tests {
     #[test]
     fn frames_come_back_whatever_the_pieces() {
         let want = [
-            "head \"a\"", "data one", "data 1048576", "data \u{7}", "End", "failed \"gone\"", "Close",
+            "head \"a\"",
+            "data one",
+            "data 1048576",
+            "data \u{7}",
+            "End",
+            "failed \"gone\"",
+            "Close",
         ];
         for step in [4096, 65_537, usize::MAX >> 1] {
             assert_eq!(read(&sample(), step).expect("well formed"), want, "{step}");

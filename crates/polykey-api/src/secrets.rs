@@ -9,48 +9,72 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::endpoint::{Endpoint, Shape};
+use crate::problem::ProblemBody;
 use crate::vaults::{Committed, LogItem};
 
 /// Several secrets in one answer, as [`crate::frames`]; each head is a [`SecretHead`].
-pub const FETCH: Endpoint<Fetch, SecretHead> =
-    Endpoint::new("/v1/secrets/fetch", "Read several secrets, as frames", Shape::Download);
+pub const FETCH: Endpoint<Fetch, SecretHead> = Endpoint::new(
+    "/v1/secrets/fetch",
+    "Read several secrets, as frames",
+    Shape::Download,
+);
 /// One secret as raw bytes.
-pub const READ: Endpoint<ReadOne, Vec<u8>> =
-    Endpoint::new("/v1/secrets/read", "Read one secret as raw bytes", Shape::Download);
+pub const READ: Endpoint<ReadOne, Vec<u8>> = Endpoint::new(
+    "/v1/secrets/read",
+    "Read one secret as raw bytes",
+    Shape::Download,
+);
 /// One secret from raw bytes.
-pub const WRITE: Endpoint<Write, Written> =
-    Endpoint::new("/v1/secrets/write", "Write one secret from raw bytes", Shape::Upload);
+pub const WRITE: Endpoint<Write, Written> = Endpoint::new(
+    "/v1/secrets/write",
+    "Write one secret from raw bytes",
+    Shape::Upload,
+);
 /// Several secrets in one commit, from [`crate::frames`]; each head is an [`ImportHead`].
-pub const IMPORT: Endpoint<Import, Imported> =
-    Endpoint::new("/v1/secrets/import", "Write several secrets in one commit, from frames", Shape::Upload);
+pub const IMPORT: Endpoint<Import, Imported> = Endpoint::new(
+    "/v1/secrets/import",
+    "Write several secrets in one commit, from frames",
+    Shape::Upload,
+);
 /// What a directory holds.
-pub const LIST: Endpoint<List, Entry> =
-    Endpoint::new("/v1/secrets/list", "List a directory", Shape::Lines);
+pub const LIST: Endpoint<List, Entry> = Endpoint::new("/v1/secrets/list", "List a directory", Shape::Lines);
 /// What is known about one secret or directory.
-pub const STAT: Endpoint<OneTarget, Entry> = Endpoint::json("/v1/secrets/stat", "Describe a secret or directory");
+pub const STAT: Endpoint<OneTarget, Entry> =
+    Endpoint::json("/v1/secrets/stat", "Describe a secret or directory");
 /// Removes secrets and directories.
-pub const REMOVE: Endpoint<Remove, Batch> = Endpoint::json("/v1/secrets/remove", "Remove secrets and directories");
+pub const REMOVE: Endpoint<Remove, Batch> =
+    Endpoint::json("/v1/secrets/remove", "Remove secrets and directories");
 /// Makes directories.
 pub const MKDIR: Endpoint<Mkdir, Batch> = Endpoint::json("/v1/secrets/mkdir", "Make directories");
 /// Makes empty secrets where there are none, or marks existing ones as changed now.
 pub const TOUCH: Endpoint<Touch, Batch> = Endpoint::json("/v1/secrets/touch", "Make empty secrets");
 /// Moves or renames, inside a vault or across.
-pub const MOVE: Endpoint<Transfer, Batch> = Endpoint::json("/v1/secrets/move", "Move secrets and directories");
+pub const MOVE: Endpoint<Transfer, Batch> =
+    Endpoint::json("/v1/secrets/move", "Move secrets and directories");
 /// Copies, inside a vault or across.
-pub const COPY: Endpoint<Transfer, Batch> = Endpoint::json("/v1/secrets/copy", "Copy secrets and directories");
+pub const COPY: Endpoint<Transfer, Batch> =
+    Endpoint::json("/v1/secrets/copy", "Copy secrets and directories");
 /// Changes the fields of a record.
-pub const SET: Endpoint<SetFields, Written> = Endpoint::json("/v1/secrets/set", "Change the fields of a record");
+pub const SET: Endpoint<SetFields, Written> =
+    Endpoint::json("/v1/secrets/set", "Change the fields of a record");
 /// Changes or shows attributes.
 pub const ATTRIBUTES: Endpoint<SetAttributes, Attributes> =
     Endpoint::json("/v1/secrets/attributes", "Change or show attributes");
 /// The versions of one secret, newest first.
-pub const LOG: Endpoint<SecretLog, LogItem> =
-    Endpoint::new("/v1/secrets/log", "Versions of a secret, newest first", Shape::Lines);
+pub const LOG: Endpoint<SecretLog, LogItem> = Endpoint::new(
+    "/v1/secrets/log",
+    "Versions of a secret, newest first",
+    Shape::Lines,
+);
 /// Brings a version of a secret back by a new commit.
-pub const RESTORE: Endpoint<Restore, Committed> = Endpoint::json("/v1/secrets/restore", "Bring a version back");
+pub const RESTORE: Endpoint<Restore, Committed> =
+    Endpoint::json("/v1/secrets/restore", "Bring a version back");
 /// Looks for text in names, attributes and content.
-pub const FIND: Endpoint<Find, Found> =
-    Endpoint::new("/v1/secrets/find", "Find secrets by name, attribute or content", Shape::Lines);
+pub const FIND: Endpoint<Find, Found> = Endpoint::new(
+    "/v1/secrets/find",
+    "Find secrets by name, attribute or content",
+    Shape::Lines,
+);
 
 /// Something in a vault, as typed: `vault:path`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -221,6 +245,8 @@ pub struct List {
 pub struct Entry {
     /// Path in the vault; empty for its root.
     pub path: String,
+    /// What a listing shows: the base name in a directory, the path where several directories are meant.
+    pub name: String,
     /// `directory`, `raw` or `record`.
     pub kind: String,
     /// Bytes; 0 for a directory.
@@ -315,7 +341,7 @@ pub struct Failure {
     /// What was typed.
     pub target: Target,
     /// Why not.
-    pub error: crate::problem::ProblemBody,
+    pub error: ProblemBody,
 }
 
 /// Kinds of fields, as the command line names them.
@@ -354,7 +380,9 @@ pub struct Field {
 
 impl std::fmt::Debug for Field {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Field").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Field")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 

@@ -25,16 +25,24 @@ pub const RELOCATE: Endpoint<Relocate, VaultItem> =
 pub const LOG: Endpoint<VaultLog, LogItem> =
     Endpoint::new("/v1/vaults/log", "Commits of a vault, newest first", Shape::Lines);
 /// What differs between two versions of a vault.
-pub const DIFF: Endpoint<VaultDiff, DiffItem> =
-    Endpoint::new("/v1/vaults/diff", "What differs between two versions", Shape::Lines);
+pub const DIFF: Endpoint<VaultDiff, DiffItem> = Endpoint::new(
+    "/v1/vaults/diff",
+    "What differs between two versions",
+    Shape::Lines,
+);
 /// Makes the content equal to an earlier version by a new commit.
-pub const VERSION: Endpoint<VaultVersion, Committed> =
-    Endpoint::json("/v1/vaults/version", "Make the content equal to an earlier version");
+pub const VERSION: Endpoint<VaultVersion, Committed> = Endpoint::json(
+    "/v1/vaults/version",
+    "Make the content equal to an earlier version",
+);
 /// Forgets history.
 pub const PURGE: Endpoint<Purge, Purged> = Endpoint::json("/v1/vaults/purge", "Forget history");
 /// The paths whose versions stand side by side.
-pub const CONFLICTS: Endpoint<Conflicts, ConflictItem> =
-    Endpoint::new("/v1/vaults/conflicts", "Versions that stand side by side", Shape::Lines);
+pub const CONFLICTS: Endpoint<Conflicts, ConflictItem> = Endpoint::new(
+    "/v1/vaults/conflicts",
+    "Versions that stand side by side",
+    Shape::Lines,
+);
 /// Settles a conflict.
 pub const RESOLVE: Endpoint<Resolve, Committed> = Endpoint::json("/v1/vaults/resolve", "Settle a conflict");
 
