@@ -137,6 +137,8 @@ labels! {
     SESSION_TOKEN = "agent/session-token";
     /// Keyed hash that chains audit records.
     AUDIT_CHAIN = "agent/audit-chain";
+    /// Associated data of an audit record that waits to be stored.
+    AUDIT_TAIL = "agent/audit-tail";
     /// Hash that names the runtime folder of a node path.
     RUNTIME_FOLDER = "agent/runtime-folder";
 }
