@@ -9,8 +9,10 @@
 //! [`router`] for how a call reaches its handler, and at [`handlers`] for the calls.
 
 pub mod agent;
+pub mod audit;
 pub mod backoff;
 pub mod door;
+pub mod failure;
 pub mod glob;
 pub mod handlers;
 pub mod harden;
@@ -22,3 +24,4 @@ pub mod router;
 pub mod server;
 pub mod sessions;
 pub mod start;
+pub mod tables;

@@ -100,7 +100,9 @@ impl Home {
 
     /// The process id of the live agent.
     pub fn agent_pid(&self) -> i32 {
-        let pid = self.status()["pid"].as_i64().expect("a live agent has a process id");
+        let pid = self.status()["pid"]
+            .as_i64()
+            .expect("a live agent has a process id");
         i32::try_from(pid).expect("process ids are small")
     }
 
@@ -131,7 +133,9 @@ impl Drop for Home {
 fn end_holder(lock: &Path) {
     use rustix::fs::{FlockOperation, flock};
     use rustix::process::{Pid, Signal, kill_process};
-    let Ok(file) = std::fs::File::open(lock) else { return };
+    let Ok(file) = std::fs::File::open(lock) else {
+        return;
+    };
     if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
         return;
     }
