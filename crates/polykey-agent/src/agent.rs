@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::audit::Entry;
 use crate::backoff::Backoff;
+use crate::blocking::blocking;
 use crate::door::{Action, Caller, wrong_password};
 use crate::node::Node;
 use crate::open;
@@ -234,19 +235,4 @@ impl Agent {
             network_version: Some(1),
         }
     }
-}
-
-/// Runs what waits for the disk or computes for long away from the threads that serve.
-///
-/// # Errors
-/// Those of `work`; [`Code::Internal`] when it panics.
-pub async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
-) -> Result<T, Problem> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
-        Err(Problem::new(
-            Code::Internal,
-            "a fault in the agent ended this request",
-        ))
-    })
 }

@@ -11,6 +11,7 @@
 pub mod agent;
 pub mod audit;
 pub mod backoff;
+pub mod blocking;
 pub mod door;
 pub mod failure;
 pub mod glob;
