@@ -12,6 +12,7 @@ mod formats;
 mod hpke;
 mod page;
 mod password;
+mod wiping;
 mod wycheproof;
 
 /// Decodes the hex of a vector.
