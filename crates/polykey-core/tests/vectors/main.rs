@@ -9,6 +9,7 @@ mod bip39;
 mod blake3;
 mod ed25519;
 mod formats;
+mod hostile;
 mod hpke;
 mod page;
 mod password;
