@@ -9,12 +9,8 @@
 //! [`router`] for how a call reaches its handler, and at [`handlers`] for the calls.
 
 pub mod agent;
-pub mod audit;
 pub mod backoff;
-pub mod blocking;
 pub mod door;
-pub mod failure;
-pub mod glob;
 pub mod handlers;
 pub mod harden;
 pub mod lock;
@@ -25,4 +21,3 @@ pub mod router;
 pub mod server;
 pub mod sessions;
 pub mod start;
-pub mod tables;

@@ -10,12 +10,9 @@ pub mod agent;
 pub mod audit;
 pub mod code;
 pub mod endpoint;
-pub mod frames;
 pub mod keys;
 pub mod problem;
-pub mod secrets;
 pub mod start;
-pub mod vaults;
 
 pub use code::Code;
 pub use endpoint::{Endpoint, Nothing};

@@ -65,7 +65,9 @@ impl Database {
             return Err(StoreError::Exists { path });
         }
         // Made beside its place and renamed: a crash leaves no half-made database under the final name.
-        let draft = file::with_suffix(&path, ".new");
+        let mut draft = path.clone().into_os_string();
+        draft.push(".new");
+        let draft = PathBuf::from(draft);
         file::remove_with_logs(&draft)?;
         Engine::create(draft.clone(), key, env)?.close()?;
         file::rename(&draft, &path)?;

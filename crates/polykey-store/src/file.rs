@@ -17,7 +17,6 @@ use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::{Damage, StoreError, from_io, from_sqlite};
-use crate::log::{self, PAGE_LEN};
 use crate::sealed::MAX_SEALED_LEN;
 
 /// Marks the file as ours for `file` and for us: "PkDb".
@@ -53,8 +52,6 @@ pub(crate) fn create(path: &Path, cache: usize) -> Result<DatabaseFile, StoreErr
     })?;
     let file = connect(path)?;
     let sql = |e| from_sqlite(path, e);
-    let page_len = format!("PRAGMA page_size = {PAGE_LEN}");
-    file.conn.execute_batch(&page_len).map_err(sql)?;
     configure(&file.conn, cache).map_err(sql)?;
     file.conn
         .execute_batch(&format!(
@@ -71,13 +68,6 @@ pub(crate) fn open(path: &Path, cache: usize) -> Result<DatabaseFile, StoreError
     if !kind.is_file() {
         return Err(StoreError::NotADatabase {
             path: path.to_owned(),
-        });
-    }
-    let log_path = with_suffix(path, "-wal");
-    if log::is_damaged(&log_path).map_err(|e| from_io("read", &log_path, e))? {
-        return Err(StoreError::Damaged {
-            path: path.to_owned(),
-            damage: Damage::Log,
         });
     }
     let mut file = connect(path)?;
@@ -233,22 +223,16 @@ pub(crate) fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
 /// Removes a file that was to become a database, and what SQLite put beside it. It need not exist.
 pub(crate) fn remove_with_logs(path: &Path) -> Result<(), StoreError> {
     for suffix in ["", "-wal", "-journal"] {
-        let name = with_suffix(path, suffix);
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
         match fs::remove_file(&name) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(from_io("remove", &name, e));
+                return Err(from_io("remove", Path::new(&name), e));
             }
             _ => {}
         }
     }
     Ok(())
-}
-
-/// The path with something behind its name.
-pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }
 
 /// Gives a finished file its name, durably.

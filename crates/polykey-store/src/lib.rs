@@ -16,7 +16,6 @@ mod error;
 #[cfg(any(test, feature = "testing"))]
 mod faulty;
 mod file;
-mod log;
 mod multiset;
 mod objects;
 mod sealed;

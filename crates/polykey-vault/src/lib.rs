@@ -1,3 +1,46 @@
 //! Encrypted, versioned filesystems of secrets.
+//!
+//! A vault is a set of signed commits and an index that can always be rebuilt from them. [`Vault`] is the
+//! way in: [`Vault::change`] makes commits, [`Vault::view`] shows what a vault holds now or held at any
+//! commit, [`Vault::log`] tells how it came about.
+//!
+//! Always: every node that holds the same commits shows the same vault, whatever the order in which they
+//! came; nothing here opens a socket or knows who is asking.
 
+pub mod attributes;
+mod change;
 pub mod charter;
+pub mod commit;
+pub mod content;
+mod draft;
+mod error;
+pub mod event;
+pub mod fold;
+mod folder;
+pub mod horizon;
+pub mod id;
+mod identity;
+mod index;
+pub mod line;
+mod message;
+pub mod object;
+pub mod operation;
+mod reader;
+pub mod record;
+mod rows;
+mod stage;
+#[cfg(test)]
+mod trial;
+mod vault;
+mod view;
+
+pub use change::{Change, Depth, Expect, Parents, Written};
+pub use content::Kind;
+pub use error::VaultError;
+pub use id::{CommitId, SecretId, VersionId};
+pub use identity::Identity;
+pub use reader::ContentReader;
+pub use record::{Field, FieldKind, Record};
+pub use stage::{MAX_SECRET_LEN, Staged};
+pub use vault::{Env, Vault};
+pub use view::{At, EntryKind, Name, Stat, VersionRef, View};

@@ -1,0 +1,204 @@
+//! Objects: how content is cut and sealed.
+//!
+//! Content is padded with zeros to its Padme length, cut into pieces, and each piece is sealed alone under a
+//! random key of its own: nonce, ciphertext, tag. An object is named by the hash of these bytes, so it can
+//! be checked by anybody and opened by nobody without the key that its commit keeps.
+//!
+//! Always: a piece comes out only when its name, its key, its vault and its position are all right.
+//! Source: `docs/format.md`, section "Vault".
+
+use polykey_core::aead::{self, NONCE_LEN, OVERHEAD, OpenError};
+use polykey_core::hash::hash;
+use polykey_core::padme::{MIN_PADDED, padded_len};
+use polykey_core::random::{Random, random_array};
+use polykey_core::{Key, ObjectId, VaultId, label};
+use zeroize::Zeroizing;
+
+use crate::event::ObjectRef;
+
+/// Longest object, nonce and tag included.
+pub const MAX_OBJECT_LEN: usize = 256 << 10;
+/// Shortest object.
+pub const MIN_OBJECT_LEN: usize = MIN_PADDED as usize + OVERHEAD;
+/// Plain bytes in every object of a secret but the last.
+pub const PIECE_LEN: usize = MAX_OBJECT_LEN - OVERHEAD;
+/// Objects up to this sealed length live in the database and travel with their commit.
+pub const INLINE_LEN: usize = 16 << 10;
+
+/// A sealed piece, on its way to where it will rest.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    /// Its name, length and key.
+    pub object: ObjectRef,
+    /// Nonce, ciphertext and tag.
+    pub bytes: Vec<u8>,
+}
+
+/// A buffer for one piece, with room at the front for the nonce: the piece is sealed where it was read.
+pub(crate) struct Piece(Zeroizing<Vec<u8>>);
+
+impl Piece {
+    /// An empty buffer.
+    pub fn new() -> Piece {
+        let mut buffer = Vec::with_capacity(MAX_OBJECT_LEN);
+        buffer.resize(NONCE_LEN, 0);
+        Piece(Zeroizing::new(buffer))
+    }
+
+    /// The plain bytes so far.
+    pub fn plain(&self) -> &[u8] {
+        &self.0[NONCE_LEN..]
+    }
+
+    /// Length of the plain bytes so far.
+    pub fn len(&self) -> usize {
+        self.0.len() - NONCE_LEN
+    }
+
+    /// Makes room for `len` plain bytes in all and returns the new ones, which are zero.
+    pub fn extend_to(&mut self, len: usize) -> &mut [u8] {
+        let old = self.0.len();
+        self.0.resize(NONCE_LEN + len, 0);
+        &mut self.0[old..]
+    }
+
+    /// Cuts off what lies after `len` plain bytes.
+    pub fn truncate(&mut self, len: usize) {
+        self.0.truncate(NONCE_LEN + len);
+    }
+
+    /// Seals the piece number `index` of a secret in `vault`.
+    pub fn seal(mut self, vault: &VaultId, index: u64, random: &dyn Random) -> Sealed {
+        let key = Key::random(random);
+        // A key of its own seals nothing else; the nonce is random all the same, so that two keys that
+        // are equal by a fault of the generator do not share a key stream.
+        let nonce: [u8; NONCE_LEN] = random_array(random);
+        self.0[..NONCE_LEN].copy_from_slice(&nonce);
+        let tag = aead::seal_in_place(&key, &nonce, &context(vault, index), &mut self.0[NONCE_LEN..]);
+        self.0.extend_from_slice(&tag);
+        // No plain byte is left in the buffer.
+        let bytes = std::mem::take(&mut *self.0);
+        Sealed {
+            object: ObjectRef {
+                id: object_id(&bytes),
+                size: u32::try_from(bytes.len()).expect("at most 256 KiB"),
+                key,
+            },
+            bytes,
+        }
+    }
+}
+
+/// The name of an object with these bytes.
+pub fn object_id(bytes: &[u8]) -> ObjectId {
+    ObjectId::from_bytes(hash(label::OBJECT, &[bytes]))
+}
+
+/// Opens piece number `index` of a secret in `vault` where it lies; the plain bytes, padding included.
+///
+/// # Errors
+/// [`OpenError`] when the bytes are not those of `object`, or the piece belongs elsewhere.
+pub(crate) fn open(
+    vault: &VaultId,
+    index: u64,
+    object: &ObjectRef,
+    mut bytes: Vec<u8>,
+) -> Result<Opened, OpenError> {
+    if bytes.len() != object.size as usize || object_id(&bytes) != object.id {
+        return Err(OpenError);
+    }
+    let (nonce, body) = bytes.split_first_chunk_mut::<NONCE_LEN>().ok_or(OpenError)?;
+    let len = aead::open_in_place(&object.key, nonce, &context(vault, index), body)?;
+    bytes.truncate(NONCE_LEN + len);
+    Ok(Opened(Zeroizing::new(bytes)))
+}
+
+/// The plain bytes of a piece; wiped on drop.
+pub(crate) struct Opened(Zeroizing<Vec<u8>>);
+
+impl Opened {
+    pub fn plain(&self) -> &[u8] {
+        &self.0[NONCE_LEN..]
+    }
+}
+
+/// Label, vault and position (8 bytes, big-endian).
+fn context(vault: &VaultId, index: u64) -> Vec<u8> {
+    [
+        label::OBJECT_AAD.as_bytes(),
+        vault.as_bytes(),
+        &index.to_be_bytes(),
+    ]
+    .concat()
+}
+
+/// Number of objects that hold `size` bytes of content.
+pub(crate) fn objects_for(size: u64) -> u64 {
+    padded_len(size).div_ceil(PIECE_LEN as u64)
+}
+
+/// Sealed length of object number `index` of content of `size` bytes.
+pub(crate) fn sealed_len(size: u64, index: u64) -> Option<u64> {
+    let start = index.checked_mul(PIECE_LEN as u64)?;
+    let left = padded_len(size).checked_sub(start).filter(|left| *left > 0)?;
+    Some(left.min(PIECE_LEN as u64) + OVERHEAD as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use polykey_core::random::OsRandom;
+
+    fn vault() -> VaultId {
+        VaultId::from_bytes([1; 32])
+    }
+
+    fn sealed(plain: &[u8], index: u64) -> Sealed {
+        let mut piece = Piece::new();
+        piece.extend_to(plain.len()).copy_from_slice(plain);
+        piece.seal(&vault(), index, &OsRandom)
+    }
+
+    #[test]
+    fn a_piece_opens_in_its_place_only() {
+        let piece = sealed(&[7; 300], 2);
+        let open_at = |vault: &VaultId, index, bytes: &[u8]| {
+            open(vault, index, &piece.object, bytes.to_vec()).map(|opened| opened.plain().to_vec())
+        };
+        assert_eq!(open_at(&vault(), 2, &piece.bytes), Ok(vec![7; 300]));
+        assert!(open_at(&vault(), 1, &piece.bytes).is_err());
+        assert!(open_at(&VaultId::from_bytes([2; 32]), 2, &piece.bytes).is_err());
+    }
+
+    #[test]
+    fn no_changed_object_opens() {
+        let piece = sealed(&[7; 300], 0);
+        let check = |bytes: Vec<u8>| assert!(open(&vault(), 0, &piece.object, bytes).is_err());
+        check(vec![]);
+        check(piece.bytes[..300].to_vec());
+        check([piece.bytes.as_slice(), &[0]].concat());
+        check(sealed(&[7; 300], 0).bytes);
+        for byte in 0..piece.bytes.len() {
+            let mut bytes = piece.bytes.clone();
+            bytes[byte] ^= 1;
+            check(bytes);
+        }
+    }
+
+    #[test]
+    fn lengths_follow_from_the_size() {
+        for (size, count) in [
+            (0, 1),
+            (256, 1),
+            (PIECE_LEN as u64, 2),
+            (1 << 20, 5),
+            (1 << 30, 4097),
+        ] {
+            assert_eq!(objects_for(size), count, "{size}");
+            let total: u64 = (0..count).filter_map(|i| sealed_len(size, i)).sum();
+            assert_eq!(total, padded_len(size) + count * OVERHEAD as u64, "{size}");
+            assert_eq!(sealed_len(size, count), None);
+        }
+        assert_eq!(sealed_len(0, 0), Some(MIN_OBJECT_LEN as u64));
+    }
+}

@@ -1,0 +1,144 @@
+//! A vault in a throw-away folder, for tests.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use polykey_core::random::OsRandom;
+use polykey_core::sealing::EncryptionKey;
+use polykey_core::sign::SigningKey;
+use polykey_core::{Clock, Key, KeyRecordId, SecretPath, Timestamp};
+use polykey_store::RealDisk;
+
+use crate::charter::entry::{DeviceKey, MemberKeys};
+use crate::content::Kind;
+use crate::view::At;
+use crate::{Env, Expect, Identity, Vault, VaultError};
+
+/// A clock that moves on by a second with each look.
+#[derive(Debug, Default)]
+pub(crate) struct Ticking(AtomicU64);
+
+impl Clock for Ticking {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(1_000 * self.0.fetch_add(1, Ordering::SeqCst))
+    }
+}
+
+pub(crate) fn identity(seed: u8) -> Arc<Identity> {
+    let device = EncryptionKey::from_seed(&Key::from_array([seed; 32]));
+    let code = EncryptionKey::from_seed(&Key::from_array([seed ^ 0x80; 32]));
+    let keys = MemberKeys {
+        recovery: SigningKey::from_seed(&Key::from_array([seed ^ 0x40; 32])).public(),
+        code: code.public(),
+        device: DeviceKey {
+            record: KeyRecordId::from_bytes([seed; 32]),
+            number: 0,
+            public: device.public(),
+        },
+    };
+    let signer = SigningKey::from_seed(&Key::from_array([seed; 32]));
+    Arc::new(Identity::new(signer, keys, vec![(0, device)]))
+}
+
+pub(crate) fn env() -> Env {
+    Env {
+        clock: Arc::new(Ticking::default()),
+        random: Arc::new(OsRandom),
+        disk: Arc::new(RealDisk),
+        machine: b"machine".to_vec(),
+    }
+}
+
+pub(crate) fn key() -> Key {
+    Key::from_array([7; 32])
+}
+
+/// A vault, and the folder that is removed with it.
+pub(crate) struct Trial {
+    pub vault: Vault,
+    pub place: tempfile::TempDir,
+}
+
+impl std::ops::Deref for Trial {
+    type Target = Vault;
+
+    fn deref(&self) -> &Vault {
+        &self.vault
+    }
+}
+
+pub(crate) fn path(text: &str) -> SecretPath {
+    SecretPath::parse(text).expect("a path")
+}
+
+impl Trial {
+    pub fn new() -> Trial {
+        let place = tempfile::tempdir().expect("a folder");
+        let vault = Vault::create(&place.path().join("vault"), &key(), identity(1), env());
+        Trial {
+            vault: vault.expect("a new vault"),
+            place,
+        }
+    }
+
+    pub fn folder(&self) -> std::path::PathBuf {
+        self.place.path().join("vault")
+    }
+
+    /// Closes the vault and opens it again.
+    pub fn reopen(self) -> Trial {
+        self.vault.close().expect("closes");
+        let folder = self.folder();
+        Trial {
+            vault: open(&folder).expect("opens again"),
+            place: self.place,
+        }
+    }
+
+    pub fn write(&self, at: &str, content: &[u8]) -> u64 {
+        let staged = self.vault.stage(&mut &*content).expect("staged");
+        let written = self
+            .vault
+            .change(None, |change| change.put(&path(at), staged, &Expect::Any));
+        written.map_err(|e: VaultError| e).expect("written").0.version
+    }
+
+    pub fn read(&self, at: &str) -> Result<Vec<u8>, VaultError> {
+        self.read_at(At::Now, at)
+    }
+
+    pub fn read_at(&self, moment: At, at: &str) -> Result<Vec<u8>, VaultError> {
+        let content = self.vault.view(moment)?.open(&path(at))?;
+        Ok(content.into_bytes(1 << 30)?.expose().to_vec())
+    }
+
+    /// All paths with their contents; directories end in `/`.
+    pub fn tree(&self, moment: At) -> Vec<(String, Vec<u8>)> {
+        let view = self.vault.view(moment).expect("a view");
+        let all = view.walk(&SecretPath::root()).expect("walks");
+        all.into_iter()
+            .map(|stat| match stat.secret {
+                None => (format!("{}/", stat.path), vec![]),
+                Some(_) => {
+                    let content = view.open(&stat.path).expect("opens");
+                    let bytes = content.into_bytes(1 << 30).expect("reads");
+                    (stat.path.to_string(), bytes.expose().to_vec())
+                }
+            })
+            .collect()
+    }
+
+    pub fn paths(&self) -> Vec<String> {
+        self.tree(At::Now).into_iter().map(|(path, _)| path).collect()
+    }
+}
+
+pub(crate) fn open(folder: &Path) -> Result<Vault, VaultError> {
+    Vault::open(folder, &key(), identity(1), env())
+}
+
+/// Stages raw bytes.
+pub(crate) fn staged(change: &crate::Change<'_>, bytes: &[u8]) -> Result<crate::Staged, VaultError> {
+    change.stage(Kind::Raw, bytes)
+}

@@ -1,4 +1,0 @@
-//! The program as its users meet it: real processes in temporary homes.
-
-mod home;
-mod lifecycle;
