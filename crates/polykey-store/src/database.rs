@@ -20,6 +20,7 @@ use polykey_core::random::{OsRandom, Random};
 use crate::engine::Engine;
 use crate::error::StoreError;
 use crate::file;
+use crate::reserve::Reserve;
 use crate::transaction::{ReadTx, WriteTx};
 
 /// What a database needs from outside.
@@ -29,14 +30,18 @@ pub struct StoreEnv {
     pub random: Arc<dyn Random>,
     /// Most memory for pages of the file, in bytes.
     pub cache: usize,
+    /// Bytes that are kept allocated beside the file, so that [`Database::write_removal`] works on a full
+    /// disk; 0 for none.
+    pub reserve: u64,
 }
 
 impl Default for StoreEnv {
-    /// The operating system's randomness and 2 MiB of cache.
+    /// The operating system's randomness, 2 MiB of cache and 2 MiB of reserve.
     fn default() -> Self {
         StoreEnv {
             random: Arc::new(OsRandom),
             cache: 2 << 20,
+            reserve: 2 << 20,
         }
     }
 }
@@ -50,6 +55,7 @@ struct Shared {
     /// Writers on their way to the lock.
     waiting: AtomicUsize,
     engine: Mutex<Option<Engine>>,
+    reserve: Reserve,
 }
 
 impl Database {
@@ -65,11 +71,9 @@ impl Database {
             return Err(StoreError::Exists { path });
         }
         // Made beside its place and renamed: a crash leaves no half-made database under the final name.
-        let mut draft = path.clone().into_os_string();
-        draft.push(".new");
-        let draft = PathBuf::from(draft);
+        let draft = file::with_suffix(&path, ".new");
         file::remove_with_logs(&draft)?;
-        Engine::create(draft.clone(), key, env)?.close()?;
+        Engine::create(draft.clone(), key, env)?.close_into_one_file()?;
         file::rename(&draft, &path)?;
         Database::open(&path, key, env)
     }
@@ -84,6 +88,7 @@ impl Database {
         let path = file::resolve(path)?;
         let engine = Engine::open(path.clone(), key, env)?;
         Ok(Database(Arc::new(Shared {
+            reserve: Reserve::new(file::with_suffix(&path, "-reserve"), env.reserve),
             path,
             waiting: AtomicUsize::new(0),
             engine: Mutex::new(Some(engine)),
@@ -148,10 +153,27 @@ impl Database {
             Err(panic) => resume_unwind(panic),
             Ok(Err(error)) => Err(error),
             Ok(Ok(value)) => match end {
-                Ok(()) => Ok(value),
+                Ok(()) => {
+                    self.0.reserve.refill();
+                    Ok(value)
+                }
                 Err(failure) => Err(failure.at(&self.0.path).into()),
             },
         }
+    }
+
+    /// As [`Database::write`], for a change that makes room or must be possible while somebody makes room:
+    /// when the disk is full, the reserve is given back first. It is made again when the disk has plenty of
+    /// room.
+    ///
+    /// # Errors
+    /// As [`Database::write`].
+    pub fn write_removal<T, E>(&self, change: impl FnOnce(&mut WriteTx<'_>) -> Result<T, E>) -> Result<T, E>
+    where
+        E: From<StoreError>,
+    {
+        self.0.reserve.make_room();
+        self.write(change)
     }
 
     /// The number of the last durable transaction: it grows by one with each commit to the disk.

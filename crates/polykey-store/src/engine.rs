@@ -120,6 +120,15 @@ impl Engine {
         self.state.borrow().transaction()
     }
 
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.conn
+    }
+
+    /// What a bucket should hold.
+    pub(crate) fn expected(&self, bucket: u16) -> Bucket {
+        self.state.borrow().bucket(bucket)
+    }
+
     // Reading.
 
     pub(crate) fn keys(&self) -> &Keys {
@@ -182,7 +191,7 @@ impl Engine {
         if self.state.borrow().is_verified(bucket) {
             return Ok(());
         }
-        let expected = self.state.borrow().bucket(bucket);
+        let expected = self.expected(bucket);
         let found = self.scan_bucket(bucket, expected.count)?;
         if found != Some(expected) {
             return Err(self.damaged(Damage::Bucket { bucket }));
@@ -370,9 +379,7 @@ impl Engine {
             }
             Err(error) => self.fail_batch(Failure::of(&error)),
         }
-        if self.log_pages.load(Ordering::Relaxed) >= CHECKPOINT_PAGES && !self.refuses {
-            self.checkpoint("PASSIVE");
-        }
+        self.checkpoint_when_due();
     }
 
     fn try_commit(&mut self) -> Result<Option<Row>, StoreError> {
@@ -418,17 +425,38 @@ impl Engine {
         }
     }
 
-    /// Copies the log into the database file.
-    pub(crate) fn checkpoint(&mut self, mode: &str) {
-        let done = self
-            .conn
-            .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()));
-        match done.map_err(|e| from_sqlite(&self.path, e)) {
+    /// Copies the log into the database file when that is due.
+    fn checkpoint_when_due(&mut self) {
+        if self.refuses || self.log_pages.load(Ordering::Relaxed) < CHECKPOINT_PAGES {
+            return;
+        }
+        match self.checkpoint("PASSIVE") {
             // With a full disk the log stays as it is, and is copied another time.
             Ok(()) | Err(StoreError::DiskFull { .. }) => {}
             Err(_) => self.refuses = true,
         }
         self.log_pages.store(0, Ordering::Relaxed);
+    }
+
+    fn checkpoint(&self, mode: &str) -> Result<(), StoreError> {
+        self.conn
+            .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+                row.get::<_, i64>(0)
+            })
+            .map_err(|e| from_sqlite(&self.path, e))
+            .and_then(|busy| match busy {
+                0 => Ok(()),
+                _ => Err(StoreError::Busy {
+                    path: self.path.clone(),
+                }),
+            })
+    }
+
+    /// Closes a new database so that its file alone is all of it.
+    pub(crate) fn close_into_one_file(self) -> Result<(), StoreError> {
+        // Closing would do this, too, but keeps quiet when it fails.
+        self.checkpoint("TRUNCATE")?;
+        self.close()
     }
 
     /// Runs statements without parameters and without a result.
@@ -438,7 +466,7 @@ impl Engine {
     }
 
     /// The error for our caller; remembers when the SQL transaction cannot go on.
-    fn fault(&self, error: rusqlite::Error) -> StoreError {
+    pub(crate) fn fault(&self, error: rusqlite::Error) -> StoreError {
         let error = from_sqlite(&self.path, error);
         if matches!(error, StoreError::DiskFull { .. } | StoreError::Sqlite { .. }) {
             self.broken.borrow_mut().get_or_insert(Failure::of(&error));

@@ -134,6 +134,9 @@ pub enum Damage {
         /// The transaction whose row is wrong.
         transaction: u64,
     },
+    /// Commits that were durable are missing from the write-ahead log.
+    #[error("its write-ahead log lost commits that were durable")]
+    Log,
     /// The tables are not the ones we made.
     #[error("its tables are not the ones that were made")]
     Schema,

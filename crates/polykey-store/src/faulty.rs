@@ -79,6 +79,11 @@ impl FaultyDisk {
         self.lock().calls
     }
 
+    /// Takes back a fault that has not happened yet.
+    pub fn cancel_fault(&self) {
+        self.lock().fault = None;
+    }
+
     /// True when the fault that was asked for has not happened yet.
     pub fn is_fault_pending(&self) -> bool {
         self.lock().fault.is_some()

@@ -15,8 +15,11 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
 
 use crate::error::{Damage, StoreError, from_io, from_sqlite};
+use crate::log::{self, PAGE_LEN};
 use crate::sealed::MAX_SEALED_LEN;
 
 /// Marks the file as ours for `file` and for us: "PkDb".
@@ -52,6 +55,8 @@ pub(crate) fn create(path: &Path, cache: usize) -> Result<DatabaseFile, StoreErr
     })?;
     let file = connect(path)?;
     let sql = |e| from_sqlite(path, e);
+    let page_len = format!("PRAGMA page_size = {PAGE_LEN}");
+    file.conn.execute_batch(&page_len).map_err(sql)?;
     configure(&file.conn, cache).map_err(sql)?;
     file.conn
         .execute_batch(&format!(
@@ -70,6 +75,14 @@ pub(crate) fn open(path: &Path, cache: usize) -> Result<DatabaseFile, StoreError
             path: path.to_owned(),
         });
     }
+    let log_path = with_suffix(path, "-wal");
+    if log::is_damaged(&log_path).map_err(|e| from_io("read", &log_path, e))? {
+        return Err(StoreError::Damaged {
+            path: path.to_owned(),
+            damage: Damage::Log,
+        });
+    }
+    check_access(path)?;
     let mut file = connect(path)?;
     let sql = |e| from_sqlite(path, e);
     let mut left = MAX_OPENING_STEPS;
@@ -84,14 +97,22 @@ pub(crate) fn open(path: &Path, cache: usize) -> Result<DatabaseFile, StoreError
     configure(&file.conn, cache).map_err(sql)?;
     // Takes the lock, and recovers what a crash left in the log.
     file.conn.execute_batch("BEGIN EXCLUSIVE; COMMIT").map_err(sql)?;
-    if file.conn.is_readonly("main").map_err(sql)? {
-        return Err(StoreError::ReadOnly {
-            path: path.to_owned(),
-        });
-    }
     check_tables(&file.conn, path)?;
     file.conn.progress_handler(0, None::<fn() -> bool>).map_err(sql)?;
     Ok(file)
+}
+
+/// Says what SQLite would only call "unable to open": it makes its log beside the file.
+fn check_access(path: &Path) -> Result<(), StoreError> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let allowed = access(folder, Access::WRITE_OK | Access::EXEC_OK)
+        .and_then(|()| access(path, Access::READ_OK | Access::WRITE_OK));
+    allowed.map_err(|e| match e {
+        Errno::ACCESS | Errno::PERM | Errno::ROFS => StoreError::ReadOnly {
+            path: path.to_owned(),
+        },
+        _ => from_io("open", path, e.into()),
+    })
 }
 
 fn connect(path: &Path) -> Result<DatabaseFile, StoreError> {
@@ -223,16 +244,22 @@ pub(crate) fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
 /// Removes a file that was to become a database, and what SQLite put beside it. It need not exist.
 pub(crate) fn remove_with_logs(path: &Path) -> Result<(), StoreError> {
     for suffix in ["", "-wal", "-journal"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
+        let name = with_suffix(path, suffix);
         match fs::remove_file(&name) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(from_io("remove", Path::new(&name), e));
+                return Err(from_io("remove", &name, e));
             }
             _ => {}
         }
     }
     Ok(())
+}
+
+/// The path with something behind its name.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
 }
 
 /// Gives a finished file its name, durably.

@@ -16,11 +16,14 @@ mod error;
 #[cfg(any(test, feature = "testing"))]
 mod faulty;
 mod file;
+mod log;
 mod multiset;
 mod objects;
+mod reserve;
 mod sealed;
 mod state;
 mod transaction;
+mod verify;
 
 pub use database::{Database, StoreEnv};
 pub use disk::{Disk, DiskFile, Entry, RealDisk, atomic_write};
@@ -30,3 +33,4 @@ pub use faulty::{Crash, FaultyDisk};
 pub use objects::{Batch, Objects};
 pub use sealed::{MAX_KEY_LEN, MAX_VALUE_LEN, Table};
 pub use transaction::{ReadTx, WriteTx};
+pub use verify::Report;

@@ -367,6 +367,7 @@ mod tests {
                         batch.finish()
                     });
                     let finished = disk.is_fault_pending();
+                    disk.cancel_fault();
                     // What is written after a failure is durable, in a folder that failed to be, too.
                     on(&disk).expect("opened").batch_of(&[3]);
                     disk.crash(how);

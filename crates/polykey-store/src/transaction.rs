@@ -74,6 +74,10 @@ impl<'e> ReadTx<'e> {
         self.engine.each(group, |_, item, value| each(item, value))
     }
 
+    pub(crate) fn engine(&self) -> &Engine {
+        self.engine
+    }
+
     pub(crate) fn transaction(&self) -> u64 {
         self.engine.transaction()
     }

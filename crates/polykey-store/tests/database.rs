@@ -1,50 +1,11 @@
 //! What a database promises to its users.
 
+mod common;
+
 use std::sync::Barrier;
 
-use polykey_core::Key;
-use polykey_store::{Database, StoreEnv, StoreError, Table};
-
-const T: Table = Table::new(1);
-const U: Table = Table::new(2);
-
-fn key() -> Key {
-    Key::from_array([7; 32])
-}
-
-struct Place {
-    folder: tempfile::TempDir,
-}
-
-impl Place {
-    fn new() -> Self {
-        Place {
-            folder: tempfile::tempdir().expect("a temporary folder"),
-        }
-    }
-
-    fn path(&self) -> std::path::PathBuf {
-        self.folder.path().join("test.db")
-    }
-
-    fn create(&self) -> Database {
-        Database::create(&self.path(), &key(), &StoreEnv::default()).expect("created")
-    }
-
-    fn open(&self) -> Result<Database, StoreError> {
-        Database::open(&self.path(), &key(), &StoreEnv::default())
-    }
-}
-
-fn put(db: &Database, group: &[u8], item: &[u8], value: &[u8]) {
-    db.write(|tx| tx.put(T, group, item, value)).expect("written");
-}
-
-fn value(db: &Database, group: &[u8], item: &[u8]) -> Option<Vec<u8>> {
-    db.read(|tx| tx.value(T, group, item))
-        .expect("readable")
-        .map(|value| value.expose().to_vec())
-}
+use common::{Place, T, U, put, value};
+use polykey_store::StoreError;
 
 #[test]
 fn what_was_written_is_there_after_reopening() {
