@@ -124,6 +124,12 @@ pub enum VaultError {
         /// The secret.
         path: SecretPath,
     },
+    /// The author of the version wrote sizes that do not fit each other.
+    #[error("the content of \"{path}\" is not as its author describes it")]
+    ContentMalformed {
+        /// The secret.
+        path: SecretPath,
+    },
     /// A stored object is not there.
     #[error("object {object} of \"{path}\" is missing")]
     ObjectMissing {

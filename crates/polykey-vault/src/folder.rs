@@ -6,8 +6,8 @@
 //!
 //! Always: an entry is among the living exactly when something stands at its path or below it.
 
-use polykey_core::SecretPath;
 use polykey_core::codec::{CodecError, Reader, Writer};
+use polykey_core::{SecretPath, Segment};
 
 use crate::error::VaultError;
 use crate::event::Rank;
@@ -145,6 +145,24 @@ pub(crate) fn ever(rows: &dyn Rows, path: &SecretPath) -> Result<Option<(Entry, 
     ids.sort();
     ids.dedup();
     Ok(Some((entry, ids)))
+}
+
+/// The paths of all names that stand or ever stood in `dir`.
+pub(crate) fn names_ever(rows: &dyn Rows, dir: &SecretPath) -> Result<Vec<SecretPath>, VaultError> {
+    let mut paths = Vec::new();
+    for table in [ENTRY, GRAVE] {
+        rows.each(table, dir.as_str().as_bytes(), &mut |item, _| {
+            let name = std::str::from_utf8(&item)
+                .ok()
+                .and_then(|name| Segment::parse(name).ok());
+            let name = name.ok_or(VaultError::IndexDamaged {
+                what: "a name in a directory",
+            })?;
+            paths.push(dir.join(&name)?);
+            Ok(std::ops::ControlFlow::Continue(()))
+        })?;
+    }
+    Ok(paths)
 }
 
 /// Records that `secret` stands at `path` from now on.

@@ -11,7 +11,7 @@ use crate::content::{Content, Kind};
 use crate::error::VaultError;
 use crate::event::ObjectRef;
 use crate::index::{ObjectRow, object_row};
-use crate::object::{self, MAX_OBJECT_LEN, Opened, PIECE_LEN, objects_for};
+use crate::object::{self, MAX_OBJECT_LEN, Opened, objects_for, sealed_len};
 
 /// Where the sealed bytes of objects are.
 #[derive(Clone)]
@@ -47,10 +47,12 @@ impl ContentReader {
         objects: Vec<ObjectRef>,
         first: Option<Vec<u8>>,
     ) -> Result<ContentReader, VaultError> {
-        if objects.len() as u64 != objects_for(content.size) {
-            return Err(VaultError::IndexDamaged {
-                what: "a version has the wrong number of objects",
-            });
+        // The author of a version may be anybody: its objects must be those that its size asks for.
+        let fits = |(index, object): (usize, &ObjectRef)| {
+            sealed_len(content.size, index as u64) == Some(u64::from(object.size))
+        };
+        if objects.len() as u64 != objects_for(content.size) || !objects.iter().enumerate().all(fits) {
+            return Err(VaultError::ContentMalformed { path });
         }
         Ok(ContentReader {
             source,
@@ -126,18 +128,16 @@ impl ContentReader {
         self.opened = None;
         let index = self.next;
         let object = &self.objects[index];
-        let damaged = || VaultError::ObjectDamaged {
-            path: self.path.clone(),
-            object: object.id,
-        };
         let bytes = match self.first.take() {
             Some(bytes) => bytes,
             None => self.fetch(object)?,
         };
-        let opened = object::open(&self.source.vault, index as u64, object, bytes).map_err(|_| damaged())?;
-        if index + 1 < self.objects.len() && opened.plain().len() != PIECE_LEN || opened.plain().is_empty() {
-            return Err(damaged());
-        }
+        let opened = object::open(&self.source.vault, index as u64, object, bytes).map_err(|_| {
+            VaultError::ObjectDamaged {
+                path: self.path.clone(),
+                object: object.id,
+            }
+        })?;
         let len = rest(&opened, 0, self.left);
         self.opened = Some(opened);
         self.given = 0;

@@ -259,26 +259,26 @@ impl Vault {
     /// # Errors
     /// [`VaultError::NoSuchCommit`].
     pub fn view(&self, at: At) -> Result<View, VaultError> {
-        let moment = match at {
-            At::Now => Moment::Now,
-            At::Commit(id) => self.0.database.read(|tx| {
-                let row = index::commit_row(tx, id)?;
-                let row = row.ok_or_else(|| VaultError::NoSuchCommit {
-                    commit: id.to_string(),
-                })?;
-                Ok::<_, VaultError>(Moment::Past(row.horizon))
-            })?,
-            At::Time(time) => self
-                .0
-                .database
-                .read(|tx| horizon_at(tx, time))
-                .map(Moment::Past)?,
-        };
+        let moment = self.moment(at)?;
         Ok(View {
             database: self.0.database.clone(),
             source: self.0.source(true),
             moment,
         })
+    }
+    pub(crate) fn moment(&self, at: At) -> Result<Moment, VaultError> {
+        let database = &self.0.database;
+        match at {
+            At::Now => Ok(Moment::Now),
+            At::Commit(id) => database.read(|tx| {
+                let row = index::commit_row(tx, id)?;
+                let row = row.ok_or_else(|| VaultError::NoSuchCommit {
+                    commit: id.to_string(),
+                })?;
+                Ok(Moment::Past(row.horizon))
+            }),
+            At::Time(time) => database.read(|tx| horizon_at(tx, time)).map(Moment::Past),
+        }
     }
 }
 
