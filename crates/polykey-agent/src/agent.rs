@@ -1,19 +1,29 @@
 //! The agent: what all requests share.
 
 use std::path::PathBuf;
-use std::sync::{Arc, RwLock};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use polykey_api::agent::{State, Status};
+use polykey_api::{Code, Problem};
+use polykey_core::password::Password;
 use polykey_core::random::OsRandom;
-use polykey_core::{Clock, NodeId, Random, Timestamp, clock::SystemClock};
+use polykey_core::{Clock, NodeId, Random, SecretBytes, Timestamp, clock::SystemClock};
 use tokio::sync::mpsc;
 
+use crate::audit::Entry;
 use crate::backoff::Backoff;
-use crate::door::{Action, Caller};
+use crate::blocking::blocking;
+use crate::door::{Action, Caller, wrong_password};
 use crate::node::Node;
+use crate::open;
 use crate::paths::NodePaths;
 use crate::sessions::Sessions;
+
+/// Requests that run when the keys go get this long to end.
+const LET_GO: Duration = Duration::from_secs(1);
+/// So many audit records wait for an unlock.
+const MAX_PENDING: usize = 4096;
 
 /// All that can wake the agent's main loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +43,10 @@ struct Shared {
     socket: PathBuf,
     node_id: NodeId,
     node: RwLock<Option<Arc<Node>>>,
+    /// Held while keys come or go.
+    transition: tokio::sync::Mutex<()>,
+    /// Audit records from while the keys were locked.
+    pending: Mutex<Vec<Entry>>,
     sessions: Sessions,
     backoff: Backoff,
     events: mpsc::UnboundedSender<Event>,
@@ -47,6 +61,8 @@ impl Agent {
             socket,
             node_id: node.id(),
             node: RwLock::new(Some(Arc::new(node))),
+            transition: tokio::sync::Mutex::default(),
+            pending: Mutex::default(),
             sessions: Sessions::default(),
             backoff: Backoff::default(),
             events,
@@ -59,29 +75,95 @@ impl Agent {
         self.slot_read().clone()
     }
 
-    /// Takes the node out, so that the keys go when the last request that uses them ends.
-    pub(crate) fn take_node(&self) -> Option<Arc<Node>> {
-        self.0
-            .node
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .take()
+    /// Ends all sessions and drops the node: requests that still run get [`LET_GO`] to end.
+    pub async fn lock_keys(&self) {
+        let _turn = self.0.transition.lock().await;
+        self.sessions().forget_all();
+        let taken = self.slot().take();
+        let Some(node) = taken else { return };
+        let begin = Instant::now();
+        while Arc::strong_count(&node) > 1 && begin.elapsed() < LET_GO {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        // Closing waits for the disk. Whoever still holds the node then meets closed databases.
+        let closed = tokio::task::spawn_blocking(move || node.close()).await;
+        if let Ok(Err(problem)) = closed {
+            tracing::error!("{problem}");
+        }
     }
 
-    /// Puts an opened node back.
-    pub(crate) fn put_node(&self, node: Node) {
-        *self
-            .0
-            .node
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Arc::new(node));
+    /// Opens the node with `password`, unless it is open already. Guesses wait in line, and so do the
+    /// other ways to lock and unlock.
+    ///
+    /// # Errors
+    /// [`Code::WrongPassword`](polykey_api::Code::WrongPassword), and what the disk says.
+    pub async fn unlock_keys(&self, password: &SecretBytes) -> Result<(), Problem> {
+        let turn = self.backoff().turn().await;
+        let _transition = self.0.transition.lock().await;
+        let opened = match self.node() {
+            Some(node) if node.is_password(password) => Ok(None),
+            Some(_) => Err(wrong_password()),
+            None => {
+                let paths = self.paths().clone();
+                let password = SecretBytes::copy_from(password.expose());
+                blocking(move || {
+                    let password = Password::parse(password.expose()).map_err(|_| wrong_password())?;
+                    open::open(&paths, &password, &OsRandom).map(Some)
+                })
+                .await
+            }
+        };
+        match opened {
+            Ok(node) => {
+                turn.right();
+                if let Some(node) = node {
+                    for entry in std::mem::take(&mut *self.pending()) {
+                        node.audit.append(&entry);
+                    }
+                    *self.slot() = Some(Arc::new(node));
+                }
+                Ok(())
+            }
+            Err(problem) => {
+                if problem.code == Code::WrongPassword {
+                    turn.wrong();
+                }
+                Err(problem)
+            }
+        }
+    }
+
+    /// Checks `password` against the key file, without opening anything.
+    ///
+    /// # Errors
+    /// As [`Agent::unlock_keys`].
+    pub async fn check_key_file(&self, password: &SecretBytes) -> Result<(), Problem> {
+        let turn = self.backoff().turn().await;
+        let paths = self.paths().clone();
+        let password = SecretBytes::copy_from(password.expose());
+        let checked = blocking(move || {
+            let password = Password::parse(password.expose()).map_err(|_| wrong_password())?;
+            open::check(&paths, &password)
+        })
+        .await;
+        match &checked {
+            Ok(()) => turn.right(),
+            Err(problem) if problem.code == Code::WrongPassword => turn.wrong(),
+            Err(_) => {}
+        }
+        checked
+    }
+
+    fn slot(&self) -> std::sync::RwLockWriteGuard<'_, Option<Arc<Node>>> {
+        self.0.node.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pending(&self) -> std::sync::MutexGuard<'_, Vec<Entry>> {
+        self.0.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn slot_read(&self) -> std::sync::RwLockReadGuard<'_, Option<Arc<Node>>> {
-        self.0
-            .node
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0.node.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where things lie.
@@ -110,14 +192,27 @@ impl Agent {
         let _ = self.0.events.send(event);
     }
 
-    /// Leaves an audit record: `session` is there when the door let the caller pass.
+    /// Leaves an audit record: `session` is there when the door let the caller pass. While the keys are
+    /// locked, records wait in memory, the first [`MAX_PENDING`] of them.
     pub fn record(&self, caller: &Caller, action: &Action, session: Option<&str>) {
-        tracing::debug!(
-            event = action.event,
-            pid = caller.peer.pid,
-            allowed = session.is_some(),
-            "request"
-        );
+        let entry = Entry {
+            time: SystemClock.now().as_millis(),
+            event: action.event.to_owned(),
+            allowed: session.is_some(),
+            pid: caller.peer.pid,
+            uid: Some(caller.peer.uid),
+            session: session.map(str::to_owned),
+            vault: action.vault.clone(),
+            targets: action.targets.clone(),
+        };
+        if let Some(node) = self.node() {
+            node.audit.append(&entry);
+        } else {
+            let mut pending = self.pending();
+            if pending.len() < MAX_PENDING {
+                pending.push(entry);
+            }
+        }
     }
 
     /// What `agent status` shows.

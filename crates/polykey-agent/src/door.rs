@@ -133,10 +133,7 @@ impl Agent {
                     .hint("run `polykey agent unlock`, or set PK_PASSWORD"));
             }
             Credentials::Malformed => {
-                return Err(Problem::new(
-                    Code::Usage,
-                    "the Authorization header cannot be read",
-                ));
+                return Err(Problem::new(Code::BadToken, "the credentials cannot be read"));
             }
             Credentials::Token(token) => {
                 self.sessions()

@@ -9,8 +9,12 @@
 //! [`router`] for how a call reaches its handler, and at [`handlers`] for the calls.
 
 pub mod agent;
+pub mod audit;
 pub mod backoff;
+pub mod blocking;
 pub mod door;
+pub mod failure;
+pub mod glob;
 pub mod handlers;
 pub mod harden;
 pub mod lock;
@@ -21,3 +25,4 @@ pub mod router;
 pub mod server;
 pub mod sessions;
 pub mod start;
+pub mod tables;

@@ -1,7 +1,8 @@
 //! The node: everything that is open while the agent is unlocked.
 //!
-//! Always: dropping the last reference wipes every key.
+//! Always: dropping the last reference wipes every key and closes every database.
 
+use polykey_api::Problem;
 use polykey_core::genesis::SigchainStart;
 use polykey_core::hash::keyed_hash;
 use polykey_core::key_file::MasterKey;
@@ -10,6 +11,10 @@ use polykey_core::password::Password;
 use polykey_core::sealing::EncryptionKey;
 use polykey_core::sign::SigningKey;
 use polykey_core::{Key, NodeId, Random, SecretBytes, label};
+use polykey_store::Database;
+
+use crate::audit::Audit;
+use crate::failure;
 
 /// An unlocked node.
 pub struct Node {
@@ -23,6 +28,10 @@ pub struct Node {
     pub key_record: KeyRecord,
     /// The first entry of the node's sigchain.
     pub sigchain_start: SigchainStart,
+    /// The node's database.
+    pub db: Database,
+    /// The audit log, which lives in it.
+    pub audit: Audit,
     /// Tells the password from others without stretching it again.
     pub password: PasswordCheck,
 }
@@ -31,6 +40,19 @@ impl Node {
     /// Its id.
     pub fn id(&self) -> NodeId {
         self.root.public()
+    }
+
+    /// Ends all that the node does in the background and closes its databases, also when somebody still
+    /// holds a reference; whatever they try then fails as locked.
+    ///
+    /// # Errors
+    /// When the last write to the disk failed.
+    pub fn close(&self) -> Result<(), Problem> {
+        let kept = self.audit.flush();
+        if let Err(error) = kept {
+            tracing::error!(error, "audit records are left in the tail");
+        }
+        self.db.close().map_err(|error| failure::store(&error))
     }
 
     /// True when `password` is the one that opens this node.

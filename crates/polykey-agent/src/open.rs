@@ -20,9 +20,21 @@ use polykey_core::sealing::EncryptionKey;
 use polykey_core::sign::SigningKey;
 use polykey_core::{Clock, Key, Random, SecretBytes, clock::SystemClock, label};
 
+use polykey_store::{Database, StoreEnv};
+
+use crate::audit::Audit;
 use crate::door::wrong_password;
+use crate::failure::{self, disk};
 use crate::node::{Node, PasswordCheck};
 use crate::paths::NodePaths;
+use crate::tables::IDENTITY;
+
+/// Groups and items of the identity table.
+const SEEDS: &[u8] = b"seed";
+const ROOT: &[u8] = b"root";
+const ENCRYPTION: &[u8] = b"encryption";
+const KEY_RECORDS: &[u8] = b"key-record";
+const SIGCHAIN: &[u8] = b"sigchain";
 
 /// What [`open_or_create`] gives.
 pub struct Opened {
@@ -126,6 +138,17 @@ pub fn open(paths: &NodePaths, password: &Password, random: &dyn Random) -> Resu
     load(paths, master, PasswordCheck::new(password, random))
 }
 
+/// Checks a password against the key file.
+///
+/// # Errors
+/// As [`open`].
+pub fn check(paths: &NodePaths, password: &Password) -> Result<(), Problem> {
+    read_key_file(paths)?
+        .unlock_password(password)
+        .map(drop)
+        .map_err(unlock_problem)
+}
+
 /// Reads the key file.
 ///
 /// # Errors
@@ -178,60 +201,83 @@ fn found(
     let encryption = EncryptionKey::random(random);
     let key_record = KeyRecord::first(&root, encryption.public());
     let sigchain_start = SigchainStart::sign(&root, recovery, &key_record, SystemClock.now());
+    let db = Database::create(&paths.database(), &database_key(&master), &StoreEnv::default())
+        .map_err(|error| failure::store(&error))?;
     let root_seed = Key::from_array(*root.expose_seed());
-    let parts = [
-        master.seal_seed(label::MASTER_ROOT, b"root", &root_seed, random),
-        master.seal_seed(
-            label::MASTER_ROOT,
-            b"encryption",
-            encryption.expose_seed(),
-            random,
-        ),
-        key_record.as_bytes().to_vec(),
-        sigchain_start.as_bytes().to_vec(),
-    ];
-    let mut writer = polykey_core::codec::Writer::new();
-    writer.array(parts.len());
-    for part in &parts {
-        writer.bytes(part);
-    }
-    replace(&paths.database(), &writer.finish())?;
+    db.write(|tx| {
+        for (name, seed) in [(ROOT, &root_seed), (ENCRYPTION, encryption.expose_seed())] {
+            let sealed = master.seal_seed(label::MASTER_ROOT, name, seed, random);
+            tx.put(IDENTITY, SEEDS, name, &sealed)?;
+        }
+        tx.put(IDENTITY, KEY_RECORDS, &0u64.to_be_bytes(), key_record.as_bytes())?;
+        tx.put(IDENTITY, SIGCHAIN, &0u64.to_be_bytes(), sigchain_start.as_bytes())
+    })
+    .map_err(|error| failure::store(&error))?;
+    let audit = open_audit(paths, &db, &master)?;
     Ok(Node {
         master,
         root,
         encryption,
         key_record,
         sigchain_start,
+        db,
+        audit,
         password,
     })
 }
 
 fn load(paths: &NodePaths, master: MasterKey, password: PasswordCheck) -> Result<Node, Problem> {
+    let db = Database::open(&paths.database(), &database_key(&master), &StoreEnv::default())
+        .map_err(|error| failure::store(&error))?;
     let damaged = |error: &dyn std::error::Error| {
-        Problem::new(Code::BadData, "the node's database is damaged").caused_by(error)
+        Problem::new(Code::BadData, "the node's own records are damaged")
+            .hint("put the node path back from a backup")
+            .caused_by(error)
     };
-    let path = paths.database();
-    let bytes = read_small(&path, 1 << 20).map_err(|error| disk(&error, "read", &path))?;
-    let mut reader =
-        polykey_core::codec::Reader::new(&bytes, 1 << 20, "the node's identity").map_err(|e| damaged(&e))?;
-    reader.array_of(4).map_err(|e| damaged(&e))?;
-    let mut part = || reader.bytes().map_err(|e| damaged(&e));
-    let root = master
-        .open_seed(label::MASTER_ROOT, b"root", part()?)
-        .map_err(|e| damaged(&e))?;
-    let encryption = master
-        .open_seed(label::MASTER_ROOT, b"encryption", part()?)
-        .map_err(|e| damaged(&e))?;
-    let key_record = KeyRecord::accept_unverified(part()?.to_vec()).map_err(|e| damaged(&e))?;
-    let sigchain_start = SigchainStart::accept_unverified(part()?.to_vec()).map_err(|e| damaged(&e))?;
+    let record = |group: &[u8], item: &[u8]| {
+        db.read(|tx| tx.value(IDENTITY, group, item))
+            .map_err(|error| failure::store(&error))?
+            .ok_or_else(|| Problem::new(Code::BadData, "a record of the node itself is missing"))
+    };
+    let seed = |name: &[u8]| {
+        let sealed = record(SEEDS, name)?;
+        master
+            .open_seed(label::MASTER_ROOT, name, sealed.expose())
+            .map_err(|error| damaged(&error))
+    };
+    let root = SigningKey::from_seed(&seed(ROOT)?);
+    let encryption = EncryptionKey::from_seed(&seed(ENCRYPTION)?);
+    let newest = db
+        .read(|tx| tx.group(IDENTITY, KEY_RECORDS))
+        .map_err(|error| failure::store(&error))?
+        .pop()
+        .ok_or_else(|| Problem::new(Code::BadData, "the node has no key record"))?
+        .1;
+    let key_record =
+        KeyRecord::accept_unverified(newest.expose().to_vec()).map_err(|error| damaged(&error))?;
+    let start = record(SIGCHAIN, &0u64.to_be_bytes())?;
+    let sigchain_start =
+        SigchainStart::accept_unverified(start.expose().to_vec()).map_err(|error| damaged(&error))?;
+    let audit = open_audit(paths, &db, &master)?;
     Ok(Node {
         master,
-        root: SigningKey::from_seed(&root),
-        encryption: EncryptionKey::from_seed(&encryption),
+        root,
+        encryption,
         key_record,
         sigchain_start,
+        db,
+        audit,
         password,
     })
+}
+
+fn database_key(master: &MasterKey) -> Key {
+    master.derive(label::MASTER_DATABASE, b"node")
+}
+
+fn open_audit(paths: &NodePaths, db: &Database, master: &MasterKey) -> Result<Audit, Problem> {
+    let key = master.derive(label::MASTER_AUDIT, b"");
+    Audit::open(db.clone(), key, &paths.audit_tail()).map_err(|error| failure::store(&error))
 }
 
 /// The password of an order.
@@ -284,15 +330,6 @@ fn no_node(paths: &NodePaths) -> Problem {
         format!("there is no node in {} yet", paths.root().display()),
     )
     .hint("run `polykey init`, or `polykey bootstrap` in a script")
-}
-
-/// A problem with a file.
-pub fn disk(error: &io::Error, what: &str, path: &Path) -> Problem {
-    let code = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Code::DiskFull,
-        _ => Code::Io,
-    };
-    Problem::new(code, format!("cannot {what} {}", path.display())).caused_by(error)
 }
 
 fn read_small(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
@@ -366,7 +403,8 @@ fn remove_unfinished(paths: &NodePaths) -> Result<(), Problem> {
     let all = fs::read_dir(paths.root()).map_err(|error| disk(&error, "read", paths.root()))?;
     for entry in all.flatten() {
         let name = entry.file_name();
-        if name.to_string_lossy().starts_with("node.db") || name == "keys.new" {
+        let name = name.to_string_lossy();
+        if name.starts_with("node.db") || name == "keys.new" || name == "audit.tail" {
             fs::remove_file(entry.path()).map_err(|error| disk(&error, "remove", &entry.path()))?;
         }
     }

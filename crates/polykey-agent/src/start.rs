@@ -25,8 +25,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::agent::{Agent, Event};
+use crate::failure::disk;
 use crate::lock::{LockError, NodeLock};
-use crate::open::{self, Opened, disk};
+use crate::open::{self, Opened};
 use crate::paths::NodePaths;
 use crate::{handlers, harden, server};
 
@@ -163,7 +164,7 @@ async fn live(
     let told = lock.write(&status).map_err(written);
     let _ = stop.send(true);
     let _ = serving.await;
-    drop(agent.take_node());
+    agent.lock_keys().await;
     told
 }
 

@@ -10,9 +10,12 @@ pub mod agent;
 pub mod audit;
 pub mod code;
 pub mod endpoint;
+pub mod frames;
 pub mod keys;
 pub mod problem;
+pub mod secrets;
 pub mod start;
+pub mod vaults;
 
 pub use code::Code;
 pub use endpoint::{Endpoint, Nothing};

@@ -66,7 +66,7 @@ pub struct ProblemReply {
 }
 
 /// The inside of a [`ProblemReply`].
-#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ProblemBody {
     /// Stable text of the code.
     pub code: String,
@@ -81,24 +81,21 @@ pub struct ProblemBody {
     pub causes: Vec<String>,
 }
 
-impl From<Problem> for ProblemReply {
+impl From<Problem> for ProblemBody {
     fn from(problem: Problem) -> Self {
-        ProblemReply {
-            error: ProblemBody {
-                code: problem.code.as_str().to_owned(),
-                exit: problem.code.exit(),
-                message: problem.message,
-                hint: problem.hint,
-                causes: problem.causes,
-            },
+        ProblemBody {
+            code: problem.code.as_str().to_owned(),
+            exit: problem.code.exit(),
+            message: problem.message,
+            hint: problem.hint,
+            causes: problem.causes,
         }
     }
 }
 
-impl From<ProblemReply> for Problem {
+impl From<ProblemBody> for Problem {
     /// A code that this version does not know reads as one with the same exit code.
-    fn from(reply: ProblemReply) -> Self {
-        let body = reply.error;
+    fn from(body: ProblemBody) -> Self {
         let code = Code::parse(&body.code)
             .or_else(|| Code::ALL.iter().copied().find(|code| code.exit() == body.exit))
             .unwrap_or(Code::Internal);
@@ -108,6 +105,20 @@ impl From<ProblemReply> for Problem {
             hint: body.hint,
             causes: body.causes,
         }
+    }
+}
+
+impl From<Problem> for ProblemReply {
+    fn from(problem: Problem) -> Self {
+        ProblemReply {
+            error: problem.into(),
+        }
+    }
+}
+
+impl From<ProblemReply> for Problem {
+    fn from(reply: ProblemReply) -> Self {
+        reply.error.into()
     }
 }
 

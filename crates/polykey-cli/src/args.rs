@@ -39,6 +39,8 @@ pub enum Command {
     Agent(agent::Command),
     /// Make a node without starting it
     Bootstrap(bootstrap::Bootstrap),
+    /// Show the main job in a throw-away folder
+    Demo,
     /// Show and use the node's keys
     #[command(subcommand)]
     Keys(keys::Command),

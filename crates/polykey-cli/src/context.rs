@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use polykey_api::agent::{LOGIN, State, Status, UnlockRequest};
+use polykey_api::agent::{LOGIN, Session, State, Status, UNLOCK, UnlockRequest};
 use polykey_api::start::{Bootstrapped, StartOrder, Started};
 use polykey_api::{Code, Endpoint, Problem};
 use polykey_client::{Auth, Client, background, rendezvous};
@@ -127,6 +127,7 @@ impl<'l> Context<'l> {
             cx: self,
             client,
             may_ask,
+            login: &LOGIN,
         };
         link.client.authorize(auth.as_ref())?;
         Ok(link)
@@ -332,9 +333,15 @@ pub struct Link<'c, 'l> {
     cx: &'c Context<'l>,
     client: Client,
     may_ask: bool,
+    login: &'static Endpoint<UnlockRequest, Session>,
 }
 
 impl Link<'_, '_> {
+    /// A password that is asked for also opens the keys.
+    pub fn unlocks_keys(&mut self) {
+        self.login = &UNLOCK;
+    }
+
     /// Makes calls; when the agent wants a password, asks for it and makes them again. `calls` must
     /// therefore be repeatable: for an upload, [`Link::authorized`] comes first.
     ///
@@ -344,15 +351,11 @@ impl Link<'_, '_> {
         &mut self,
         mut calls: impl AsyncFnMut(&mut Client) -> Result<T, Problem>,
     ) -> Result<T, Problem> {
-        let mut attempts = 0;
+        let mut asked = false;
         loop {
             match calls(&mut self.client).await {
-                Err(problem) if self.may_ask && problem.code.wants_password() && attempts < ATTEMPTS => {
-                    if problem.code == Code::WrongPassword {
-                        self.cx.out.line("The password is wrong, try again.");
-                    }
-                    attempts += 1;
-                    // A wrong one is told by the next round, which asks again.
+                Err(problem) if self.may_ask && problem.code.wants_password() && !asked => {
+                    asked = true;
                     self.log_in().await?;
                 }
                 answer => return answer,
@@ -376,19 +379,26 @@ impl Link<'_, '_> {
         Ok(&mut self.client)
     }
 
+    /// Asks for the password until it is right, and keeps the session.
     async fn log_in(&mut self) -> Result<(), Problem> {
-        let password = password::ask("Password: ")?;
-        self.client.authorize(Some(&Auth::Password(password.to_vec())))?;
         let request = UnlockRequest {
             name: Some("cli".to_owned()),
         };
-        match self.client.call(&LOGIN, &request).await {
-            Ok(session) => {
-                self.cx.save_token(&session.token)?;
-                self.client.authorize(Some(&Auth::Token(session.token)))
+        let mut attempt = 0;
+        loop {
+            let password = password::ask("Password: ")?;
+            self.client.authorize(Some(&Auth::Password(password.to_vec())))?;
+            attempt += 1;
+            match self.client.call(self.login, &request).await {
+                Ok(session) => {
+                    self.cx.save_token(&session.token)?;
+                    return self.client.authorize(Some(&Auth::Token(session.token)));
+                }
+                Err(problem) if problem.code == Code::WrongPassword && attempt < ATTEMPTS => {
+                    self.cx.out.line("The password is wrong, try again.");
+                }
+                Err(problem) => return Err(problem),
             }
-            Err(problem) if problem.code == Code::WrongPassword => Ok(()),
-            Err(problem) => Err(problem),
         }
     }
 }

@@ -4,6 +4,7 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 
 use crate::label::Label;
+use crate::scrub::{SHALLOW, scrubbed};
 use crate::secret::Key;
 
 /// Derives the key for the purpose `label` in `context` from `key`.
@@ -16,11 +17,13 @@ pub fn derive(key: &Key, label: Label, context: &[u8]) -> Key {
     derive_from(key.expose(), label, context)
 }
 
-/// As [`derive`], from key material of any length (at least 16 bytes of entropy).
+/// As [`derive()`], from key material of any length (at least 16 bytes of entropy).
 pub fn derive_from(material: &[u8], label: Label, context: &[u8]) -> Key {
-    let hkdf = Hkdf::<Sha256>::new(None, material);
-    Key::fill_with(|out| {
-        hkdf.expand_multi_info(&[label.as_bytes(), context], out)
-            .expect("32 bytes are under HKDF's limit");
+    scrubbed::<SHALLOW, _>(|| {
+        let hkdf = Hkdf::<Sha256>::new(None, material);
+        Key::fill_with(|out| {
+            hkdf.expand_multi_info(&[label.as_bytes(), context], out)
+                .expect("32 bytes are under HKDF's limit");
+        })
     })
 }

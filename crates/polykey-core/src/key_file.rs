@@ -81,7 +81,7 @@ pub enum UnlockError {
 pub struct MasterKey(Key);
 
 impl MasterKey {
-    /// The key for the purpose `label` in `context`. See [`derive`](crate::kdf::derive).
+    /// The key for the purpose `label` in `context`. See [`crate::kdf::derive`].
     pub fn derive(&self, label: Label, context: &[u8]) -> Key {
         derive(&self.0, label, context)
     }

@@ -15,12 +15,15 @@ impl Label {
     }
 }
 
-macro_rules! labels {
-    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
-        $($(#[$doc])* pub const $name: Label = Label(concat!("polykey/v1/", $text, "\0"));)*
+/// One row of the table: the name of the constant, the label, and its use in words.
+pub type Row = (&'static str, Label, &'static str);
 
-        /// The whole table, for the test and for `docs/format.md`.
-        pub const ALL: &[(&str, Label)] = &[$((stringify!($name), $name)),*];
+macro_rules! labels {
+    ($(#[doc = $use:literal] $name:ident = $text:literal;)*) => {
+        $(#[doc = $use] pub const $name: Label = Label(concat!("polykey/v1/", $text, "\0"));)*
+
+        /// The whole table, for the tests and for `docs/format.md`.
+        pub const ALL: &[Row] = &[$((stringify!($name), $name, $use)),*];
     };
 }
 
@@ -140,6 +143,8 @@ labels! {
     SESSION_TOKEN = "agent/session-token";
     /// Keyed hash that chains audit records.
     AUDIT_CHAIN = "agent/audit-chain";
+    /// Associated data of an audit record that waits to be stored.
+    AUDIT_TAIL = "agent/audit-tail";
     /// Hash that names the runtime folder of a node path.
     RUNTIME_FOLDER = "agent/runtime-folder";
 }
@@ -150,8 +155,8 @@ mod tests {
 
     #[test]
     fn no_label_is_a_prefix_of_another() {
-        for (i, (a_name, a)) in ALL.iter().enumerate() {
-            for (b_name, b) in &ALL[i + 1..] {
+        for (i, (a_name, a, _)) in ALL.iter().enumerate() {
+            for (b_name, b, _) in &ALL[i + 1..] {
                 let clash = a.as_bytes().starts_with(b.as_bytes()) || b.as_bytes().starts_with(a.as_bytes());
                 assert!(!clash, "{a_name} and {b_name}");
             }
@@ -160,7 +165,7 @@ mod tests {
 
     #[test]
     fn labels_are_plain_text_with_one_zero_at_the_end() {
-        for (name, label) in ALL {
+        for (name, label, _) in ALL {
             let (last, text) = label.as_bytes().split_last().expect("not empty");
             assert_eq!(*last, 0, "{name}");
             assert!(text.iter().all(|b| b.is_ascii_graphic()), "{name}");

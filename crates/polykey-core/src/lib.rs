@@ -22,6 +22,7 @@ pub mod path;
 pub mod random;
 pub mod recovery;
 pub mod rotation;
+pub mod scrub;
 pub mod sealing;
 pub mod secret;
 pub mod sign;

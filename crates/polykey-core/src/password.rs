@@ -13,6 +13,7 @@ use std::str::FromStr;
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 
+use crate::scrub::{DEEP, scrubbed};
 use crate::secret::{Key, SecretBytes};
 
 /// Length of a salt in bytes.
@@ -227,7 +228,7 @@ pub fn stretch(password: &Password, salt: &[u8; SALT_LEN], limits: Limits) -> Re
     let argon2 = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
     let mut result = Ok(());
     let key = Key::fill_with(|out| {
-        result = argon2.hash_password_into(password.expose(), salt, out);
+        result = scrubbed::<DEEP, _>(|| argon2.hash_password_into(password.expose(), salt, out));
     });
     match result {
         Ok(()) => Ok(key),

@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::kdf::derive;
 use crate::label;
 use crate::random::Random;
+use crate::scrub::{DEEP, scrubbed};
 use crate::sealing::EncryptionKey;
 use crate::secret::{Key, SecretBytes};
 use crate::sign::SigningKey;
@@ -49,9 +50,11 @@ impl RecoveryCode {
 
     /// The 24-word code for these 32 bytes of entropy.
     pub fn from_entropy(entropy: &Key) -> Self {
-        let words = Mnemonic::from_entropy_in(Language::English, entropy.expose())
-            .expect("32 bytes are an allowed length");
-        RecoveryCode(Box::new(words))
+        scrubbed::<DEEP, _>(|| {
+            let words = Mnemonic::from_entropy_in(Language::English, entropy.expose())
+                .expect("32 bytes are an allowed length");
+            RecoveryCode(Box::new(words))
+        })
     }
 
     /// Reads 12 or 24 words. Case and the amount and kind of white space do not matter.
@@ -65,8 +68,8 @@ impl RecoveryCode {
         }
         // Lower case never needs more bytes here: what is not ASCII is in no English word.
         let lower = Zeroizing::new(text.to_ascii_lowercase());
-        match Mnemonic::parse_in_normalized(Language::English, &lower) {
-            Ok(words) => Ok(RecoveryCode(Box::new(words))),
+        match scrubbed::<DEEP, _>(|| Mnemonic::parse_in_normalized(Language::English, &lower).map(Box::new)) {
+            Ok(words) => Ok(RecoveryCode(words)),
             Err(bip39::Error::UnknownWord(at)) => Err(RecoveryCodeError::UnknownWord(at + 1)),
             Err(bip39::Error::BadWordCount(count)) => Err(RecoveryCodeError::WordCount(count)),
             Err(_) => Err(RecoveryCodeError::Checksum),
@@ -93,10 +96,12 @@ impl RecoveryCode {
 
     /// The keys that this code stands for; the same for ever.
     pub fn keys(&self) -> RecoveryKeys {
-        let seed = Zeroizing::new(self.0.to_seed_normalized(""));
-        let (root, more) = seed.split_at(Key::LEN);
-        let root = Key::copy_from(root).expect("split at 32");
-        let more = Key::copy_from(more).expect("a BIP39 seed has 64 bytes");
+        let (root, more) = scrubbed::<DEEP, _>(|| {
+            let seed = Zeroizing::new(self.0.to_seed_normalized(""));
+            let (root, more) = seed.split_at(Key::LEN);
+            let root = Key::copy_from(root).expect("split at 32");
+            (root, Key::copy_from(more).expect("a BIP39 seed has 64 bytes"))
+        });
         RecoveryKeys {
             root: SigningKey::from_seed(&root),
             slot: derive(&more, label::RECOVERY_SLOT, b""),

@@ -20,6 +20,7 @@ use hpke::{Deserializable, Kem, OpModeR, OpModeS, Serializable};
 pub use crate::aead::OpenError;
 use crate::label::Label;
 use crate::random::Random;
+use crate::scrub::{DEEP, scrubbed};
 use crate::secret::{Key, SecretBytes};
 
 /// Length of a public encryption key in bytes.
@@ -79,10 +80,12 @@ pub struct EncryptionKey {
 impl EncryptionKey {
     /// The key with this 32-byte X-Wing decapsulation seed.
     pub fn from_seed(seed: &Key) -> Self {
-        let key = Deserializable::from_bytes(seed.expose()).expect("any 32 bytes are an X-Wing seed");
+        let key = scrubbed::<DEEP, _>(|| {
+            Box::new(Deserializable::from_bytes(seed.expose()).expect("any 32 bytes are an X-Wing seed"))
+        });
         EncryptionKey {
             seed: seed.duplicate(),
-            key: Box::new(key),
+            key,
         }
     }
 
@@ -114,14 +117,16 @@ impl EncryptionKey {
     pub fn open(&self, label: Label, context: &[u8], sealed: &[u8]) -> Result<SecretBytes, OpenError> {
         let (encapsulated, body) = sealed.split_first_chunk::<ENCAPSULATED_LEN>().ok_or(OpenError)?;
         let encapsulated = Deserializable::from_bytes(encapsulated).map_err(|_| OpenError)?;
-        hpke::single_shot_open::<ChaCha20Poly1305, HkdfSha256, XWing>(
-            &OpModeR::Base,
-            &self.key,
-            &encapsulated,
-            &info(label, context),
-            body,
-            b"",
-        )
+        scrubbed::<DEEP, _>(|| {
+            hpke::single_shot_open::<ChaCha20Poly1305, HkdfSha256, XWing>(
+                &OpModeR::Base,
+                &self.key,
+                &encapsulated,
+                &info(label, context),
+                body,
+                b"",
+            )
+        })
         .map(SecretBytes::new)
         .map_err(|_| OpenError)
     }
@@ -143,14 +148,16 @@ pub fn seal_to(
     plain: &[u8],
     random: &dyn Random,
 ) -> Vec<u8> {
-    let (encapsulated, body) = hpke::single_shot_seal_with_rng::<ChaCha20Poly1305, HkdfSha256, XWing>(
-        &OpModeS::Base,
-        &to.key,
-        &info(label, context),
-        plain,
-        b"",
-        &mut Chance(random),
-    )
+    let (encapsulated, body) = scrubbed::<DEEP, _>(|| {
+        hpke::single_shot_seal_with_rng::<ChaCha20Poly1305, HkdfSha256, XWing>(
+            &OpModeS::Base,
+            &to.key,
+            &info(label, context),
+            plain,
+            b"",
+            &mut Chance(random),
+        )
+    })
     .expect("a checked key, base mode and one message: nothing of it can fail");
     let mut sealed = Vec::with_capacity(ENCAPSULATED_LEN + body.len());
     sealed.extend_from_slice(&encapsulated.to_bytes());

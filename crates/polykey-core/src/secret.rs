@@ -95,11 +95,17 @@ impl Key {
         (bytes.len() == Key::LEN).then(|| Key::fill_with(|key| key.copy_from_slice(bytes)))
     }
 
-    /// Takes over the array and wipes the caller's copy of it.
+    /// A key with these bytes. An array is copied when it is passed, so the caller's own stays behind:
+    /// real keys come from [`Key::fill_with`], [`Key::copy_of`] or [`Key::random`].
     pub fn from_array(mut bytes: [u8; 32]) -> Self {
         let key = Key::fill_with(|k| k.copy_from_slice(&bytes));
         bytes.zeroize();
         key
+    }
+
+    /// A key with these bytes, copied straight to where they will be wiped.
+    pub fn copy_of(bytes: &[u8; 32]) -> Self {
+        Key::fill_with(|key| key.copy_from_slice(bytes))
     }
 
     /// Opens the bytes. Search for `expose` to find every reader.

@@ -5,10 +5,10 @@
 //! is "no small-order A, no small-order R, canonical s, cofactorless" of the CCTV Ed25519 vectors.
 
 use ed25519_dalek::{Signer, SigningKey as Dalek, VerifyingKey};
-use zeroize::Zeroizing;
 
 use crate::id::NodeId;
 use crate::random::Random;
+use crate::scrub::{DEEP, SHALLOW, scrubbed};
 
 /// Length of a signature in bytes.
 pub const SIGNATURE_LEN: usize = 64;
@@ -19,7 +19,7 @@ pub struct SigningKey(Box<Dalek>);
 impl SigningKey {
     /// The key with this 32-byte seed (RFC 8032, section 5.1.5).
     pub fn from_seed(seed: &crate::Key) -> Self {
-        SigningKey(Box::new(Dalek::from_bytes(seed.expose())))
+        scrubbed::<DEEP, _>(|| SigningKey(Box::new(Dalek::from_bytes(seed.expose()))))
     }
 
     /// A fresh random key.
@@ -33,13 +33,13 @@ impl SigningKey {
     }
 
     /// The seed, for the one place that stores it sealed.
-    pub fn expose_seed(&self) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(self.0.to_bytes())
+    pub fn expose_seed(&self) -> &[u8; 32] {
+        self.0.as_bytes()
     }
 
     /// Signs `message` as it is. What is signed must start with a label; statements do that.
     pub fn sign(&self, message: &[u8]) -> [u8; SIGNATURE_LEN] {
-        self.0.sign(message).to_bytes()
+        scrubbed::<SHALLOW, _>(|| self.0.sign(message).to_bytes())
     }
 }
 

@@ -24,7 +24,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("polykey-client", &["polykey-api", "polykey-core"]),
     ("polykey-cli", &["polykey-api", "polykey-client", "polykey-core"]),
-    ("polykey", &["polykey-agent", "polykey-cli"]),
+    // The types in which the CLI asks for what needs no live agent are the API's.
+    ("polykey", &["polykey-agent", "polykey-api", "polykey-cli"]),
     // Never in the product: for tests and measurements.
     (
         "polykey-testkit",

@@ -6,16 +6,22 @@ use polykey_api::agent::{Session, Status, UnlockRequest};
 use polykey_api::{Code, Nothing, Problem};
 
 use crate::agent::{Agent, Event};
-use crate::door::{Action, Caller};
+use crate::door::{Action, Caller, Credentials};
 
 /// Open to every process of this user: it says nothing that the lock file does not.
 pub async fn status(agent: Agent, _: Caller, _: Nothing) -> Result<Status, Problem> {
     Ok(agent.status())
 }
 
-/// Ends the agent. The answer goes out first.
+/// Ends the agent; with the password also while the keys are locked. The answer goes out first.
 pub async fn stop(agent: Agent, caller: Caller, _: Nothing) -> Result<Nothing, Problem> {
-    agent.enter(&caller, Action::new("agent.stop")).await?;
+    let action = Action::new("agent.stop");
+    match (agent.enter(&caller, action).await, &caller.credentials) {
+        (Err(problem), Credentials::Password(password)) if problem.code == Code::Locked => {
+            agent.check_key_file(password).await?;
+        }
+        (entered, _) => drop(entered?),
+    }
     agent.send(Event::Stop);
     Ok(Nothing {})
 }
@@ -30,20 +36,47 @@ pub async fn lock(agent: Agent, caller: Caller, _: Nothing) -> Result<Nothing, P
 /// Ends all sessions and drops all keys.
 pub async fn lock_all(agent: Agent, caller: Caller, _: Nothing) -> Result<Nothing, Problem> {
     agent.enter(&caller, Action::new("agent.lockall")).await?;
-    agent.sessions().forget_all();
-    drop(agent.take_node());
+    agent.lock_keys().await;
     Ok(Nothing {})
 }
 
-/// Opens a session.
+/// Opens the keys, when they are locked, and a session.
 pub async fn unlock(agent: Agent, caller: Caller, request: UnlockRequest) -> Result<Session, Problem> {
-    agent.enter(&caller, Action::new("agent.unlock")).await?;
+    if let Credentials::Password(password) = &caller.credentials {
+        let unlocked = agent.unlock_keys(password).await;
+        agent.record(
+            &caller,
+            &Action::new("agent.unlock"),
+            unlocked.is_ok().then_some("password"),
+        );
+        unlocked?;
+    } else if let Err(problem) = agent.enter(&caller, Action::new("agent.unlock")).await {
+        // "Locked, run unlock" would be no help here.
+        return Err(match problem.code {
+            Code::Locked => Problem::new(
+                Code::Unauthenticated,
+                "the agent is locked and wants the password",
+            )
+            .hint("run `polykey agent unlock` on a terminal, or set PK_PASSWORD"),
+            _ => problem,
+        });
+    }
+    Ok(open_session(&agent, request))
+}
+
+/// Opens a session on an unlocked agent.
+pub async fn log_in(agent: Agent, caller: Caller, request: UnlockRequest) -> Result<Session, Problem> {
+    agent.enter(&caller, Action::new("session.open")).await?;
+    Ok(open_session(&agent, request))
+}
+
+fn open_session(agent: &Agent, request: UnlockRequest) -> Session {
     let token = agent
         .sessions()
         .open(request.name, agent.random(), Instant::now());
-    let token = String::from_utf8(token.expose().to_vec())
-        .map_err(|_| Problem::new(Code::Internal, "a token is hexadecimal"))?;
-    Ok(Session { token })
+    Session {
+        token: String::from_utf8_lossy(token.expose()).into_owned(),
+    }
 }
 
 /// Says whether the credentials are good.

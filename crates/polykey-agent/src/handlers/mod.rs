@@ -20,6 +20,7 @@ pub fn routes(agent: Agent) -> Router {
         .json(&api::agent::LOCK, agent::lock)
         .json(&api::agent::LOCK_ALL, agent::lock_all)
         .json(&api::agent::UNLOCK, agent::unlock)
+        .json(&api::agent::LOGIN, agent::log_in)
         .json(&api::agent::CHECK, agent::check)
         .json(&api::keys::PUBLIC, keys::public)
         .finish(agent)

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use polykey_api::agent::{LOCK, LOCK_ALL, STATUS, STOP, State, Status, UNLOCK, UnlockRequest};
 use polykey_api::start::{Bootstrapped, StartOrder, Started};
 use polykey_api::{Code, Nothing, Problem};
-use polykey_client::{Auth, Client};
+use polykey_client::Client;
 use zeroize::Zeroizing;
 
 use crate::context::{Autostart, Context};
@@ -19,6 +19,9 @@ use crate::password::{self, Given, Secret};
 
 /// An agent that was told to stop is gone well within this.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A live agent that does not answer is shown as its lock file has it after this.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What to do with the agent.
 #[derive(Debug, Subcommand)]
@@ -140,7 +143,9 @@ impl NewNode {
 
     /// Writes the recovery code to its file, if one is named, and takes it out of what is printed.
     fn deliver(&self, code: &mut Option<String>) -> Result<(), Problem> {
-        if let (Some(file), Some(words)) = (&self.recovery_code_out_file, code.take()) {
+        if let Some(file) = &self.recovery_code_out_file
+            && let Some(words) = code.take()
+        {
             write_private(file, &Zeroizing::new(format!("{words}\n")))?;
         }
         Ok(())
@@ -243,15 +248,26 @@ fn print_started(cx: &Context<'_>, new: &NewNode, mut started: Started) -> Resul
     })
 }
 
+/// The state and, of a live agent, its own word. An agent that was just killed holds its lock for a moment
+/// longer than it answers.
 async fn status(cx: &Context<'_>) -> Result<Done, Problem> {
-    let mut status = cx.status()?;
-    if status.status == State::Live
-        && let Some(socket) = &status.socket
-        && let Ok(mut client) = Client::connect(Path::new(socket)).await
-        && let Ok(live) = client.call(&STATUS, &Nothing {}).await
-    {
-        status = live;
-    }
+    let begin = Instant::now();
+    let status = loop {
+        let status = cx.status()?;
+        if status.status != State::Live {
+            break status;
+        }
+        let socket = status.socket.clone().unwrap_or_default();
+        if let Ok(mut client) = Client::connect(Path::new(&socket)).await
+            && let Ok(live) = client.call(&STATUS, &Nothing {}).await
+        {
+            break live;
+        }
+        if begin.elapsed() > ANSWER_PATIENCE {
+            break status;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    };
     cx.out.answer(&status, status_text)
 }
 
@@ -329,6 +345,7 @@ async fn lock_all(cx: &Context<'_>) -> Result<Done, Problem> {
 
 async fn unlock(cx: &Context<'_>) -> Result<Done, Problem> {
     let mut link = cx.link(Autostart::Never).await?;
+    link.unlocks_keys();
     let request = UnlockRequest {
         name: Some("cli".to_owned()),
     };
@@ -338,9 +355,4 @@ async fn unlock(cx: &Context<'_>) -> Result<Done, Problem> {
     cx.save_token(&session.token)?;
     cx.out.success("unlocked");
     Ok(Done::All)
-}
-
-/// Credentials as the client wants them.
-pub fn auth(password: &Secret) -> Auth {
-    Auth::Password(password.to_vec())
 }

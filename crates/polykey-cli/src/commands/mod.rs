@@ -10,6 +10,7 @@ use polykey_api::{Code, Problem};
 
 pub mod agent;
 pub mod bootstrap;
+pub mod demo;
 pub mod keys;
 
 /// Does what the command line says.
@@ -22,6 +23,7 @@ pub fn run(cx: &Context<'_>, command: Command) -> Result<Done, Problem> {
         Command::Agent(agent::Command::Start(args)) => agent::start(cx, &args),
         Command::Bootstrap(args) => bootstrap::run(cx, &args),
         Command::Agent(command) => wait(agent::run(cx, command)),
+        Command::Demo => wait(demo::run()),
         Command::Keys(command) => wait(keys::run(cx, command)),
     }
 }

@@ -308,7 +308,7 @@ impl Charter {
         if note.len() > MAX_NOTE_LEN - aead::OVERHEAD {
             return Err(AuthorError::NoteTooLong);
         }
-        let key = held.note_key(self, &self.heads())?;
+        let key = held.note_key(self, &self.heads_to_name())?;
         let mut objects = objects.to_vec();
         objects.sort_unstable();
         objects.dedup();
@@ -375,7 +375,7 @@ impl Charter {
         let Some(keys) = keys else {
             return Ok(Sealed::Nothing);
         };
-        held.commit_key(self, &self.heads())?;
+        held.commit_key(self, &self.heads_to_name())?;
         Ok(Sealed::Bundle(held.bundle(self, &seat.under, node, keys, random)))
     }
 
@@ -411,7 +411,7 @@ impl Charter {
         body: Body,
         sealed: Sealed,
     ) -> Result<Statement, AuthorError> {
-        let parents = self.heads();
+        let parents = self.heads_to_name();
         if parents.len() > MAX_HEADS {
             return Err(AuthorError::TooManyHeads);
         }

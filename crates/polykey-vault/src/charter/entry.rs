@@ -23,7 +23,7 @@ use polykey_core::{Key, Timestamp};
 use super::role::Role;
 
 /// Most parents of one entry, and most charter heads in one commit.
-pub const MAX_HEADS: usize = 1024;
+pub const MAX_HEADS: usize = 256;
 /// Most members that one epoch key is sealed to.
 pub const MAX_MEMBERS: usize = 1024;
 /// Most lines that one removal lists.

@@ -19,6 +19,8 @@ pub mod cutoff;
 pub mod entry;
 pub mod epoch;
 pub mod members;
+#[cfg(test)]
+mod model;
 pub mod role;
 pub mod standing;
 
@@ -320,7 +322,27 @@ impl Charter {
         &self.entries[0].entry
     }
 
-    /// The entries that no other entry follows, in id order: what a new entry and a new commit name.
+    /// The heads that a new entry and a new commit name: all, in id order. When a hostile member has made
+    /// more than one may name, the entries that stand and that no other such entry follows; every standing
+    /// removal is then still covered.
+    pub fn heads_to_name(&self) -> Vec<StatementId> {
+        if self.heads.len() <= entry::MAX_HEADS {
+            return self.heads();
+        }
+        let standing = self.now();
+        let mut followed = Bits::default();
+        let mut heads = Vec::new();
+        for at in (0..self.entries.len()).rev().filter(|at| standing.stands(*at)) {
+            if !followed.contains(at) {
+                followed.union(&self.entries[at].past);
+                heads.push(self.entries[at].entry.id());
+            }
+        }
+        heads.sort_unstable();
+        heads
+    }
+
+    /// The entries that no other entry follows, in id order.
     pub fn heads(&self) -> Vec<StatementId> {
         self.heads.iter().copied().collect()
     }

@@ -1,0 +1,732 @@
+//! The audit log: a chain of records, each bound to the one before it by a keyed hash.
+//!
+//! A record is appended before its request is answered. It goes at once, sealed, to the end of a *tail*
+//! file, by one call that does not wait for the disk, so a killed agent loses none; a thread of its own
+//! puts what has gathered into the database, durably, at most [`GATHER`] later, so a read costs no sync.
+//! Only a power failure can take the records of that last moment, never change or reorder any; a write to
+//! a vault is in that vault's own signed history besides.
+//!
+//! Always: sequence numbers have no holes; what was edited or removed is found by [`Audit::verify`].
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use polykey_api::audit::{AuditRecord, AuditVerdict};
+use polykey_core::codec::{CodecError, Reader, Writer};
+use polykey_core::hash::{HASH_LEN, keyed_hash};
+use polykey_core::random::OsRandom;
+use polykey_core::{Key, aead, label};
+use polykey_store::{Database, StoreError};
+use tokio::sync::watch;
+
+use crate::tables::AUDIT;
+
+/// Records gather this long before they go to the database together.
+const GATHER: Duration = Duration::from_millis(200);
+/// So many go at once.
+const FULL: usize = 512;
+/// A longer tail is cut although new records came meanwhile.
+const LONG_TAIL: usize = 4 << 20;
+/// Records are stored in groups of this many.
+pub const GROUP: u64 = 1024;
+/// Longest encoded record; names beyond are counted instead.
+const MAX_RECORD: usize = 1 << 20;
+/// A longer tail is not ours.
+const MAX_TAIL: u64 = 256 << 20;
+/// So many damaged places are listed.
+const MAX_LISTED: usize = 100;
+
+/// What happened, before it has its place in the chain.
+#[derive(Debug, Clone, Default)]
+pub struct Entry {
+    /// Milliseconds since 1970.
+    pub time: u64,
+    /// Path of the event.
+    pub event: String,
+    /// Whether the door let it pass.
+    pub allowed: bool,
+    /// Process that asked.
+    pub pid: Option<u32>,
+    /// User that asked.
+    pub uid: Option<u32>,
+    /// `password`, or the session.
+    pub session: Option<String>,
+    /// The vault, where one was named.
+    pub vault: Option<String>,
+    /// Secrets or other objects that were named.
+    pub targets: Vec<String>,
+}
+
+/// The audit log of an unlocked node.
+pub struct Audit {
+    shared: Arc<Shared>,
+    writer: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    db: Database,
+    key: Key,
+    tail_key: Key,
+    state: Mutex<State>,
+    wake: Condvar,
+    /// The last record that is in the database.
+    stored: watch::Sender<u64>,
+}
+
+struct State {
+    last: Head,
+    tail: File,
+    tail_len: usize,
+    queue: Vec<(u64, Vec<u8>)>,
+    /// Somebody waits: no more gathering.
+    hurry: bool,
+    end: bool,
+    /// Why the last attempt to store failed; tried again with the next record.
+    failed: Option<String>,
+}
+
+/// The newest record: its number and its hash in the chain.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Head {
+    seq: u64,
+    hash: [u8; HASH_LEN],
+}
+
+impl Audit {
+    /// Opens the log in `db`, and takes in what the tail at `tail` holds.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn open(db: Database, key: Key, tail: &Path) -> Result<Audit, StoreError> {
+        let tail_key = polykey_core::kdf::derive(&key, label::AUDIT_TAIL, b"");
+        let head = db.read(|tx| tx.value(AUDIT, b"head", b"")).and_then(|value| {
+            value.map_or(
+                Ok(Head {
+                    seq: 0,
+                    hash: [0; HASH_LEN],
+                }),
+                |value| decode_head(value.expose()).ok_or_else(|| damaged(tail, "the end of the audit log")),
+            )
+        })?;
+        let io = |source| StoreError::Io {
+            doing: "use the tail of the audit log",
+            path: tail.to_owned(),
+            source,
+        };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(tail)
+            .map_err(io)?;
+        let (mut last, mut queue) = (head, Vec::new());
+        let whole = read_tail(&mut file, &tail_key, &key, &mut last, &mut queue).map_err(io)?;
+        let (stored, _) = watch::channel(head.seq);
+        let shared = Arc::new(Shared {
+            db,
+            key,
+            tail_key,
+            state: Mutex::new(State {
+                last,
+                tail: file,
+                tail_len: LONG_TAIL,
+                hurry: !queue.is_empty(),
+                queue,
+                end: false,
+                failed: None,
+            }),
+            wake: Condvar::new(),
+            stored,
+        });
+        let thread = shared.clone();
+        let audit = Audit {
+            shared,
+            writer: Some(std::thread::spawn(move || thread.store_until_the_end())),
+        };
+        if !whole {
+            audit.append(&Entry {
+                event: "audit.tail-damaged".to_owned(),
+                ..Entry::default()
+            });
+        }
+        Ok(audit)
+    }
+
+    /// Appends a record. It survives the end of this process when this returns, and a power failure
+    /// [`GATHER`] later.
+    pub fn append(&self, entry: &Entry) {
+        let mut state = self.shared.lock();
+        let seq = state.last.seq + 1;
+        let record = encode(seq, entry);
+        let hash = chain(&self.shared.key, &state.last.hash, &record);
+        state.last = Head { seq, hash };
+        let value = [&hash[..], &record].concat();
+        let frame = frame(&self.shared.tail_key, seq, &value);
+        state.tail_len += frame.len();
+        if let Err(error) = state.tail.write_all(&frame) {
+            tracing::error!(%error, "the tail of the audit log cannot be written");
+            state.hurry = true;
+        }
+        state.queue.push((seq, value));
+        drop(state);
+        self.shared.wake.notify_all();
+    }
+
+    /// Waits until all that was appended is in the database. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError`] text when the database takes nothing.
+    pub fn flush(&self) -> Result<(), String> {
+        let mut state = self.shared.lock();
+        let target = state.last.seq;
+        state.hurry = true;
+        state.failed = None;
+        self.shared.wake.notify_all();
+        while *self.shared.stored.borrow() < target {
+            if let Some(failed) = &state.failed {
+                return Err(failed.clone());
+            }
+            if state.end {
+                return Err("the audit log is closed".to_owned());
+            }
+            state = self
+                .shared
+                .wake
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(())
+    }
+
+    /// Tells the number of the last record that is in the database, whenever it grows.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.shared.stored.subscribe()
+    }
+
+    /// The records of the group that holds `seq`, in order.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn group(&self, seq: u64) -> Result<Vec<AuditRecord>, StoreError> {
+        let records = self.shared.db.read(|tx| tx.group(AUDIT, &group_key(seq)))?;
+        Ok(records
+            .iter()
+            .filter_map(|(_, value)| decode(value.expose().get(HASH_LEN..)?).ok())
+            .collect())
+    }
+
+    /// Walks the whole chain. Blocks for as long as that takes.
+    ///
+    /// # Errors
+    /// [`StoreError`], but for damage, which is the verdict.
+    pub fn verify(&self) -> Result<AuditVerdict, StoreError> {
+        let (head, key) = (self.shared.stored_head()?, &self.shared.key);
+        let mut verdict = AuditVerdict {
+            valid: true,
+            records: 0,
+            damaged: Vec::new(),
+        };
+        let mut before = Some([0; HASH_LEN]);
+        for seq in 1..=head.seq {
+            let value = self
+                .shared
+                .db
+                .read(|tx| tx.value(AUDIT, &group_key(seq), &seq.to_be_bytes()));
+            let value = match value {
+                Ok(value) => value,
+                Err(StoreError::Damaged { .. }) => None,
+                Err(error) => return Err(error),
+            };
+            let (hash, record) = value
+                .as_ref()
+                .and_then(|value| value.expose().split_first_chunk::<HASH_LEN>())
+                .unzip();
+            // After a damaged record only the one behind it can be tied to its own word for its hash.
+            let good = match (hash, record, before) {
+                (Some(hash), Some(record), Some(before)) => {
+                    chain(key, &before, record) == *hash && decode(record).is_ok_and(|r| r.seq == seq)
+                }
+                (Some(_), Some(record), None) => decode(record).is_ok_and(|r| r.seq == seq),
+                _ => false,
+            };
+            verdict.records += 1;
+            if !good {
+                verdict.valid = false;
+                if verdict.damaged.len() < MAX_LISTED {
+                    verdict.damaged.push(seq);
+                }
+            }
+            before = hash.copied();
+        }
+        if head.seq > 0 && before != Some(head.hash) && verdict.valid {
+            verdict.valid = false;
+            verdict.damaged.push(head.seq);
+        }
+        Ok(verdict)
+    }
+
+    /// Stores what is left and ends the writing.
+    pub fn close(&mut self) {
+        let _ = self.flush();
+        self.shared.lock().end = true;
+        self.shared.wake.notify_all();
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Drop for Audit {
+    fn drop(&mut self) {
+        if self.writer.is_some() {
+            self.close();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic between two fields would leave a gap in the chain, which `verify` would show.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stored_head(&self) -> Result<Head, StoreError> {
+        let value = self.db.read(|tx| tx.value(AUDIT, b"head", b""))?;
+        Ok(value
+            .and_then(|value| decode_head(value.expose()))
+            .unwrap_or(Head {
+                seq: 0,
+                hash: [0; HASH_LEN],
+            }))
+    }
+
+    fn store_until_the_end(&self) {
+        let mut state = self.lock();
+        loop {
+            while (state.queue.is_empty() || state.failed.is_some()) && !state.end {
+                state.failed = None;
+                state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            if state.queue.is_empty() || (state.end && state.failed.is_some()) {
+                return;
+            }
+            if !state.hurry && !state.end && state.queue.len() < FULL {
+                let busy = |state: &mut State| !state.hurry && !state.end && state.queue.len() < FULL;
+                state = self
+                    .wake
+                    .wait_timeout_while(state, GATHER, busy)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0;
+            }
+            let batch = std::mem::take(&mut state.queue);
+            state.hurry = false;
+            drop(state);
+            let stored = self.store(&batch);
+            state = self.lock();
+            match stored {
+                Ok(seq) => {
+                    // What came meanwhile is in the tail as well, and stays there until it is stored too.
+                    if (state.queue.is_empty() || state.tail_len > LONG_TAIL)
+                        && let Err(error) = self.restart_tail(&mut state)
+                    {
+                        tracing::warn!(%error, "the tail of the audit log cannot be cut");
+                    }
+                    self.stored.send_replace(seq);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "audit records cannot be stored");
+                    state.failed = Some(error.to_string());
+                    let newer = std::mem::replace(&mut state.queue, batch);
+                    state.queue.extend(newer);
+                }
+            }
+            self.wake.notify_all();
+        }
+    }
+
+    /// Leaves in the tail only what is still queued.
+    fn restart_tail(&self, state: &mut State) -> std::io::Result<()> {
+        let frames: Vec<u8> = state
+            .queue
+            .iter()
+            .flat_map(|(seq, value)| frame(&self.tail_key, *seq, value))
+            .collect();
+        state.tail.set_len(0)?;
+        state.tail_len = frames.len();
+        state.tail.write_all(&frames)
+    }
+
+    fn store(&self, batch: &[(u64, Vec<u8>)]) -> Result<u64, StoreError> {
+        let Some((seq, value)) = batch.last() else {
+            return Ok(0);
+        };
+        let hash: [u8; HASH_LEN] = *value.first_chunk().expect("values start with their hash");
+        self.db.write(|tx| {
+            for (seq, value) in batch {
+                tx.put(AUDIT, &group_key(*seq), &seq.to_be_bytes(), value)?;
+            }
+            tx.put(AUDIT, b"head", b"", &encode_head(Head { seq: *seq, hash }))
+        })?;
+        Ok(*seq)
+    }
+}
+
+/// `length (4) || number (8) || sealed record`, as it stands in the tail.
+fn frame(tail_key: &Key, seq: u64, value: &[u8]) -> Vec<u8> {
+    let place = seq.to_be_bytes();
+    let sealed = aead::seal(tail_key, label::AUDIT_TAIL, &place, value, &OsRandom);
+    let len = u32::try_from(sealed.len()).expect("records are bounded");
+    [&len.to_be_bytes()[..], &place, &sealed].concat()
+}
+
+fn group_key(seq: u64) -> [u8; 8] {
+    (seq / GROUP).to_be_bytes()
+}
+
+fn chain(key: &Key, before: &[u8; HASH_LEN], record: &[u8]) -> [u8; HASH_LEN] {
+    keyed_hash(key, label::AUDIT_CHAIN, &[before, record])
+}
+
+fn damaged(path: &Path, what: &str) -> StoreError {
+    StoreError::Io {
+        doing: "read",
+        path: path.to_owned(),
+        source: std::io::Error::new(std::io::ErrorKind::InvalidData, what.to_owned()),
+    }
+}
+
+/// Takes what the tail holds beyond `last` into `queue`. False when the tail holds something else as well; a
+/// cut at its very end is what a power failure leaves, and is no such thing.
+fn read_tail(
+    file: &mut File,
+    tail_key: &Key,
+    key: &Key,
+    last: &mut Head,
+    queue: &mut Vec<(u64, Vec<u8>)>,
+) -> std::io::Result<bool> {
+    let mut bytes = Vec::new();
+    file.take(MAX_TAIL).read_to_end(&mut bytes)?;
+    let mut rest = &bytes[..];
+    let mut whole = true;
+    while let Some((head, after)) = rest.split_first_chunk::<12>() {
+        let (len, place) = head.split_first_chunk::<4>().expect("4 of 12");
+        let seq = u64::from_be_bytes(place.try_into().expect("8 of 12"));
+        let Some((sealed, after)) = after.split_at_checked(u32::from_be_bytes(*len) as usize) else {
+            break;
+        };
+        rest = after;
+        let Ok(value) = aead::open(tail_key, label::AUDIT_TAIL, place, sealed) else {
+            whole = false;
+            break;
+        };
+        // Stored already, when the end came before the tail was cut.
+        if seq != last.seq + 1 {
+            continue;
+        }
+        let Some((hash, record)) = value.expose().split_first_chunk::<HASH_LEN>() else {
+            whole = false;
+            break;
+        };
+        if chain(key, &last.hash, record) != *hash {
+            whole = false;
+            break;
+        }
+        *last = Head { seq, hash: *hash };
+        queue.push((seq, value.expose().to_vec()));
+    }
+    Ok(whole)
+}
+
+fn encode_head(head: Head) -> Vec<u8> {
+    let mut writer = Writer::new();
+    writer.array(2).u64(head.seq).bytes(&head.hash);
+    writer.finish()
+}
+
+fn decode_head(bytes: &[u8]) -> Option<Head> {
+    let mut reader = Reader::new(bytes, 64, "the end of the audit log").ok()?;
+    reader.array_of(2).ok()?;
+    let head = Head {
+        seq: reader.u64().ok()?,
+        hash: reader.bytes_of().ok()?,
+    };
+    reader.finish().ok()?;
+    Some(head)
+}
+
+fn encode(seq: u64, entry: &Entry) -> Vec<u8> {
+    let mut targets: Vec<&str> = Vec::new();
+    let mut room = MAX_RECORD / 2;
+    for target in &entry.targets {
+        let Some(left) = room.checked_sub(target.len() + 8) else {
+            break;
+        };
+        room = left;
+        targets.push(target);
+    }
+    let dropped = entry.targets.len() - targets.len();
+    let mut writer = Writer::new();
+    writer
+        .array(10)
+        .u64(seq)
+        .u64(entry.time)
+        .text(&entry.event)
+        .bool(entry.allowed);
+    for number in [entry.pid, entry.uid] {
+        match number {
+            Some(number) => writer.u64(number.into()),
+            None => writer.null(),
+        };
+    }
+    for text in [&entry.session, &entry.vault] {
+        match text {
+            Some(text) => writer.text(text),
+            None => writer.null(),
+        };
+    }
+    writer.array(targets.len());
+    for target in targets {
+        writer.text(target);
+    }
+    writer.u64(dropped as u64);
+    writer.finish()
+}
+
+fn decode(bytes: &[u8]) -> Result<AuditRecord, CodecError> {
+    let mut reader = Reader::new(bytes, 2 * MAX_RECORD, "an audit record")?;
+    reader.array_of(10)?;
+    let (seq, time) = (reader.u64()?, reader.u64()?);
+    let path = reader.text()?.to_owned();
+    let allowed = reader.bool()?;
+    let number = |reader: &mut Reader<'_>| match reader.null()? {
+        true => Ok(None),
+        false => reader.u32().map(Some),
+    };
+    let (pid, uid) = (number(&mut reader)?, number(&mut reader)?);
+    let text = |reader: &mut Reader<'_>| match reader.null()? {
+        true => Ok(None),
+        false => reader.text().map(|text| Some(text.to_owned())),
+    };
+    let (session, vault) = (text(&mut reader)?, text(&mut reader)?);
+    let mut targets = Vec::new();
+    for _ in 0..reader.array()? {
+        targets.push(reader.text()?.to_owned());
+    }
+    let dropped = reader.u64()?;
+    if dropped > 0 {
+        targets.push(format!("and {dropped} more"));
+    }
+    reader.finish()?;
+    Ok(AuditRecord {
+        seq,
+        time,
+        path,
+        vault,
+        targets,
+        allowed,
+        pid,
+        uid,
+        session,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use polykey_store::StoreEnv;
+
+    use super::*;
+
+    struct Log {
+        dir: tempfile::TempDir,
+    }
+
+    impl Log {
+        fn new() -> Log {
+            let dir = tempfile::tempdir().expect("a temporary folder");
+            Database::create(&dir.path().join("db"), &key(1), &StoreEnv::default()).expect("creates");
+            Log { dir }
+        }
+
+        fn db(&self) -> Database {
+            Database::open(&self.dir.path().join("db"), &key(1), &StoreEnv::default()).expect("opens")
+        }
+
+        fn tail(&self) -> std::path::PathBuf {
+            self.dir.path().join("tail")
+        }
+
+        fn open(&self) -> Audit {
+            Audit::open(self.db(), key(2), &self.tail()).expect("opens")
+        }
+    }
+
+    fn key(byte: u8) -> Key {
+        Key::from_array([byte; 32])
+    }
+
+    fn entry(event: &str) -> Entry {
+        Entry {
+            event: event.to_owned(),
+            time: 5,
+            allowed: true,
+            uid: Some(7),
+            targets: vec!["a/b".to_owned()],
+            ..Entry::default()
+        }
+    }
+
+    fn append(audit: &Audit, count: usize) {
+        for i in 0..count {
+            audit.append(&entry(&format!("test.{i}")));
+        }
+    }
+
+    #[test]
+    fn records_come_back_in_order_and_the_chain_holds() {
+        let log = Log::new();
+        let audit = log.open();
+        append(&audit, 3);
+        audit.flush().expect("stores");
+        let records = audit.group(1).expect("reads");
+        assert_eq!(records.iter().map(|r| r.seq).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!((records[1].path.as_str(), records[1].uid), ("test.1", Some(7)));
+        assert_eq!(records[1].targets, ["a/b"]);
+        let verdict = audit.verify().expect("reads");
+        assert_eq!((verdict.valid, verdict.records), (true, 3));
+    }
+
+    #[test]
+    fn what_only_the_tail_holds_is_taken_in_at_the_next_opening() {
+        let log = Log::new();
+        let audit = log.open();
+        append(&audit, 2);
+        audit.flush().expect("stores");
+        append(&audit, 1);
+        // As after a kill: the tail is there, the database has less.
+        let tail = std::fs::read(log.tail()).expect("readable");
+        drop(audit);
+        let db = log.db();
+        db.write(|tx| tx.remove(AUDIT, &group_key(3), &3u64.to_be_bytes()))
+            .expect("removes");
+        let two = db
+            .read(|tx| tx.value(AUDIT, &group_key(2), &2u64.to_be_bytes()))
+            .expect("reads")
+            .expect("there");
+        let hash = *two.expose().first_chunk().expect("a hash");
+        db.write(|tx| tx.put(AUDIT, b"head", b"", &encode_head(Head { seq: 2, hash })))
+            .expect("writes");
+        drop(db);
+        std::fs::write(log.tail(), &tail).expect("writes");
+        let audit = log.open();
+        audit.flush().expect("stores");
+        assert_eq!(audit.group(1).expect("reads").len(), 3);
+        assert!(audit.verify().expect("reads").valid);
+    }
+
+    #[test]
+    fn a_foreign_tail_is_noticed_and_a_cut_one_is_not() {
+        for (tail, damaged) in [
+            (&b"\0\0\0\x03\0\0\0\0\0\0\0\x01abc"[..], true),
+            (b"\0\0\0\x09\0\0\0\0\0\0\0\x01abc", false),
+            (b"\0", false),
+        ] {
+            let log = Log::new();
+            std::fs::write(log.tail(), tail).expect("writes");
+            let audit = log.open();
+            audit.flush().expect("stores");
+            let paths: Vec<_> = audit
+                .group(0)
+                .expect("reads")
+                .into_iter()
+                .map(|r| r.path)
+                .collect();
+            assert_eq!(
+                paths.contains(&"audit.tail-damaged".to_owned()),
+                damaged,
+                "{tail:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn missing_edited_swapped_and_cut_records_are_found() {
+        let item = |seq: u64| seq.to_be_bytes();
+        let value = |db: &Database, seq: u64| {
+            db.read(|tx| tx.value(AUDIT, &group_key(seq), &item(seq)))
+                .expect("reads")
+                .expect("there")
+                .expose()
+                .to_vec()
+        };
+        type Harm<'h> = &'h dyn Fn(&Database);
+        let harms: [(Harm<'_>, &[u64]); 4] = [
+            (
+                &|db| {
+                    assert!(
+                        db.write(|tx| tx.remove(AUDIT, &group_key(2), &item(2)))
+                            .expect("writes")
+                    );
+                },
+                &[2],
+            ),
+            (
+                &|db| {
+                    let mut edited = value(db, 2);
+                    let last = edited.len() - 1;
+                    edited[last] ^= 1;
+                    db.write(|tx| tx.put(AUDIT, &group_key(2), &item(2), &edited))
+                        .expect("writes");
+                },
+                &[2],
+            ),
+            (
+                &|db| {
+                    let (two, three) = (value(db, 2), value(db, 3));
+                    db.write(|tx| {
+                        tx.put(AUDIT, &group_key(2), &item(2), &three)?;
+                        tx.put(AUDIT, &group_key(3), &item(3), &two)
+                    })
+                    .expect("writes");
+                },
+                &[2, 3, 4],
+            ),
+            (
+                &|db| {
+                    let four = Head {
+                        seq: 4,
+                        hash: *value(db, 3).first_chunk().expect("a hash"),
+                    };
+                    db.write(|tx| tx.put(AUDIT, b"head", b"", &encode_head(four)))
+                        .expect("writes");
+                },
+                &[4],
+            ),
+        ];
+        for (harm, found) in harms {
+            let log = Log::new();
+            let audit = log.open();
+            append(&audit, 4);
+            audit.flush().expect("stores");
+            harm(&audit.shared.db);
+            let verdict = audit.verify().expect("reads");
+            assert!(!verdict.valid);
+            assert_eq!(verdict.damaged, found);
+        }
+    }
+
+    #[test]
+    fn too_many_names_are_counted() {
+        let mut many = entry("secrets.env");
+        many.targets = vec!["x".repeat(4000); 1000];
+        let record = decode(&encode(1, &many)).expect("just written");
+        let last = record.targets.last().expect("some");
+        assert!(last.starts_with("and ") && last.ends_with(" more"), "{last}");
+        assert!(encode(1, &many).len() <= MAX_RECORD);
+    }
+}

@@ -1,0 +1,173 @@
+//! Work that blocks, and bytes that cross between it and HTTP.
+//!
+//! Vaults read and write disks, so handlers do their work on threads of their own. Bodies cross in pieces
+//! over short channels: a slow reader slows the writer down, and memory stays bounded whatever is sent.
+
+use std::io::{self, Read};
+
+use axum::body::{Body, Bytes};
+use futures_util::StreamExt;
+use polykey_api::{Code, Problem};
+use tokio::sync::mpsc;
+
+/// Pieces on their way.
+const PIECES: usize = 2;
+/// Size of a piece.
+pub const PIECE: usize = 256 << 10;
+
+/// Runs `work` on a thread for blocking work.
+///
+/// # Errors
+/// Those of `work`; [`Code::Internal`] when it panicked.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
+        tracing::error!("blocking work panicked");
+        Err(Problem::new(Code::Internal, "a fault in the agent ended this request")
+            .hint("the agent goes on; its log says where it was"))
+    })
+}
+
+/// A request's body as a source of bytes for blocking work. A body that breaks off is an error there, never
+/// an end.
+pub struct BodyReader {
+    pieces: mpsc::Receiver<io::Result<Bytes>>,
+    piece: Bytes,
+    failed: bool,
+}
+
+impl BodyReader {
+    /// Starts to take `body`.
+    pub fn new(body: Body) -> Self {
+        let (sender, pieces) = mpsc::channel(PIECES);
+        tokio::spawn(async move {
+            let mut stream = body.into_data_stream();
+            while let Some(piece) = stream.next().await {
+                let piece = piece.map_err(io::Error::other);
+                let broken = piece.is_err();
+                if sender.send(piece).await.is_err() || broken {
+                    return;
+                }
+            }
+            // An empty piece is the end; without it the task was cut off.
+            let _ = sender.send(Ok(Bytes::new())).await;
+        });
+        BodyReader { pieces, piece: Bytes::new(), failed: false }
+    }
+
+    /// The next piece; empty at the end.
+    ///
+    /// # Errors
+    /// When the body broke off.
+    pub fn piece(&mut self) -> io::Result<Bytes> {
+        if !self.piece.is_empty() {
+            return Ok(std::mem::take(&mut self.piece));
+        }
+        if self.failed {
+            return Err(broken());
+        }
+        match self.pieces.blocking_recv() {
+            Some(Ok(piece)) if piece.is_empty() => {
+                // Asked again, it says the same.
+                let (sender, pieces) = mpsc::channel(1);
+                let _ = sender.try_send(Ok(Bytes::new()));
+                self.pieces = pieces;
+                Ok(Bytes::new())
+            }
+            Some(Ok(piece)) => Ok(piece),
+            Some(Err(error)) => {
+                self.failed = true;
+                Err(error)
+            }
+            None => {
+                self.failed = true;
+                Err(broken())
+            }
+        }
+    }
+}
+
+fn broken() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the request broke off")
+}
+
+impl Read for BodyReader {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.piece.is_empty() {
+            self.piece = self.piece()?;
+        }
+        let count = out.len().min(self.piece.len());
+        out[..count].copy_from_slice(&self.piece.split_to(count));
+        Ok(count)
+    }
+}
+
+/// Where blocking work puts the bytes of an answer.
+pub struct BodyWriter {
+    pieces: mpsc::Sender<Result<Bytes, Problem>>,
+    buffer: Vec<u8>,
+}
+
+impl BodyWriter {
+    /// The bytes that are not yet on their way; call [`BodyWriter::flush_full`] after adding some.
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
+    /// Sends the buffer when it holds a whole piece.
+    ///
+    /// # Errors
+    /// [`Code::Io`] when nobody listens any more.
+    pub fn flush_full(&mut self) -> Result<(), Problem> {
+        if self.buffer.len() >= PIECE { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), Problem> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let piece = Bytes::from(std::mem::take(&mut self.buffer));
+        self.pieces
+            .blocking_send(Ok(piece))
+            .map_err(|_| Problem::new(Code::Io, "the caller has gone"))
+    }
+}
+
+/// An answer whose bytes `work` makes on a thread for blocking work. A failure before the first piece is the
+/// answer; a later one cuts the body off, so that nobody takes half for the whole.
+///
+/// # Errors
+/// Those of `work`, while nothing has been sent.
+pub async fn streamed(
+    work: impl FnOnce(&mut BodyWriter) -> Result<(), Problem> + Send + 'static,
+) -> Result<Body, Problem> {
+    let (sender, mut pieces) = mpsc::channel(PIECES);
+    tokio::task::spawn_blocking(move || {
+        let mut writer = BodyWriter { pieces: sender, buffer: Vec::new() };
+        if let Err(problem) = work(&mut writer).and_then(|()| writer.flush()) {
+            let _ = writer.pieces.blocking_send(Err(problem));
+        }
+    });
+    let first = match pieces.recv().await {
+        None => return Ok(Body::empty()),
+        Some(Err(problem)) => return Err(problem),
+        Some(Ok(first)) => first,
+    };
+    if first.len() < PIECE {
+        // Most answers are one short piece: with its length in the head it is one packet.
+        return match pieces.recv().await {
+            None => Ok(Body::from(first)),
+            Some(second) => Ok(rest(vec![Ok(first), second], pieces)),
+        };
+    }
+    Ok(rest(vec![Ok(first)], pieces))
+}
+
+fn rest(first: Vec<Result<Bytes, Problem>>, pieces: mpsc::Receiver<Result<Bytes, Problem>>) -> Body {
+    let later = futures_util::stream::unfold(pieces, |mut pieces| async move {
+        let piece = pieces.recv().await?;
+        Some((piece, pieces))
+    });
+    Body::from_stream(futures_util::stream::iter(first).chain(later))
+}

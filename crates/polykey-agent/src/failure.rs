@@ -1,0 +1,39 @@
+//! What a failure below means to a caller: code, sentence and hint.
+
+use std::io;
+use std::path::Path;
+
+use polykey_api::{Code, Problem};
+use polykey_store::StoreError;
+
+/// A problem with a file of the node path.
+pub fn disk(error: &io::Error, what: &str, path: &Path) -> Problem {
+    let code = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Code::DiskFull,
+        _ => Code::Io,
+    };
+    Problem::new(code, format!("cannot {what} {}", path.display())).caused_by(error)
+}
+
+/// A problem of the store.
+pub fn store(error: &StoreError) -> Problem {
+    let (code, hint) = match error {
+        StoreError::DiskFull { .. } => (Code::DiskFull, "make room: removing secrets still works"),
+        StoreError::Damaged { .. } | StoreError::NotADatabase { .. } | StoreError::WrongKey { .. } => (
+            Code::BadData,
+            "run `polykey doctor`; a backup brings back what is damaged",
+        ),
+        StoreError::NewerFormat { .. } => (Code::BadData, "use the newer version of polykey that made it"),
+        StoreError::Refused { .. } => (Code::Io, "run `polykey agent stop`, then try again"),
+        StoreError::Busy { .. } => (Code::Busy, "try again in a moment"),
+        StoreError::Closed { .. } => (Code::Locked, "run `polykey agent unlock`, then try again"),
+        StoreError::Exists { .. } => (Code::Exists, "run `polykey doctor`"),
+        StoreError::TooLong { .. } => (Code::TooLarge, "use something shorter"),
+        _ => (Code::Io, "run `polykey doctor`"),
+    };
+    let mut problem = Problem::new(code, error.to_string()).hint(hint);
+    if let Some(source) = std::error::Error::source(error) {
+        problem = problem.caused_by(source);
+    }
+    problem
+}

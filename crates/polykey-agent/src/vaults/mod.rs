@@ -1,0 +1,520 @@
+//! The node's vaults: which there are, where they lie, and the open ones.
+//!
+//! [`Vaults`] is the register. Each vault has a record in the node's database ([`entry`]) and a folder
+//! ([`folder`]); it is opened at its first use and stays open. A record is written before its folder is
+//! filled and changed only after the new folder is complete, so at each moment a restart knows which
+//! files count.
+//!
+//! Always: no two vaults that are not deleted have one name. A name wins over an id. All of this blocks,
+//! so handlers call it from [`crate::blocking`]. Start at [`Vaults::open`].
+
+pub mod entry;
+pub mod folder;
+pub mod problem;
+pub mod select;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use data_encoding::HEXLOWER;
+use polykey_api::vaults::VaultItem;
+use polykey_api::{Code, Problem};
+use polykey_core::clock::SystemClock;
+use polykey_core::{Clock, Key, Random, Timestamp, VaultId, VaultName, kdf, label};
+use polykey_store::{Database, StoreError, Table};
+use polykey_vault::Vault;
+
+use crate::node::Node;
+use entry::{Entry, Folder, STORAGE_LEN, State};
+use problem::{path_problem, store_problem, vault_problem};
+
+/// Vault records in the node's database.
+const VAULTS: Table = Table::new(16);
+/// All of them stand in one group: there are few, and they are read together.
+const ALL: &[u8] = b"all";
+/// How long a deleted vault can come back.
+const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Vaults that are open at a time, as long as no more are in use.
+const MAX_OPEN: usize = 64;
+/// A vault that is to be moved must be out of use this soon.
+const QUIET_TIME: Duration = Duration::from_secs(10);
+
+type Storage = [u8; STORAGE_LEN];
+type Handle = Arc<Mutex<Option<Arc<Vault>>>>;
+
+struct Slot {
+    entry: Entry,
+    handle: Handle,
+}
+
+/// The register of vaults.
+pub struct Vaults {
+    node: PathBuf,
+    database: Database,
+    keys: Key,
+    /// Held while the set of vaults changes, so that checks and changes are one step.
+    changing: Mutex<()>,
+    slots: RwLock<BTreeMap<Storage, Slot>>,
+}
+
+/// A vault in use.
+#[derive(Clone)]
+pub struct InUse {
+    /// Its name, for messages.
+    pub name: String,
+    /// Its id.
+    pub id: VaultId,
+    /// The vault.
+    pub vault: Arc<Vault>,
+}
+
+impl Vaults {
+    /// Reads the register from the node's database, and clears away what an interrupted change left.
+    /// `folders` gives the keys of vault folders; `node` is the node path.
+    ///
+    /// # Errors
+    /// [`Code::BadData`] when a record is damaged; what the disk says.
+    pub fn load(database: Database, keys: Key, node: PathBuf) -> Result<Vaults, Problem> {
+        let node = node.canonicalize().unwrap_or(node);
+        let records = database
+            .read(|tx| tx.group(VAULTS, ALL))
+            .map_err(|error| register_problem(&error))?;
+        let mut slots = BTreeMap::new();
+        for (storage, record) in records {
+            let entry = Entry::decode(&storage, record.expose()).map_err(|error| {
+                Problem::new(Code::BadData, "the register of vaults is damaged")
+                    .hint("run `polykey doctor`")
+                    .caused_by(&error)
+            })?;
+            slots.insert(entry.storage, Slot { entry, handle: Handle::default() });
+        }
+        let vaults = Vaults {
+            node,
+            database,
+            keys,
+            changing: Mutex::new(()),
+            slots: RwLock::new(slots),
+        };
+        vaults.finish_interrupted()?;
+        Ok(vaults)
+    }
+
+    fn finish_interrupted(&self) -> Result<(), Problem> {
+        for entry in self.entries() {
+            if entry.state == State::Making {
+                folder::clear(&entry.folder.path(&self.node))?;
+                self.forget(&entry.storage)?;
+            } else if let Some(leftover) = &entry.leftover {
+                folder::clear(&leftover.path(&self.node))?;
+                self.store(Entry { leftover: None, ..entry })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes for good what was deleted long enough ago.
+    ///
+    /// # Errors
+    /// The first failure; the others are tried all the same, and again at the next start.
+    pub fn remove_expired(&self) -> Result<(), Problem> {
+        let _changing = lock(&self.changing);
+        let now = SystemClock.now();
+        let mut result = Ok(());
+        for entry in self.entries() {
+            if let State::Deleted(_, until) = entry.state
+                && until <= now
+            {
+                let removed = folder::clear(&entry.folder.path(&self.node)).and_then(|()| self.forget(&entry.storage));
+                result = result.and(removed);
+            }
+        }
+        result
+    }
+
+    /// The vault that the user calls `typed`, opened if need be.
+    ///
+    /// # Errors
+    /// [`Code::VaultNotFound`]; [`Code::Io`] while its folder is absent; what the store says.
+    pub fn open(&self, node: &Node, typed: &str) -> Result<InUse, Problem> {
+        let (entry, handle) = self.find(typed)?;
+        let name = entry.name.as_str().to_owned();
+        let id = entry.id().ok_or_else(|| no_vault(typed))?;
+        let folder = entry.folder.path(&self.node);
+        let mut handle = lock(&handle);
+        if !is_present(&folder) {
+            // A stick that comes back is read anew.
+            drop(handle.take());
+            return Err(absent(&name, &folder));
+        }
+        if let Some(vault) = &*handle {
+            return Ok(InUse { name, id, vault: vault.clone() });
+        }
+        self.close_idle();
+        let vault = Vault::open(&folder, &self.folder_key(&entry.storage), node.identity(), node.vault_env())
+            .map_err(|error| vault_problem(&name, error))?;
+        if vault.id() != id {
+            return Err(Problem::new(
+                Code::BadData,
+                format!("the folder {} holds another vault than {name}", folder.display()),
+            ));
+        }
+        let vault = Arc::new(vault);
+        *handle = Some(vault.clone());
+        Ok(InUse { name, id, vault })
+    }
+
+    /// All vaults in use, by name, without opening them.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self
+            .entries()
+            .into_iter()
+            .filter(|entry| matches!(entry.state, State::Live(_)))
+            .map(|entry| entry.name.as_str().to_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// The vaults, by name; or those that were deleted.
+    pub fn list(&self, deleted: bool) -> Vec<VaultItem> {
+        let mut items: Vec<VaultItem> = self
+            .entries()
+            .iter()
+            .filter(|entry| match entry.state {
+                State::Making => false,
+                State::Live(_) => !deleted,
+                State::Deleted(..) => deleted,
+            })
+            .map(|entry| self.item(entry))
+            .collect();
+        items.sort_by(|a, b| (&a.vault_name, &a.vault_id_encoded).cmp(&(&b.vault_name, &b.vault_id_encoded)));
+        items
+    }
+
+    fn item(&self, entry: &Entry) -> VaultItem {
+        let folder = entry.folder.path(&self.node);
+        VaultItem {
+            vault_name: entry.name.as_str().to_owned(),
+            vault_id_encoded: entry.id().map(|id| id.to_string()).unwrap_or_default(),
+            available: is_present(&folder),
+            folder: matches!(entry.folder, Folder::At(_)).then(|| folder.to_string_lossy().into_owned()),
+            deleted_until: match entry.state {
+                State::Deleted(_, until) => Some(until.as_millis()),
+                _ => None,
+            },
+        }
+    }
+
+    /// Makes a vault called `name`, in the absolute folder `at` or in its default place.
+    ///
+    /// # Errors
+    /// [`Code::BadPath`], [`Code::Exists`], what the disk says. Nothing is left then.
+    pub fn create(&self, node: &Node, name: &str, at: Option<&Path>) -> Result<VaultItem, Problem> {
+        let name = parse_name(name)?;
+        let _changing = lock(&self.changing);
+        self.check_free(&name)?;
+        let mut storage: Storage = [0; STORAGE_LEN];
+        node.random().fill(&mut storage);
+        let wanted = match at {
+            Some(at) => absolute(at)?.to_owned(),
+            None => self.default_folder(&storage)?,
+        };
+        let path = folder::take(&wanted)?;
+        let mut entry = Entry {
+            storage,
+            name,
+            folder: Folder::new(&path, &self.node),
+            leftover: None,
+            state: State::Making,
+        };
+        self.store(entry.clone())?;
+        let made = Vault::create(&path, &self.folder_key(&storage), node.identity(), node.vault_env());
+        let vault = match made {
+            Ok(vault) => vault,
+            Err(error) => {
+                // What stays is cleared away at the next start.
+                if folder::clear(&path).is_ok() {
+                    let _ = self.forget(&storage);
+                }
+                return Err(vault_problem(entry.name.as_str(), error));
+            }
+        };
+        entry.state = State::Live(vault.id());
+        self.store(entry.clone())?;
+        self.set_handle(&storage, vault);
+        Ok(self.item(&entry))
+    }
+
+    /// Calls the vault `typed` by another name from now on.
+    ///
+    /// # Errors
+    /// [`Code::VaultNotFound`], [`Code::BadPath`], [`Code::Exists`].
+    pub fn rename(&self, typed: &str, new_name: &str) -> Result<VaultItem, Problem> {
+        let name = parse_name(new_name)?;
+        let _changing = lock(&self.changing);
+        let (entry, _) = self.find(typed)?;
+        if entry.name != name {
+            self.check_free(&name)?;
+        }
+        self.store_and_show(Entry { name, ..entry })
+    }
+
+    /// Puts the vault `typed` away. Its folder stays for 30 days, its name is free at once.
+    ///
+    /// # Errors
+    /// [`Code::VaultNotFound`].
+    pub fn delete(&self, typed: &str) -> Result<VaultItem, Problem> {
+        let _changing = lock(&self.changing);
+        let (entry, handle) = self.find(typed)?;
+        let id = entry.id().ok_or_else(|| no_vault(typed))?;
+        let state = State::Deleted(id, SystemClock.now().after(KEPT));
+        let item = self.store_and_show(Entry { state, ..entry })?;
+        drop(lock(&handle).take());
+        Ok(item)
+    }
+
+    /// Brings back the deleted vault `typed` (of several the last deleted), as `name` if that is given.
+    ///
+    /// # Errors
+    /// [`Code::VaultNotFound`]; [`Code::Exists`] when its name is taken.
+    pub fn undelete(&self, typed: &str, name: Option<&str>) -> Result<VaultItem, Problem> {
+        let _changing = lock(&self.changing);
+        let found = self
+            .entries()
+            .into_iter()
+            .filter_map(|entry| match entry.state {
+                State::Deleted(id, until) if is_called(&entry, typed) => Some((until, id, entry)),
+                _ => None,
+            })
+            .max_by_key(|(until, ..)| until.as_millis());
+        let Some((_, id, entry)) = found else {
+            return Err(Problem::new(Code::VaultNotFound, format!("there is no deleted vault {typed}"))
+                .hint("see `polykey vaults list --deleted`"));
+        };
+        let name = match name {
+            Some(name) => parse_name(name)?,
+            None => entry.name.clone(),
+        };
+        self.check_free(&name)
+            .map_err(|problem| problem.hint("give it another name with `--name`"))?;
+        self.store_and_show(Entry { name, state: State::Live(id), ..entry })
+    }
+
+    /// Moves the folder of the vault `typed` to `to`: copies, reads back, opens the copy, switches, and
+    /// only then clears the old one away.
+    ///
+    /// # Errors
+    /// [`Code::VaultNotFound`], [`Code::Exists`], [`Code::Busy`], what the disk says. The vault is then
+    /// where it was.
+    pub fn relocate(&self, node: &Node, typed: &str, to: &Path) -> Result<VaultItem, Problem> {
+        let to = absolute(to)?;
+        let _changing = lock(&self.changing);
+        let (entry, handle) = self.find(typed)?;
+        let name = entry.name.as_str();
+        let from = entry.folder.path(&self.node);
+        // Whoever wants the vault waits here until it is in its new place.
+        let mut handle = lock(&handle);
+        if !is_present(&from) {
+            return Err(absent(name, &from));
+        }
+        if to.starts_with(&from) {
+            return Err(Problem::new(Code::Usage, "a vault cannot be moved into its own folder"));
+        }
+        if let Some(vault) = handle.take() {
+            self.close_when_unused(name, vault)?;
+        }
+        let target = folder::take(to)?;
+        let moving = Entry {
+            leftover: Some(Folder::new(&target, &self.node)),
+            ..entry.clone()
+        };
+        self.store(moving)?;
+        let opened = folder::copy(&from, &target).and_then(|()| {
+            let key = self.folder_key(&entry.storage);
+            let vault = Vault::open(&target, &key, node.identity(), node.vault_env())
+                .map_err(|error| vault_problem(name, error))?;
+            if entry.id() == Some(vault.id()) {
+                Ok(vault)
+            } else {
+                Err(Problem::new(Code::BadData, "the copy is not the vault that was copied"))
+            }
+        });
+        let vault = match opened {
+            Ok(vault) => vault,
+            Err(problem) => {
+                if folder::clear(&target).is_ok() {
+                    let _ = self.store(entry);
+                }
+                return Err(problem);
+            }
+        };
+        let moved = Entry {
+            folder: Folder::new(&target, &self.node),
+            leftover: Some(entry.folder.clone()),
+            ..entry
+        };
+        self.store(moved.clone())?;
+        *handle = Some(Arc::new(vault));
+        folder::clear(&from)?;
+        self.store_and_show(Entry { leftover: None, ..moved })
+    }
+
+    fn close_when_unused(&self, name: &str, mut vault: Arc<Vault>) -> Result<(), Problem> {
+        let begin = Instant::now();
+        loop {
+            match Arc::try_unwrap(vault) {
+                Ok(vault) => return vault.close().map_err(|error| vault_problem(name, error)),
+                Err(shared) if begin.elapsed() < QUIET_TIME => vault = shared,
+                Err(_) => {
+                    return Err(Problem::new(Code::Busy, format!("the vault {name} is in use"))
+                        .hint("try again when other commands have ended"));
+                }
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn find(&self, typed: &str) -> Result<(Entry, Handle), Problem> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let name = VaultName::parse(typed).ok();
+        let id = typed.parse::<VaultId>().ok();
+        let live = || slots.values().filter(|slot| matches!(slot.entry.state, State::Live(_)));
+        live()
+            .find(|slot| Some(&slot.entry.name) == name.as_ref())
+            .or_else(|| live().find(|slot| id.is_some() && slot.entry.id() == id))
+            .map(|slot| (slot.entry.clone(), slot.handle.clone()))
+            .ok_or_else(|| no_vault(typed))
+    }
+
+    fn check_free(&self, name: &VaultName) -> Result<(), Problem> {
+        if self.entries().iter().any(|entry| entry.holds_name() && entry.name == *name) {
+            return Err(Problem::new(Code::Exists, format!("there is a vault {name} already")));
+        }
+        Ok(())
+    }
+
+    fn default_folder(&self, storage: &Storage) -> Result<PathBuf, Problem> {
+        let parent = self.node.join("vaults");
+        match std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(&parent) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                Err(problem::disk_problem("make the folder", &parent, &error))
+            }
+            _ => Ok(parent.join(HEXLOWER.encode(storage))),
+        }
+    }
+
+    fn folder_key(&self, storage: &Storage) -> Key {
+        kdf::derive(&self.keys, label::MASTER_DATABASE, storage)
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        slots.values().map(|slot| slot.entry.clone()).collect()
+    }
+
+    /// Makes `entry` durable, then known.
+    fn store(&self, entry: Entry) -> Result<(), Problem> {
+        self.database
+            .write(|tx| tx.put(VAULTS, ALL, &entry.storage, &entry.encode()))
+            .map_err(|error: StoreError| register_problem(&error))?;
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        match slots.get_mut(&entry.storage) {
+            Some(slot) => slot.entry = entry,
+            None => {
+                slots.insert(entry.storage, Slot { entry, handle: Handle::default() });
+            }
+        }
+        Ok(())
+    }
+
+    fn store_and_show(&self, entry: Entry) -> Result<VaultItem, Problem> {
+        let item = self.item(&entry);
+        self.store(entry)?;
+        Ok(item)
+    }
+
+    fn forget(&self, storage: &Storage) -> Result<(), Problem> {
+        self.database
+            .write(|tx| tx.remove(VAULTS, ALL, storage).map(drop))
+            .map_err(|error: StoreError| register_problem(&error))?;
+        self.slots.write().unwrap_or_else(PoisonError::into_inner).remove(storage);
+        Ok(())
+    }
+
+    fn set_handle(&self, storage: &Storage, vault: Vault) {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = slots.get(storage) {
+            *lock(&slot.handle) = Some(Arc::new(vault));
+        }
+    }
+
+    /// Closes vaults that nobody uses when many are open: each holds files and memory.
+    fn close_idle(&self) {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let open: Vec<&Handle> = slots
+            .values()
+            .map(|slot| &slot.handle)
+            .filter(|handle| handle.try_lock().is_ok_and(|handle| handle.is_some()))
+            .collect();
+        if open.len() < MAX_OPEN {
+            return;
+        }
+        for handle in open {
+            if let Ok(mut handle) = handle.try_lock()
+                && handle.as_ref().is_some_and(|vault| Arc::strong_count(vault) == 1)
+            {
+                handle.take();
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn is_called(entry: &Entry, typed: &str) -> bool {
+    VaultName::parse(typed).is_ok_and(|name| name == entry.name)
+        || entry.id().is_some_and(|id| id.to_string() == typed)
+}
+
+fn is_present(folder: &Path) -> bool {
+    folder.join("vault.db").is_file()
+}
+
+fn absolute(path: &Path) -> Result<&Path, Problem> {
+    if path.is_absolute() {
+        Ok(path)
+    } else {
+        Err(Problem::new(Code::Usage, "the folder of a vault must be named by its whole path"))
+    }
+}
+
+fn parse_name(name: &str) -> Result<VaultName, Problem> {
+    VaultName::parse(name)
+        .map_err(|error| Problem::new(Code::BadPath, format!("{name:?} is no name for a vault: {error}")))
+}
+
+fn absent(name: &str, folder: &Path) -> Problem {
+    Problem::new(
+        Code::Io,
+        format!("the folder {} of the vault {name} is absent", folder.display()),
+    )
+    .hint("bring it back (is the disk there?), then try again")
+}
+
+/// The answer for a vault that is not there.
+pub fn no_vault(typed: &str) -> Problem {
+    Problem::new(Code::VaultNotFound, format!("there is no vault {typed}")).hint("see `polykey vaults list`")
+}
+
+fn register_problem(error: &StoreError) -> Problem {
+    let code = match error {
+        StoreError::DiskFull { .. } => Code::DiskFull,
+        StoreError::Damaged { .. } => Code::BadData,
+        _ => Code::Io,
+    };
+    Problem::new(code, "the register of vaults cannot be used").caused_by(error)
+}

@@ -1,0 +1,4 @@
+//! The program as its users meet it: real processes in temporary homes.
+
+mod home;
+mod lifecycle;
