@@ -58,7 +58,8 @@ impl Rotation {
     /// Signs entry `number` of the old node's sigchain, after the entry `previous`.
     ///
     /// # Errors
-    /// [`RotationError::Successor`] when the four keys are not four.
+    /// [`RotationError::Successor`] when the four keys are not four, [`RotationError::Malformed`] for
+    /// number 0.
     pub fn sign(
         root: &SigningKey,
         recovery: &SigningKey,
@@ -104,6 +105,10 @@ impl Rotation {
         let node = NodeId::from_bytes(reader.bytes_of()?);
         reader.key(2)?;
         let number = reader.u64()?;
+        // Number 0 is the start of a sigchain and nothing else.
+        if number == 0 {
+            return Err(reader.shape().into());
+        }
         reader.key(3)?;
         let previous = StatementId::from_bytes(reader.bytes_of()?);
         reader.key(4)?;
@@ -242,6 +247,14 @@ mod tests {
         for bad in [&[1][..], &[2], &[2, 5], &[1, 2, 5]] {
             assert!(matches!(with(bad), Err(RotationError::Signers { .. })), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_rotation_is_never_the_start_of_a_sigchain() {
+        let place = (0, StatementId::from_bytes([9; 32]));
+        let (new, new_recovery) = (key(3).public(), key(4).public());
+        let made = Rotation::sign(&key(1), &key(2), place, Timestamp::default(), new, new_recovery);
+        assert!(matches!(made, Err(RotationError::Malformed(_))));
     }
 
     #[test]
