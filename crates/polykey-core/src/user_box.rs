@@ -365,6 +365,39 @@ mod tests {
         }
     }
 
+    /// Remembers how much came at once, and the whole.
+    #[derive(Default)]
+    struct Watched {
+        most: usize,
+        bytes: Vec<u8>,
+    }
+
+    impl Write for Watched {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.most = self.most.max(bytes.len());
+            self.bytes.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn no_more_than_two_chunks_are_held_at_once() {
+        const LEN: u64 = 20 << 20;
+        let (mut sealed, mut plain) = (Watched::default(), Watched::default());
+        let mut input = io::repeat(7).take(LEN);
+        let length = encrypt(&key(1).public(), &mut input, &mut sealed, &OsRandom).expect("memory");
+        assert_eq!(length, LEN);
+        assert!(sealed.most <= HEADER_LEN + 2 * SEALED_CHUNK, "{}", sealed.most);
+        let length = decrypt(&[&key(1)], &mut &sealed.bytes[..], &mut plain).expect("opens");
+        assert_eq!(length, LEN);
+        assert!(plain.most <= 2 * CHUNK_LEN, "{}", plain.most);
+        assert!(plain.bytes.len() as u64 == LEN && plain.bytes.iter().all(|byte| *byte == 7));
+    }
+
     #[test]
     fn what_is_not_for_us_does_not_open() {
         let sealed = sealed(b"hello");
