@@ -107,7 +107,7 @@ pub fn create(paths: &NodePaths, order: &StartOrder, random: &dyn Random) -> Res
         None => RecoveryCode::generate(random),
     };
     let keys = code.keys();
-    let root = SigningKey::from_seed(&Key::from_array(*keys.root.expose_seed()));
+    let root = SigningKey::from_seed(&Key::copy_of(keys.root.expose_seed()));
     write_new(&paths.unfinished(), b"")?;
     let (file, master) = KeyFile::create(&password, &keys, limits, random)
         .map_err(|error| Problem::new(Code::Io, "the password cannot be stretched").caused_by(&error))?;
@@ -203,7 +203,7 @@ fn found(
     let sigchain_start = SigchainStart::sign(&root, recovery, &key_record, SystemClock.now());
     let db = Database::create(&paths.database(), &database_key(&master), &StoreEnv::default())
         .map_err(|error| failure::store(&error))?;
-    let root_seed = Key::from_array(*root.expose_seed());
+    let root_seed = Key::copy_of(root.expose_seed());
     db.write(|tx| {
         for (name, seed) in [(ROOT, &root_seed), (ENCRYPTION, encryption.expose_seed())] {
             let sealed = master.seal_seed(label::MASTER_ROOT, name, seed, random);
