@@ -10,6 +10,7 @@ use polykey_core::key_file::KeyFile;
 use polykey_core::key_record::KeyRecord;
 use polykey_core::password::{Level, Limits, Password};
 use polykey_core::recovery::{RecoveryCode, RecoveryKeys};
+use polykey_core::rotation::Rotation;
 use polykey_core::sealing::{EncryptionKey, seal_to};
 use polykey_core::sign::SigningKey;
 use polykey_core::statement::{Kind, Statement};
@@ -112,6 +113,28 @@ fn sigchain_start() {
     let read = SigchainStart::verify(hex(text(&data(), "sigchain start"))).expect("frozen bytes verify");
     assert_eq!(read.key_record(), first_record().id());
     assert_eq!(read.created().as_millis(), 1_800_000_000_000);
+}
+
+fn rotation() -> Rotation {
+    let recovery = recovery();
+    let place = (3, StatementId::from_bytes([9; 32]));
+    let created = Timestamp::from_millis(1_800_000_000_000);
+    Rotation::sign(
+        &recovery.root,
+        &recovery.recovery,
+        place,
+        created,
+        node(3).public(),
+        node(4).public(),
+    )
+    .expect("four keys")
+}
+
+#[test]
+fn rotations() {
+    check("rotation", &hex_text(rotation().as_bytes()));
+    let read = Rotation::verify(hex(text(&data(), "rotation"))).expect("frozen bytes verify");
+    assert_eq!(read.successor(), node(3).public());
 }
 
 #[test]
