@@ -323,3 +323,41 @@ fn newer_and_foreign_formats_are_told_apart() {
         assert!(matches!(error, StoreError::NotADatabase { .. }), "{error}");
     }
 }
+
+#[test]
+fn the_full_check_names_what_is_damaged() {
+    let check = |place: &Place| place.open().expect("opened").verify(|_| ()).expect("readable");
+    let scene = Scene::new();
+    let mut steps = 0;
+    let report = scene
+        .place
+        .open()
+        .expect("opened")
+        .verify(|_| steps += 1)
+        .expect("readable");
+    assert!(report.is_whole());
+    assert_eq!((report.records, steps), (3, 4096));
+
+    let a = scene.key_of_a();
+    let bucket = Damage::Bucket {
+        bucket: u16::from_be_bytes([a[0], a[1]]) >> 4,
+    };
+    let mut row = scene.new_rows[&a].clone();
+    row.1[7] ^= 1;
+    scene.place.set(&a, &row);
+    let report = check(&scene.place);
+    assert!(
+        matches!(&report.damages[..], [Damage::Record { .. }]),
+        "{report:?}"
+    );
+    assert_eq!(report.records, 2);
+
+    scene.place.set(&a, &scene.old_rows[&a]);
+    assert_eq!(check(&scene.place).damages, std::slice::from_ref(&bucket));
+
+    // A record in the place of another does not open, and its bucket is not what it was.
+    scene.place.set(&a, &scene.new_rows[&scene.key_of_b()]);
+    let report = check(&scene.place);
+    assert_eq!(report.damages.len(), 2, "{report:?}");
+    assert!(report.damages.contains(&bucket));
+}
