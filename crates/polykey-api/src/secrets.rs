@@ -111,9 +111,12 @@ pub struct Fetch {
     /// For what.
     #[serde(default)]
     pub purpose: Purpose,
-    /// As of this commit (or a unique beginning of its id) or moment (RFC 3339, or a date).
+    /// As of this commit, or a unique beginning of its id.
     #[serde(default)]
     pub at: Option<String>,
+    /// As of this moment, in milliseconds since 1970.
+    #[serde(default)]
+    pub at_time: Option<u64>,
     /// Goes into directories; only for copies.
     #[serde(default)]
     pub recursive: bool,
@@ -152,9 +155,12 @@ pub struct ReadOne {
     pub vault: String,
     /// Path, with `#field` where one is meant.
     pub path: String,
-    /// As of this commit or moment.
+    /// As of this commit, or a unique beginning of its id.
     #[serde(default)]
     pub at: Option<String>,
+    /// As of this moment, in milliseconds since 1970.
+    #[serde(default)]
+    pub at_time: Option<u64>,
 }
 
 /// Says where the bytes go. Stands in the query.

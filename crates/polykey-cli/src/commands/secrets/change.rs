@@ -1,0 +1,187 @@
+//! Changing what is there: `mkdir`, `rm`, `rename`, `mv`, `touch`, `attr`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use clap::Args;
+use polykey_api::secrets::{self, Attributes, Mkdir as MkdirQuestion, Remove, SetAttributes, Transfer};
+use polykey_api::{Code, Problem};
+
+use super::{Targets, tell_batch, to_target};
+use crate::context::Context;
+use crate::escape;
+use crate::output::Done;
+use crate::secret_arg::{InVault, SecretArg};
+
+/// Arguments of `mkdir`.
+#[derive(Debug, Args)]
+pub struct Mkdir {
+    #[command(flatten)]
+    targets: Targets,
+    /// Make missing parents, and take an existing directory as made
+    #[arg(long, short = 'p', visible_alias = "recursive")]
+    parents: bool,
+}
+
+/// Arguments of `rm`.
+#[derive(Debug, Args)]
+pub struct Rm {
+    #[command(flatten)]
+    targets: Targets,
+    /// Directories with all they hold
+    #[arg(long, short = 'r', short_alias = 'R')]
+    recursive: bool,
+    /// Do not complain about what is not there
+    #[arg(long, short = 'f')]
+    force: bool,
+    /// Form of the output
+    #[arg(id = "format", long, value_name = "FORMAT", hide = true)]
+    format: Option<crate::args::Format>,
+}
+
+/// Arguments of `touch`.
+#[derive(Debug, Args)]
+pub struct Touch {
+    #[command(flatten)]
+    targets: Targets,
+}
+
+/// Arguments of `rename`.
+#[derive(Debug, Args)]
+pub struct Rename {
+    /// The secret or directory, as VAULT:PATH
+    #[arg(value_name = "VAULT:PATH")]
+    secret: InVault,
+    /// Its new name; without a slash
+    new_name: String,
+}
+
+/// Arguments of `mv`.
+#[derive(Debug, Args)]
+pub struct Mv {
+    /// What to move, and last where to: VAULT:PATH each
+    #[arg(value_name = "VAULT:PATH", num_args = 2.., required = true)]
+    places: Vec<SecretArg>,
+}
+
+/// Arguments of `attr`.
+#[derive(Debug, Args)]
+pub struct Attr {
+    /// The secret, as VAULT:PATH
+    #[arg(value_name = "VAULT:PATH")]
+    secret: InVault,
+    /// Attributes to set
+    #[arg(value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Attribute to take away
+    #[arg(long, value_name = "KEY")]
+    unset: Vec<String>,
+}
+
+/// `mkdir`.
+///
+/// # Errors
+/// The problem to tell of.
+pub async fn mkdir(cx: &Context<'_>, args: Mkdir) -> Result<Done, Problem> {
+    let question = MkdirQuestion { targets: args.targets.to_wire(), parents: args.parents };
+    let batch = cx.call(&secrets::MKDIR, &question).await?;
+    tell_batch(cx, batch, "Made")
+}
+
+/// `rm`.
+///
+/// # Errors
+/// The problem to tell of.
+pub async fn rm(cx: &Context<'_>, args: Rm) -> Result<Done, Problem> {
+    let question = Remove {
+        targets: args.targets.to_wire(),
+        recursive: args.recursive,
+        force: args.force,
+    };
+    let batch = cx.call(&secrets::REMOVE, &question).await?;
+    tell_batch(cx, batch, "Removed")
+}
+
+/// `touch`.
+///
+/// # Errors
+/// The problem to tell of.
+pub async fn touch(cx: &Context<'_>, args: Touch) -> Result<Done, Problem> {
+    let question = secrets::Touch { targets: args.targets.to_wire() };
+    let batch = cx.call(&secrets::TOUCH, &question).await?;
+    tell_batch(cx, batch, "Touched")
+}
+
+/// `rename`.
+///
+/// # Errors
+/// The problem to tell of.
+pub async fn rename(cx: &Context<'_>, args: Rename) -> Result<Done, Problem> {
+    let secret = args.secret.0;
+    if args.new_name.contains('/') {
+        return Err(Problem::new(Code::Usage, "the new name holds a slash")
+            .hint("`polykey secrets mv` moves to another directory"));
+    }
+    let question = Transfer {
+        to: secrets::Target { vault: secret.vault.clone(), path: args.new_name },
+        sources: vec![to_target(&secret)],
+        recursive: true,
+        in_place: true,
+    };
+    let batch = cx.call(&secrets::MOVE, &question).await?;
+    tell_batch(cx, batch, "Renamed")
+}
+
+/// `mv`.
+///
+/// # Errors
+/// The problem to tell of.
+pub async fn mv(cx: &Context<'_>, args: Mv) -> Result<Done, Problem> {
+    let Some((to, sources)) = args.places.split_last() else {
+        return Err(Problem::new(Code::Usage, "there is nothing to move"));
+    };
+    let question = Transfer {
+        sources: sources.iter().map(to_target).collect(),
+        to: to_target(to),
+        recursive: true,
+        in_place: false,
+    };
+    let batch = cx.call(&secrets::MOVE, &question).await?;
+    tell_batch(cx, batch, "Moved")
+}
+
+/// `attr`.
+///
+/// # Errors
+/// The problem to tell of.
+pub async fn attr(cx: &Context<'_>, args: Attr) -> Result<Done, Problem> {
+    let secret = args.secret.0;
+    let mut set = BTreeMap::new();
+    for pair in &args.set {
+        let (key, value) = pair.split_once('=').ok_or_else(|| {
+            Problem::new(Code::Usage, format!("{pair:?} is not KEY=VALUE"))
+                .hint("take an attribute away with `--unset KEY`")
+        })?;
+        set.insert(key.to_owned(), value.to_owned());
+    }
+    let asked = set.is_empty() && args.unset.is_empty();
+    let question = SetAttributes { target: to_target(&secret), set, unset: args.unset };
+    let answer = cx.call(&secrets::ATTRIBUTES, &question).await?;
+    if asked {
+        return cx.out.answer(&answer, shown);
+    }
+    let verb = if answer.commit_id.is_some() { "Changed" } else { "Nothing to change in" };
+    cx.out.success(&format!("{verb} the attributes of {}", escape::sentence(&secret.to_text())));
+    if cx.out.is_json() {
+        return cx.out.answer(&answer, |_| String::new());
+    }
+    Ok(Done::All)
+}
+
+fn shown(answer: &Attributes) -> String {
+    let mut text = String::new();
+    for (key, value) in &answer.attributes {
+        let _ = writeln!(text, "{}\t{}", escape::name(key), escape::name(value));
+    }
+    text
+}
