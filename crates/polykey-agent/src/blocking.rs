@@ -24,8 +24,10 @@ pub async fn blocking<T: Send + 'static>(
 ) -> Result<T, Problem> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
         tracing::error!("blocking work panicked");
-        Err(Problem::new(Code::Internal, "a fault in the agent ended this request")
-            .hint("the agent goes on; its log says where it was"))
+        Err(
+            Problem::new(Code::Internal, "a fault in the agent ended this request")
+                .hint("the agent goes on; its log says where it was"),
+        )
     })
 }
 
@@ -53,7 +55,11 @@ impl BodyReader {
             // An empty piece is the end; without it the task was cut off.
             let _ = sender.send(Ok(Bytes::new())).await;
         });
-        BodyReader { pieces, piece: Bytes::new(), failed: false }
+        BodyReader {
+            pieces,
+            piece: Bytes::new(),
+            failed: false,
+        }
     }
 
     /// The next piece; empty at the end.
@@ -120,7 +126,11 @@ impl BodyWriter {
     /// # Errors
     /// [`Code::Io`] when nobody listens any more.
     pub fn flush_full(&mut self) -> Result<(), Problem> {
-        if self.buffer.len() >= PIECE { self.flush() } else { Ok(()) }
+        if self.buffer.len() >= PIECE {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     fn flush(&mut self) -> Result<(), Problem> {
@@ -144,7 +154,10 @@ pub async fn streamed(
 ) -> Result<Body, Problem> {
     let (sender, mut pieces) = mpsc::channel(PIECES);
     tokio::task::spawn_blocking(move || {
-        let mut writer = BodyWriter { pieces: sender, buffer: Vec::new() };
+        let mut writer = BodyWriter {
+            pieces: sender,
+            buffer: Vec::new(),
+        };
         if let Err(problem) = work(&mut writer).and_then(|()| writer.flush()) {
             let _ = writer.pieces.blocking_send(Err(problem));
         }

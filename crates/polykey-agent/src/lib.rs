@@ -26,3 +26,4 @@ pub mod server;
 pub mod sessions;
 pub mod start;
 pub mod tables;
+pub mod vaults;

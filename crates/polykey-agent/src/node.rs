@@ -15,6 +15,7 @@ use polykey_store::Database;
 
 use crate::audit::Audit;
 use crate::failure;
+use crate::vaults::Vaults;
 
 /// An unlocked node.
 pub struct Node {
@@ -32,6 +33,8 @@ pub struct Node {
     pub db: Database,
     /// The audit log, which lives in it.
     pub audit: Audit,
+    /// The vaults.
+    pub vaults: Vaults,
     /// Tells the password from others without stretching it again.
     pub password: PasswordCheck,
 }
@@ -48,6 +51,7 @@ impl Node {
     /// # Errors
     /// When the last write to the disk failed.
     pub fn close(&self) -> Result<(), Problem> {
+        self.vaults.close();
         let kept = self.audit.flush();
         if let Err(error) = kept {
             tracing::error!(error, "audit records are left in the tail");

@@ -21,6 +21,8 @@ use polykey_core::sign::SigningKey;
 use polykey_core::{Clock, Key, Random, SecretBytes, clock::SystemClock, label};
 
 use polykey_store::{Database, StoreEnv};
+use polykey_vault::Identity;
+use polykey_vault::charter::{DeviceKey, MemberKeys};
 
 use crate::audit::Audit;
 use crate::door::wrong_password;
@@ -28,6 +30,7 @@ use crate::failure::{self, disk};
 use crate::node::{Node, PasswordCheck};
 use crate::paths::NodePaths;
 use crate::tables::IDENTITY;
+use crate::vaults::Vaults;
 
 /// Groups and items of the identity table.
 const SEEDS: &[u8] = b"seed";
@@ -214,6 +217,8 @@ fn found(
     })
     .map_err(|error| failure::store(&error))?;
     let audit = open_audit(paths, &db, &master)?;
+    let me = identity(&root, &encryption, &key_record, &sigchain_start);
+    let vaults = open_vaults(paths, &db, &master, me)?;
     Ok(Node {
         master,
         root,
@@ -222,6 +227,7 @@ fn found(
         sigchain_start,
         db,
         audit,
+        vaults,
         password,
     })
 }
@@ -259,6 +265,8 @@ fn load(paths: &NodePaths, master: MasterKey, password: PasswordCheck) -> Result
     let sigchain_start =
         SigchainStart::accept_unverified(start.expose().to_vec()).map_err(|error| damaged(&error))?;
     let audit = open_audit(paths, &db, &master)?;
+    let me = identity(&root, &encryption, &key_record, &sigchain_start);
+    let vaults = open_vaults(paths, &db, &master, me)?;
     Ok(Node {
         master,
         root,
@@ -267,8 +275,44 @@ fn load(paths: &NodePaths, master: MasterKey, password: PasswordCheck) -> Result
         sigchain_start,
         db,
         audit,
+        vaults,
         password,
     })
+}
+
+/// Who acts in the vaults: the node, with copies of its keys.
+fn identity(
+    root: &SigningKey,
+    encryption: &EncryptionKey,
+    key_record: &KeyRecord,
+    start: &SigchainStart,
+) -> Identity {
+    let keys = MemberKeys {
+        recovery: start.recovery_public(),
+        code: start.code_public().clone(),
+        device: DeviceKey {
+            record: key_record.id(),
+            number: key_record.number(),
+            public: encryption.public(),
+        },
+    };
+    let signer = Key::fill_with(|bytes| bytes.copy_from_slice(root.expose_seed()));
+    let device = EncryptionKey::from_seed(encryption.expose_seed());
+    Identity::new(
+        SigningKey::from_seed(&signer),
+        keys,
+        vec![(key_record.number(), device)],
+    )
+}
+
+fn open_vaults(
+    paths: &NodePaths,
+    db: &Database,
+    master: &MasterKey,
+    me: Identity,
+) -> Result<Vaults, Problem> {
+    let keys = master.derive(label::MASTER_DATABASE, b"vault folders");
+    Vaults::load(db.clone(), keys, me, paths.root())
 }
 
 fn database_key(master: &MasterKey) -> Key {

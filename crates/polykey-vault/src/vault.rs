@@ -79,7 +79,7 @@ pub(crate) struct Membership {
 }
 
 impl Vault {
-    /// Makes a vault in `folder`, which must not exist; the folder above must. `key` seals its database and
+    /// Makes a vault in `folder`, which is made or empty; the folder above must exist. `key` seals its database and
     /// must be its own.
     ///
     /// # Errors
@@ -92,9 +92,11 @@ impl Vault {
             path: path.to_owned(),
             source,
         };
-        env.disk
-            .create_dir(folder)
-            .map_err(|source| io("make the folder", folder, source))?;
+        match env.disk.create_dir(folder) {
+            // The place of a disk or a folder that was made for it; the database does not overwrite anything.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            made => made.map_err(|source| io("make the folder", folder, source))?,
+        }
         let objects = Objects::open(env.disk.clone(), &folder.join(OBJECTS), env.random.clone())?;
         let database = Database::create(&folder.join(DATABASE), key, &store_env(&env))?;
         let id = charter.id();

@@ -133,9 +133,21 @@ impl Entry {
         from.array_of(5)?;
         let name = VaultName::parse(from.text()?).map_err(|_| from.shape())?;
         let folder = Folder::read(&mut from)?;
-        let leftover = if from.null()? { None } else { Some(Folder::read(&mut from)?) };
-        let id = if from.null()? { None } else { Some(VaultId::from_bytes(from.bytes_of()?)) };
-        let until = if from.null()? { None } else { Some(Timestamp::from_millis(from.u64()?)) };
+        let leftover = if from.null()? {
+            None
+        } else {
+            Some(Folder::read(&mut from)?)
+        };
+        let id = if from.null()? {
+            None
+        } else {
+            Some(VaultId::from_bytes(from.bytes_of()?))
+        };
+        let until = if from.null()? {
+            None
+        } else {
+            Some(Timestamp::from_millis(from.u64()?))
+        };
         let state = match (id, until) {
             (None, None) => State::Making,
             (Some(id), None) => State::Live(id),
@@ -143,7 +155,13 @@ impl Entry {
             (None, Some(_)) => return Err(from.shape()),
         };
         from.finish()?;
-        Ok(Entry { storage, name, folder, leftover, state })
+        Ok(Entry {
+            storage,
+            name,
+            folder,
+            leftover,
+            state,
+        })
     }
 }
 
@@ -153,7 +171,13 @@ mod tests {
 
     fn entry(state: State, folder: Folder, leftover: Option<Folder>) -> Entry {
         let name = VaultName::parse("my vault").expect("a good name");
-        Entry { storage: [7; STORAGE_LEN], name, folder, leftover, state }
+        Entry {
+            storage: [7; STORAGE_LEN],
+            name,
+            folder,
+            leftover,
+            state,
+        }
     }
 
     #[test]
@@ -164,7 +188,11 @@ mod tests {
         for entry in [
             entry(State::Making, inside.clone(), None),
             entry(State::Live(id), outside.clone(), Some(inside.clone())),
-            entry(State::Deleted(id, Timestamp::from_millis(12)), inside, Some(outside)),
+            entry(
+                State::Deleted(id, Timestamp::from_millis(12)),
+                inside,
+                Some(outside),
+            ),
         ] {
             assert_eq!(Entry::decode(&entry.storage, &entry.encode()), Ok(entry));
         }
@@ -186,7 +214,10 @@ mod tests {
     #[test]
     fn folders_in_the_node_path_are_relative() {
         let node = Path::new("/n");
-        assert_eq!(Folder::new(Path::new("/n/vaults/a"), node), Folder::InNode("vaults/a".into()));
+        assert_eq!(
+            Folder::new(Path::new("/n/vaults/a"), node),
+            Folder::InNode("vaults/a".into())
+        );
         for outside in ["/n", "/nx/a", "/m/n/a"] {
             assert_eq!(Folder::new(Path::new(outside), node), Folder::At(outside.into()));
         }

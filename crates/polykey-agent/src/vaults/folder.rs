@@ -3,7 +3,7 @@
 //! Always: only what a vault made is ever removed. A folder that holds anything else stays.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -40,7 +40,10 @@ pub fn take(path: &Path) -> Result<PathBuf, Problem> {
     let path = path.canonicalize().map_err(read)?;
     let metadata = fs::metadata(&path).map_err(read)?;
     if !metadata.is_dir() {
-        return Err(Problem::new(Code::Exists, format!("{} is not a folder", path.display())));
+        return Err(Problem::new(
+            Code::Exists,
+            format!("{} is not a folder", path.display()),
+        ));
     }
     if metadata.uid() != rustix::process::geteuid().as_raw() {
         return Err(Problem::new(
@@ -49,8 +52,11 @@ pub fn take(path: &Path) -> Result<PathBuf, Problem> {
         ));
     }
     if fs::read_dir(&path).map_err(read)?.next().is_some() {
-        return Err(Problem::new(Code::Exists, format!("the folder {} is not empty", path.display()))
-            .hint("name a folder that is empty or does not exist yet"));
+        return Err(Problem::new(
+            Code::Exists,
+            format!("the folder {} is not empty", path.display()),
+        )
+        .hint("name a folder that is empty or does not exist yet"));
     }
     // Some file systems of sticks keep no modes; that is the user's choice of place.
     let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o700));
@@ -81,7 +87,9 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), Problem> {
 fn copy_tree(from: &Path, to: &Path) -> Result<(), Problem> {
     for entry in entries(from)? {
         let (source, target) = (entry.path(), to.join(entry.file_name()));
-        let kind = entry.file_type().map_err(|error| disk_problem("read", &source, &error))?;
+        let kind = entry
+            .file_type()
+            .map_err(|error| disk_problem("read", &source, &error))?;
         if kind.is_dir() {
             DirBuilder::new()
                 .mode(0o700)
@@ -181,15 +189,13 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// A file that needs writing all at once; used by tests of the copy.
-#[cfg(test)]
-fn write_file(path: &Path, bytes: &[u8]) {
-    File::create(path).and_then(|mut file| file.write_all(bytes)).expect("a temporary folder");
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn write_file(path: &Path, bytes: &[u8]) {
+        fs::write(path, bytes).expect("a temporary folder");
+    }
 
     fn names(path: &Path) -> Vec<String> {
         let mut names: Vec<_> = fs::read_dir(path)
@@ -205,11 +211,18 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let fresh = dir.path().join("fresh");
         let taken = take(&fresh).expect("absent");
-        assert_eq!(fs::metadata(&taken).expect("made").permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::metadata(&taken).expect("made").permissions().mode() & 0o777,
+            0o700
+        );
         assert!(take(&fresh).is_ok(), "empty");
         write_file(&fresh.join("x"), b"");
         assert_eq!(take(&fresh).map_err(|p| p.code), Err(Code::Exists), "not empty");
-        assert_eq!(take(&fresh.join("x")).map_err(|p| p.code), Err(Code::Exists), "a file");
+        assert_eq!(
+            take(&fresh.join("x")).map_err(|p| p.code),
+            Err(Code::Exists),
+            "a file"
+        );
         let deep = dir.path().join("no/such/parent");
         assert_eq!(take(&deep).map_err(|p| p.code), Err(Code::FileNotFound));
         assert!(take(Path::new("/")).is_err());
@@ -227,7 +240,10 @@ mod tests {
         let to = take(&to).expect("absent");
         copy(&from, &to).expect("copies");
         assert_eq!(names(&to), ["objects", "vault.db", "vault.db-wal"]);
-        assert_eq!(fs::read(to.join("objects/ab/cd")).expect("copied"), vec![3; 600_000]);
+        assert_eq!(
+            fs::read(to.join("objects/ab/cd")).expect("copied"),
+            vec![3; 600_000]
+        );
         clear(&from).expect("clears");
         assert_eq!(names(&from), ["notes.txt"]);
         clear(&to).expect("clears");
@@ -244,6 +260,9 @@ mod tests {
             write_file(&path.join("vault.db"), path.as_os_str().as_encoded_bytes());
         }
         assert!(copy(&from, &to).is_err());
-        assert_eq!(fs::read(to.join("vault.db")).expect("there"), to.as_os_str().as_encoded_bytes());
+        assert_eq!(
+            fs::read(to.join("vault.db")).expect("there"),
+            to.as_os_str().as_encoded_bytes()
+        );
     }
 }

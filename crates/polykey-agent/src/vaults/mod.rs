@@ -14,6 +14,8 @@ pub mod problem;
 pub mod select;
 
 use std::collections::BTreeMap;
+use std::fs::DirBuilder;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -22,16 +24,15 @@ use data_encoding::HEXLOWER;
 use polykey_api::vaults::VaultItem;
 use polykey_api::{Code, Problem};
 use polykey_core::clock::SystemClock;
-use polykey_core::{Clock, Key, Random, Timestamp, VaultId, VaultName, kdf, label};
-use polykey_store::{Database, StoreError, Table};
-use polykey_vault::Vault;
+use polykey_core::random::OsRandom;
+use polykey_core::{Clock, Key, Random, VaultId, VaultName, kdf, label};
+use polykey_store::{Database, RealDisk, StoreError};
+use polykey_vault::{Env, Identity, Vault, VaultError};
 
-use crate::node::Node;
+use crate::tables::VAULTS;
 use entry::{Entry, Folder, STORAGE_LEN, State};
-use problem::{path_problem, store_problem, vault_problem};
+use problem::vault_problem;
 
-/// Vault records in the node's database.
-const VAULTS: Table = Table::new(16);
 /// All of them stand in one group: there are few, and they are read together.
 const ALL: &[u8] = b"all";
 /// How long a deleted vault can come back.
@@ -42,6 +43,7 @@ const MAX_OPEN: usize = 64;
 const QUIET_TIME: Duration = Duration::from_secs(10);
 
 type Storage = [u8; STORAGE_LEN];
+/// The inner reference counts who uses the vault; its own handles do not tell.
 type Handle = Arc<Mutex<Option<Arc<Vault>>>>;
 
 struct Slot {
@@ -54,6 +56,7 @@ pub struct Vaults {
     node: PathBuf,
     database: Database,
     keys: Key,
+    me: Arc<Identity>,
     /// Held while the set of vaults changes, so that checks and changes are one step.
     changing: Mutex<()>,
     slots: RwLock<BTreeMap<Storage, Slot>>,
@@ -72,12 +75,12 @@ pub struct InUse {
 
 impl Vaults {
     /// Reads the register from the node's database, and clears away what an interrupted change left.
-    /// `folders` gives the keys of vault folders; `node` is the node path.
+    /// `keys` gives the keys of the folders, `me` acts in the vaults, `node` is the node path.
     ///
     /// # Errors
     /// [`Code::BadData`] when a record is damaged; what the disk says.
-    pub fn load(database: Database, keys: Key, node: PathBuf) -> Result<Vaults, Problem> {
-        let node = node.canonicalize().unwrap_or(node);
+    pub fn load(database: Database, keys: Key, me: Identity, node: &Path) -> Result<Vaults, Problem> {
+        let node = node.canonicalize().unwrap_or_else(|_| node.to_owned());
         let records = database
             .read(|tx| tx.group(VAULTS, ALL))
             .map_err(|error| register_problem(&error))?;
@@ -88,12 +91,19 @@ impl Vaults {
                     .hint("run `polykey doctor`")
                     .caused_by(&error)
             })?;
-            slots.insert(entry.storage, Slot { entry, handle: Handle::default() });
+            slots.insert(
+                entry.storage,
+                Slot {
+                    entry,
+                    handle: Handle::default(),
+                },
+            );
         }
         let vaults = Vaults {
             node,
             database,
             keys,
+            me: Arc::new(me),
             changing: Mutex::new(()),
             slots: RwLock::new(slots),
         };
@@ -108,7 +118,10 @@ impl Vaults {
                 self.forget(&entry.storage)?;
             } else if let Some(leftover) = &entry.leftover {
                 folder::clear(&leftover.path(&self.node))?;
-                self.store(Entry { leftover: None, ..entry })?;
+                self.store(Entry {
+                    leftover: None,
+                    ..entry
+                })?;
             }
         }
         Ok(())
@@ -126,7 +139,8 @@ impl Vaults {
             if let State::Deleted(_, until) = entry.state
                 && until <= now
             {
-                let removed = folder::clear(&entry.folder.path(&self.node)).and_then(|()| self.forget(&entry.storage));
+                let removed =
+                    folder::clear(&entry.folder.path(&self.node)).and_then(|()| self.forget(&entry.storage));
                 result = result.and(removed);
             }
         }
@@ -137,7 +151,7 @@ impl Vaults {
     ///
     /// # Errors
     /// [`Code::VaultNotFound`]; [`Code::Io`] while its folder is absent; what the store says.
-    pub fn open(&self, node: &Node, typed: &str) -> Result<InUse, Problem> {
+    pub fn open(&self, typed: &str) -> Result<InUse, Problem> {
         let (entry, handle) = self.find(typed)?;
         let name = entry.name.as_str().to_owned();
         let id = entry.id().ok_or_else(|| no_vault(typed))?;
@@ -149,10 +163,15 @@ impl Vaults {
             return Err(absent(&name, &folder));
         }
         if let Some(vault) = &*handle {
-            return Ok(InUse { name, id, vault: vault.clone() });
+            return Ok(InUse {
+                name,
+                id,
+                vault: vault.clone(),
+            });
         }
         self.close_idle();
-        let vault = Vault::open(&folder, &self.folder_key(&entry.storage), node.identity(), node.vault_env())
+        let vault = self
+            .open_folder(&folder, &entry.storage)
             .map_err(|error| vault_problem(&name, error))?;
         if vault.id() != id {
             return Err(Problem::new(
@@ -211,12 +230,12 @@ impl Vaults {
     ///
     /// # Errors
     /// [`Code::BadPath`], [`Code::Exists`], what the disk says. Nothing is left then.
-    pub fn create(&self, node: &Node, name: &str, at: Option<&Path>) -> Result<VaultItem, Problem> {
+    pub fn create(&self, name: &str, at: Option<&Path>) -> Result<VaultItem, Problem> {
         let name = parse_name(name)?;
         let _changing = lock(&self.changing);
         self.check_free(&name)?;
         let mut storage: Storage = [0; STORAGE_LEN];
-        node.random().fill(&mut storage);
+        OsRandom.fill(&mut storage);
         let wanted = match at {
             Some(at) => absolute(at)?.to_owned(),
             None => self.default_folder(&storage)?,
@@ -230,7 +249,7 @@ impl Vaults {
             state: State::Making,
         };
         self.store(entry.clone())?;
-        let made = Vault::create(&path, &self.folder_key(&storage), node.identity(), node.vault_env());
+        let made = self.make_folder(&path, &storage);
         let vault = match made {
             Ok(vault) => vault,
             Err(error) => {
@@ -290,8 +309,10 @@ impl Vaults {
             })
             .max_by_key(|(until, ..)| until.as_millis());
         let Some((_, id, entry)) = found else {
-            return Err(Problem::new(Code::VaultNotFound, format!("there is no deleted vault {typed}"))
-                .hint("see `polykey vaults list --deleted`"));
+            return Err(
+                Problem::new(Code::VaultNotFound, format!("there is no deleted vault {typed}"))
+                    .hint("see `polykey vaults list --deleted`"),
+            );
         };
         let name = match name {
             Some(name) => parse_name(name)?,
@@ -299,7 +320,11 @@ impl Vaults {
         };
         self.check_free(&name)
             .map_err(|problem| problem.hint("give it another name with `--name`"))?;
-        self.store_and_show(Entry { name, state: State::Live(id), ..entry })
+        self.store_and_show(Entry {
+            name,
+            state: State::Live(id),
+            ..entry
+        })
     }
 
     /// Moves the folder of the vault `typed` to `to`: copies, reads back, opens the copy, switches, and
@@ -308,7 +333,7 @@ impl Vaults {
     /// # Errors
     /// [`Code::VaultNotFound`], [`Code::Exists`], [`Code::Busy`], what the disk says. The vault is then
     /// where it was.
-    pub fn relocate(&self, node: &Node, typed: &str, to: &Path) -> Result<VaultItem, Problem> {
+    pub fn relocate(&self, typed: &str, to: &Path) -> Result<VaultItem, Problem> {
         let to = absolute(to)?;
         let _changing = lock(&self.changing);
         let (entry, handle) = self.find(typed)?;
@@ -320,7 +345,10 @@ impl Vaults {
             return Err(absent(name, &from));
         }
         if to.starts_with(&from) {
-            return Err(Problem::new(Code::Usage, "a vault cannot be moved into its own folder"));
+            return Err(Problem::new(
+                Code::Usage,
+                "a vault cannot be moved into its own folder",
+            ));
         }
         if let Some(vault) = handle.take() {
             self.close_when_unused(name, vault)?;
@@ -332,13 +360,16 @@ impl Vaults {
         };
         self.store(moving)?;
         let opened = folder::copy(&from, &target).and_then(|()| {
-            let key = self.folder_key(&entry.storage);
-            let vault = Vault::open(&target, &key, node.identity(), node.vault_env())
+            let vault = self
+                .open_folder(&target, &entry.storage)
                 .map_err(|error| vault_problem(name, error))?;
             if entry.id() == Some(vault.id()) {
                 Ok(vault)
             } else {
-                Err(Problem::new(Code::BadData, "the copy is not the vault that was copied"))
+                Err(Problem::new(
+                    Code::BadData,
+                    "the copy is not the vault that was copied",
+                ))
             }
         });
         let vault = match opened {
@@ -358,7 +389,10 @@ impl Vaults {
         self.store(moved.clone())?;
         *handle = Some(Arc::new(vault));
         folder::clear(&from)?;
-        self.store_and_show(Entry { leftover: None, ..moved })
+        self.store_and_show(Entry {
+            leftover: None,
+            ..moved
+        })
     }
 
     fn close_when_unused(&self, name: &str, mut vault: Arc<Vault>) -> Result<(), Problem> {
@@ -380,7 +414,11 @@ impl Vaults {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
         let name = VaultName::parse(typed).ok();
         let id = typed.parse::<VaultId>().ok();
-        let live = || slots.values().filter(|slot| matches!(slot.entry.state, State::Live(_)));
+        let live = || {
+            slots
+                .values()
+                .filter(|slot| matches!(slot.entry.state, State::Live(_)))
+        };
         live()
             .find(|slot| Some(&slot.entry.name) == name.as_ref())
             .or_else(|| live().find(|slot| id.is_some() && slot.entry.id() == id))
@@ -389,20 +427,48 @@ impl Vaults {
     }
 
     fn check_free(&self, name: &VaultName) -> Result<(), Problem> {
-        if self.entries().iter().any(|entry| entry.holds_name() && entry.name == *name) {
-            return Err(Problem::new(Code::Exists, format!("there is a vault {name} already")));
+        if self
+            .entries()
+            .iter()
+            .any(|entry| entry.holds_name() && entry.name == *name)
+        {
+            return Err(Problem::new(
+                Code::Exists,
+                format!("there is a vault {name} already"),
+            ));
         }
         Ok(())
     }
 
     fn default_folder(&self, storage: &Storage) -> Result<PathBuf, Problem> {
         let parent = self.node.join("vaults");
-        match std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(&parent) {
+        match DirBuilder::new().mode(0o700).create(&parent) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
                 Err(problem::disk_problem("make the folder", &parent, &error))
             }
             _ => Ok(parent.join(HEXLOWER.encode(storage))),
         }
+    }
+
+    fn make_folder(&self, folder: &Path, storage: &Storage) -> Result<Vault, VaultError> {
+        let made = Vault::create(
+            folder,
+            &self.folder_key(storage),
+            self.me.clone(),
+            environment(folder),
+        )?;
+        made.close()?;
+        // Only now the database has a file to be told apart by.
+        self.open_folder(folder, storage)
+    }
+
+    fn open_folder(&self, folder: &Path, storage: &Storage) -> Result<Vault, VaultError> {
+        Vault::open(
+            folder,
+            &self.folder_key(storage),
+            self.me.clone(),
+            environment(folder),
+        )
     }
 
     fn folder_key(&self, storage: &Storage) -> Key {
@@ -423,7 +489,13 @@ impl Vaults {
         match slots.get_mut(&entry.storage) {
             Some(slot) => slot.entry = entry,
             None => {
-                slots.insert(entry.storage, Slot { entry, handle: Handle::default() });
+                slots.insert(
+                    entry.storage,
+                    Slot {
+                        entry,
+                        handle: Handle::default(),
+                    },
+                );
             }
         }
         Ok(())
@@ -439,7 +511,10 @@ impl Vaults {
         self.database
             .write(|tx| tx.remove(VAULTS, ALL, storage).map(drop))
             .map_err(|error: StoreError| register_problem(&error))?;
-        self.slots.write().unwrap_or_else(PoisonError::into_inner).remove(storage);
+        self.slots
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(storage);
         Ok(())
     }
 
@@ -447,6 +522,20 @@ impl Vaults {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(slot) = slots.get(storage) {
             *lock(&slot.handle) = Some(Arc::new(vault));
+        }
+    }
+
+    /// Closes all vaults, also those that somebody still uses: whatever they try then fails.
+    pub fn close(&self) {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        for slot in slots.values() {
+            // A handle that is held is being opened or moved; its owner ends with an error.
+            if let Ok(mut handle) = slot.handle.try_lock()
+                && let Some(vault) = handle.take()
+                && let Err(error) = vault.close()
+            {
+                tracing::error!(%error, "a vault was not closed well");
+            }
         }
     }
 
@@ -471,6 +560,22 @@ impl Vaults {
     }
 }
 
+/// What a vault needs from outside. A vault whose database is another file than before, on another machine
+/// or out of a backup, goes on under a new actor.
+fn environment(folder: &Path) -> Env {
+    let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let file = folder
+        .join("vault.db")
+        .metadata()
+        .map_or(0, |metadata| metadata.ino());
+    Env {
+        clock: Arc::new(SystemClock),
+        random: Arc::new(OsRandom),
+        disk: Arc::new(RealDisk),
+        machine: format!("{} {file}", machine.trim()).into_bytes(),
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -488,7 +593,10 @@ fn absolute(path: &Path) -> Result<&Path, Problem> {
     if path.is_absolute() {
         Ok(path)
     } else {
-        Err(Problem::new(Code::Usage, "the folder of a vault must be named by its whole path"))
+        Err(Problem::new(
+            Code::Usage,
+            "the folder of a vault must be named by its whole path",
+        ))
     }
 }
 

@@ -33,13 +33,18 @@ pub fn vault_problem(vault: &str, error: VaultError) -> Problem {
             Code::Usage,
             format!("the directory {} cannot be moved into itself", at(&path)),
         ),
-        VaultError::VersionDiffers { path, expected, found } => Problem::new(
+        VaultError::VersionDiffers {
+            path,
+            expected,
+            found,
+        } => Problem::new(
             Code::Changed,
             format!("{} is at version {found}, not {expected}", at(&path)),
         ),
-        VaultError::Changed { path } => {
-            Problem::new(Code::Changed, format!("{} was changed since it was read", at(&path)))
-        }
+        VaultError::Changed { path } => Problem::new(
+            Code::Changed,
+            format!("{} was changed since it was read", at(&path)),
+        ),
         VaultError::InConflict { path } => Problem::new(
             Code::Changed,
             format!("{} has several versions that stand side by side", at(&path)),
@@ -60,9 +65,7 @@ pub fn vault_problem(vault: &str, error: VaultError) -> Problem {
             format!("several commits of the vault {vault} begin with {text}"),
         )
         .hint("type more of the commit's id"),
-        VaultError::NotRecord { path } => {
-            Problem::new(Code::Usage, format!("{} is not a record", at(&path)))
-        }
+        VaultError::NotRecord { path } => Problem::new(Code::Usage, format!("{} is not a record", at(&path))),
         VaultError::Purged { path } => Problem::new(
             Code::VersionNotFound,
             format!("the content of that version of {} was purged", at(&path)),
@@ -96,7 +99,10 @@ pub fn no_secret(vault: &str, path: &SecretPath) -> Problem {
 
 /// The problem of a path that breaks a rule.
 pub fn path_problem(vault: &str, error: PathError) -> Problem {
-    Problem::new(Code::BadPath, format!("a path in the vault {vault} is not acceptable: {error}"))
+    Problem::new(
+        Code::BadPath,
+        format!("a path in the vault {vault} is not acceptable: {error}"),
+    )
 }
 
 /// The problem of a failed store.
