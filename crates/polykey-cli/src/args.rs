@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{agent, bootstrap, keys};
+use crate::commands::{agent, audit, bootstrap, keys};
 
 /// Keep secrets on your own machines, in vaults with a full history
 #[derive(Debug, Parser)]
@@ -37,6 +37,8 @@ pub enum Command {
     /// Start, stop, lock and inspect the agent
     #[command(subcommand)]
     Agent(agent::Command),
+    /// Show who asked for what, and whether it was allowed
+    Audit(audit::Audit),
     /// Make a node without starting it
     Bootstrap(bootstrap::Bootstrap),
     /// Show the main job in a throw-away folder

@@ -26,6 +26,7 @@ pub mod password;
 pub mod secret_arg;
 pub mod short_options;
 pub mod table;
+pub mod time;
 
 use args::{Cli, Format};
 use context::{Context, Local};

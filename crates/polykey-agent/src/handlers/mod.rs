@@ -10,6 +10,7 @@ use crate::agent::Agent;
 use crate::router::Routes;
 
 pub mod agent;
+pub mod audit;
 pub mod keys;
 
 /// Every call.
@@ -22,6 +23,8 @@ pub fn routes(agent: Agent) -> Router {
         .json(&api::agent::UNLOCK, agent::unlock)
         .json(&api::agent::LOGIN, agent::log_in)
         .json(&api::agent::CHECK, agent::check)
+        .lines(&api::audit::READ, audit::read)
+        .json(&api::audit::VERIFY, audit::verify)
         .json(&api::keys::PUBLIC, keys::public)
         .finish(agent)
 }

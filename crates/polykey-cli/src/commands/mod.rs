@@ -9,6 +9,7 @@ use crate::output::Done;
 use polykey_api::{Code, Problem};
 
 pub mod agent;
+pub mod audit;
 pub mod bootstrap;
 pub mod demo;
 pub mod keys;
@@ -24,6 +25,7 @@ pub fn run(cx: &Context<'_>, command: Command) -> Result<Done, Problem> {
         Command::Bootstrap(args) => bootstrap::run(cx, &args),
         Command::Agent(command) => wait(agent::run(cx, command)),
         Command::Demo => wait(demo::run()),
+        Command::Audit(args) => wait(audit::run(cx, args)),
         Command::Keys(command) => wait(keys::run(cx, command)),
     }
 }

@@ -1,0 +1,136 @@
+//! `audit`: who asked for what, and whether it was allowed.
+
+use clap::{Args, Subcommand, ValueEnum};
+use polykey_api::audit::{AuditQuery, AuditRecord, AuditVerdict, Order, READ, VERIFY};
+use polykey_api::{Nothing, Problem};
+use polykey_client::Client;
+
+use crate::context::{Autostart, Context};
+use crate::output::Done;
+use crate::{escape, time};
+
+/// Which records, or what to do with them.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Audit {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    query: Query,
+}
+
+/// What else to do with the log.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check that no record is missing or was edited
+    Verify,
+}
+
+/// Which records.
+#[derive(Debug, Args)]
+struct Query {
+    /// Wait for further records
+    #[arg(long)]
+    follow: bool,
+    /// Only these events and those below them, such as `secrets` or `secrets.read`
+    #[arg(long, value_name = "EVENT", num_args = 1..)]
+    events: Vec<String>,
+    /// Only from this moment on
+    #[arg(long, value_name = "DATE")]
+    seek_start: Option<String>,
+    /// Only up to this moment
+    #[arg(long, value_name = "DATE")]
+    seek_end: Option<String>,
+    /// At most this many in all
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// Oldest or newest first
+    #[arg(long, value_enum, default_value_t = Direction::Asc)]
+    order: Direction,
+}
+
+/// In which order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Direction {
+    /// Oldest first
+    Asc,
+    /// Newest first
+    Desc,
+}
+
+/// Prints records, or checks them.
+///
+/// # Errors
+/// The problem to tell of.
+pub async fn run(cx: &Context<'_>, args: Audit) -> Result<Done, Problem> {
+    match args.command {
+        Some(Command::Verify) => verify(cx).await,
+        None => read(cx, args.query).await,
+    }
+}
+
+async fn read(cx: &Context<'_>, query: Query) -> Result<Done, Problem> {
+    let moment = |text: &Option<String>| text.as_deref().map(time::parse).transpose();
+    let order = match query.order {
+        // Following goes forward in time.
+        Direction::Desc if !query.follow => Order::Desc,
+        _ => Order::Asc,
+    };
+    let question = AuditQuery {
+        seek_start: moment(&query.seek_start)?,
+        seek_end: moment(&query.seek_end)?,
+        events: query.events,
+        limit: query.limit,
+        order,
+        follow: query.follow,
+    };
+    let mut link = cx.link(Autostart::Allowed).await?;
+    let mut lines = link
+        .ask(async |client: &mut Client| client.lines(&READ, &question).await)
+        .await?;
+    while let Some(record) = lines.next().await? {
+        cx.out.answer(&record, record_text)?;
+    }
+    Ok(Done::All)
+}
+
+async fn verify(cx: &Context<'_>) -> Result<Done, Problem> {
+    let verdict = cx.call(&VERIFY, &Nothing {}).await?;
+    cx.out.answer(&verdict, verdict_text)?;
+    Ok(if verdict.valid { Done::All } else { Done::Partly })
+}
+
+fn record_text(record: &AuditRecord) -> String {
+    let answer = if record.allowed { "allowed" } else { "denied" };
+    let who = match (record.pid, &record.session) {
+        (Some(pid), Some(session)) => format!("pid {pid} by {}", escape::name(session)),
+        (Some(pid), None) => format!("pid {pid}"),
+        _ => "-".to_owned(),
+    };
+    let mut text = format!(
+        "{}  {}  {answer}  {who}",
+        time::show(record.time),
+        escape::name(&record.path)
+    );
+    if let Some(vault) = &record.vault {
+        text.push_str("  ");
+        text.push_str(&escape::name(vault));
+    }
+    for target in &record.targets {
+        text.push_str("  ");
+        text.push_str(&escape::name(target));
+    }
+    text
+}
+
+fn verdict_text(verdict: &AuditVerdict) -> String {
+    if verdict.valid {
+        return format!("{} records, none missing or edited", verdict.records);
+    }
+    let places: Vec<String> = verdict.damaged.iter().map(u64::to_string).collect();
+    format!(
+        "{} records; missing or edited: {}",
+        verdict.records,
+        places.join(", ")
+    )
+}
