@@ -30,6 +30,8 @@ const MAX_PENDING: usize = 4096;
 pub enum Event {
     /// Somebody with the right to it asked for the end.
     Stop,
+    /// The node has another id.
+    Renewed,
     /// The system asked for the end.
     Signal(&'static str),
 }
@@ -41,7 +43,7 @@ pub struct Agent(Arc<Shared>);
 struct Shared {
     paths: NodePaths,
     socket: PathBuf,
-    node_id: NodeId,
+    node_id: Mutex<NodeId>,
     node: RwLock<Option<Arc<Node>>>,
     /// Held while keys come or go.
     transition: tokio::sync::Mutex<()>,
@@ -59,7 +61,7 @@ impl Agent {
         Agent(Arc::new(Shared {
             paths,
             socket,
-            node_id: node.id(),
+            node_id: Mutex::new(node.id()),
             node: RwLock::new(Some(Arc::new(node))),
             transition: tokio::sync::Mutex::default(),
             pending: Mutex::default(),
@@ -117,6 +119,7 @@ impl Agent {
             Ok(node) => {
                 turn.right();
                 if let Some(node) = node {
+                    self.note_node_id(node.id());
                     for entry in std::mem::take(&mut *self.pending()) {
                         node.audit.append(&entry);
                     }
@@ -152,6 +155,25 @@ impl Agent {
             Err(_) => {}
         }
         checked
+    }
+
+    /// The right to change keys: one at a time.
+    pub async fn transition(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.0.transition.lock().await
+    }
+
+    /// The id of the node, also while it is locked.
+    pub fn node_id(&self) -> NodeId {
+        *self.0.node_id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keys that were renewed make another id, which the lock file must tell.
+    fn note_node_id(&self, id: NodeId) {
+        let mut known = self.0.node_id.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known != id {
+            *known = id;
+            self.send(Event::Renewed);
+        }
     }
 
     fn slot(&self) -> std::sync::RwLockWriteGuard<'_, Option<Arc<Node>>> {
@@ -220,7 +242,7 @@ impl Agent {
         Status {
             status: State::Live,
             pid: Some(std::process::id()),
-            node_id: Some(self.0.node_id.to_string()),
+            node_id: Some(self.node_id().to_string()),
             socket: Some(self.0.socket.to_string_lossy().into_owned()),
             locked: Some(self.slot_read().is_none()),
             agent_host: None,

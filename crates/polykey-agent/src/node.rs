@@ -2,6 +2,8 @@
 //!
 //! Always: dropping the last reference wipes every key and closes every database.
 
+use std::sync::{PoisonError, RwLock};
+
 use polykey_api::Problem;
 use polykey_core::genesis::SigchainStart;
 use polykey_core::hash::keyed_hash;
@@ -36,7 +38,9 @@ pub struct Node {
     /// The vaults.
     pub vaults: Vaults,
     /// Tells the password from others without stretching it again.
-    pub password: PasswordCheck,
+    pub password: RwLock<PasswordCheck>,
+    /// Root keys that this node had before, oldest first.
+    pub former: Vec<SigningKey>,
 }
 
 impl Node {
@@ -61,7 +65,22 @@ impl Node {
 
     /// True when `password` is the one that opens this node.
     pub fn is_password(&self, password: &SecretBytes) -> bool {
-        self.password.matches(password.expose())
+        self.password
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .matches(password.expose())
+    }
+
+    /// Another password opens the node from now on.
+    pub fn set_password_check(&self, check: PasswordCheck) {
+        *self.password.write().unwrap_or_else(PoisonError::into_inner) = check;
+    }
+
+    /// The key with which this node is `member` of a vault: its root key, or one that it had before.
+    pub fn signer(&self, member: &NodeId) -> Option<&SigningKey> {
+        std::iter::once(&self.root)
+            .chain(&self.former)
+            .find(|key| key.public() == *member)
     }
 }
 

@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::RwLock;
 
 use polykey_api::start::StartOrder;
 use polykey_api::{Code, Problem};
@@ -27,17 +28,30 @@ use polykey_vault::charter::{DeviceKey, MemberKeys};
 use crate::audit::Audit;
 use crate::door::wrong_password;
 use crate::failure::{self, disk};
+use crate::jwk::{self, JwkError};
 use crate::node::{Node, PasswordCheck};
 use crate::paths::NodePaths;
 use crate::tables::IDENTITY;
 use crate::vaults::Vaults;
 
-/// Groups and items of the identity table.
-const SEEDS: &[u8] = b"seed";
-const ROOT: &[u8] = b"root";
+/// Group of the sealed seeds of the present keys.
+pub(crate) const SEEDS: &[u8] = b"seed";
+/// Item, and context of the seal, of the root key's seed.
+pub(crate) const ROOT: &[u8] = b"root";
 const ENCRYPTION: &[u8] = b"encryption";
-const KEY_RECORDS: &[u8] = b"key-record";
-const SIGCHAIN: &[u8] = b"sigchain";
+/// Group of the key records, by number.
+pub(crate) const KEY_RECORDS: &[u8] = b"key-record";
+/// Group of the sigchain, by number.
+pub(crate) const SIGCHAIN: &[u8] = b"sigchain";
+/// Group of the sealed seeds of former root keys, oldest first.
+pub(crate) const FORMER: &[u8] = b"former";
+/// Group of the claims in which a former root key names its successor.
+pub(crate) const ROTATIONS: &[u8] = b"rotation";
+
+/// Context of the seal of a former root key's seed.
+pub(crate) fn former_context(number: u64) -> Vec<u8> {
+    [FORMER, &number.to_be_bytes()].concat()
+}
 
 /// What [`open_or_create`] gives.
 pub struct Opened {
@@ -104,13 +118,23 @@ pub fn create(paths: &NodePaths, order: &StartOrder, random: &dyn Random) -> Res
     if password.is_empty() {
         return Err(Problem::new(Code::Usage, "the password is empty"));
     }
-    let limits = limits(order)?;
+    let limits = limits(&order.ops_limit, &order.mem_limit)?;
     let code = match &order.recovery_code {
         Some(words) => recovery_code(words)?,
         None => RecoveryCode::generate(random),
     };
     let keys = code.keys();
-    let root = SigningKey::from_seed(&Key::copy_of(keys.root.expose_seed()));
+    let root = match &order.private_key {
+        None => SigningKey::from_seed(&Key::copy_of(keys.root.expose_seed())),
+        Some(text) => jwk::read_private(text, &password).map_err(|error| {
+            let code = match error {
+                JwkError::WrongPassword => Code::WrongPassword,
+                JwkError::Memory(_) => Code::Io,
+                _ => Code::BadData,
+            };
+            Problem::new(code, error.to_string())
+        })?,
+    };
     write_new(&paths.unfinished(), b"")?;
     let (file, master) = KeyFile::create(&password, &keys, limits, random)
         .map_err(|error| Problem::new(Code::Io, "the password cannot be stretched").caused_by(&error))?;
@@ -186,8 +210,13 @@ fn reset_password(
     if password.is_empty() {
         return Err(Problem::new(Code::Usage, "the password is empty"));
     }
-    file.set_password(&master, password, limits(order)?, random)
-        .map_err(|error| Problem::new(Code::Io, "the password cannot be stretched").caused_by(&error))?;
+    file.set_password(
+        &master,
+        password,
+        limits(&order.ops_limit, &order.mem_limit)?,
+        random,
+    )
+    .map_err(|error| Problem::new(Code::Io, "the password cannot be stretched").caused_by(&error))?;
     replace(&paths.keys(), &file.encode())?;
     load(paths, master, PasswordCheck::new(password, random))
 }
@@ -228,7 +257,8 @@ fn found(
         db,
         audit,
         vaults,
-        password,
+        password: RwLock::new(password),
+        former: Vec::new(),
     })
 }
 
@@ -252,6 +282,18 @@ fn load(paths: &NodePaths, master: MasterKey, password: PasswordCheck) -> Result
             .map_err(|error| damaged(&error))
     };
     let root = SigningKey::from_seed(&seed(ROOT)?);
+    let former = db
+        .read(|tx| tx.group(IDENTITY, FORMER))
+        .map_err(|error| failure::store(&error))?
+        .into_iter()
+        .zip(0..)
+        .map(|((_, sealed), number)| {
+            master
+                .open_seed(label::MASTER_ROOT, &former_context(number), sealed.expose())
+                .map(|seed| SigningKey::from_seed(&seed))
+                .map_err(|error| damaged(&error))
+        })
+        .collect::<Result<Vec<_>, Problem>>()?;
     let encryption = EncryptionKey::from_seed(&seed(ENCRYPTION)?);
     let newest = db
         .read(|tx| tx.group(IDENTITY, KEY_RECORDS))
@@ -276,7 +318,8 @@ fn load(paths: &NodePaths, master: MasterKey, password: PasswordCheck) -> Result
         db,
         audit,
         vaults,
-        password,
+        password: RwLock::new(password),
+        former,
     })
 }
 
@@ -340,7 +383,11 @@ pub fn password(order: &StartOrder) -> Result<Password, Problem> {
     Password::parse(bytes.expose()).map_err(|error| Problem::new(Code::Usage, error.to_string()))
 }
 
-fn limits(order: &StartOrder) -> Result<Limits, Problem> {
+/// What one guess at a password shall cost, by name.
+///
+/// # Errors
+/// [`Code::Usage`].
+pub fn limits(ops: &Option<String>, memory: &Option<String>) -> Result<Limits, Problem> {
     let level = |text: &Option<String>| match text {
         None => Ok(Level::default()),
         Some(text) => text.parse().map_err(|_| {
@@ -348,10 +395,14 @@ fn limits(order: &StartOrder) -> Result<Limits, Problem> {
                 .hint("use one of min, interactive, moderate, sensitive, max")
         }),
     };
-    Ok(Limits::named(level(&order.ops_limit)?, level(&order.mem_limit)?))
+    Ok(Limits::named(level(ops)?, level(memory)?))
 }
 
-fn recovery_code(words: &str) -> Result<RecoveryCode, Problem> {
+/// Reads a recovery code.
+///
+/// # Errors
+/// [`Code::BadData`].
+pub fn recovery_code(words: &str) -> Result<RecoveryCode, Problem> {
     RecoveryCode::parse(words).map_err(|error| Problem::new(Code::BadData, error.to_string()))
 }
 

@@ -99,6 +99,29 @@ impl Routes {
         })
     }
 
+    /// A call that takes raw bytes, with the question in the query, and gives raw bytes.
+    #[must_use]
+    pub fn transform<Q, A, F, R>(self, endpoint: &'static Endpoint<Q, A>, handler: F) -> Self
+    where
+        Q: DeserializeOwned + Send + 'static,
+        A: 'static,
+        F: Fn(Agent, Caller, Q, Body) -> R + Clone + Send + Sync + 'static,
+        R: Future<Output = Result<Body, Problem>> + Send,
+    {
+        debug_assert_eq!(endpoint.shape, Shape::Transform, "{}", endpoint.path);
+        self.route(endpoint.path, MethodFilter::PUT, move |agent, request| {
+            let handler = handler.clone();
+            async move {
+                let caller = caller(&request);
+                let question = axum::extract::Query::<Q>::try_from_uri(request.uri())
+                    .map_err(|error| bad_question(&error))?
+                    .0;
+                let body = handler(agent, caller, question, request.into_body()).await?;
+                Ok(([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response())
+            }
+        })
+    }
+
     /// A call whose answer is one JSON object a line, for as long as the handler's channel gives some.
     #[must_use]
     pub fn lines<Q, A, F, R>(self, endpoint: &'static Endpoint<Q, A>, handler: F) -> Self

@@ -154,10 +154,19 @@ async fn live(
     // The main loop: all that can wake the agent stands here.
     while let Some(event) = woken.recv().await {
         match event {
-            Event::Stop => tracing::info!("stopping: asked to"),
-            Event::Signal(name) => tracing::info!("stopping: {name}"),
+            Event::Stop => {
+                tracing::info!("stopping: asked to");
+                break;
+            }
+            Event::Signal(name) => {
+                tracing::info!("stopping: {name}");
+                break;
+            }
+            Event::Renewed => {
+                status.node_id = agent.status().node_id;
+                lock.write(&status).map_err(written)?;
+            }
         }
-        break;
     }
 
     status.status = State::Stopping;

@@ -11,6 +11,8 @@ pub enum Shape {
     Json,
     /// The question stands in the query, the body is raw bytes; the answer is JSON (`PUT`).
     Upload,
+    /// The question stands in the query, raw bytes go there and back (`PUT`).
+    Transform,
     /// JSON there, raw bytes back (`POST`).
     Download,
     /// JSON there, one JSON object a line back (`POST`).
@@ -47,7 +49,7 @@ impl<Q, A> Endpoint<Q, A> {
     /// The HTTP method.
     pub const fn method(&self) -> &'static str {
         match self.shape {
-            Shape::Upload => "PUT",
+            Shape::Upload | Shape::Transform => "PUT",
             _ => "POST",
         }
     }

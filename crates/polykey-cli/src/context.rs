@@ -337,6 +337,16 @@ pub struct Link<'c, 'l> {
 }
 
 impl Link<'_, '_> {
+    /// The client, whatever its credentials.
+    pub fn client(&mut self) -> &mut Client {
+        &mut self.client
+    }
+
+    /// True when there was neither a password nor a token, so that a person may be asked.
+    pub fn may_ask(&self) -> bool {
+        self.may_ask
+    }
+
     /// A password that is asked for also opens the keys.
     pub fn unlocks_keys(&mut self) {
         self.login = &UNLOCK;

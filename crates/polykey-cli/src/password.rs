@@ -93,6 +93,18 @@ pub fn ask(prompt: &str) -> Result<Secret, Problem> {
         })
 }
 
+/// Asks on the terminal for what the variable `name` could have held, unless the environment says that nothing
+/// ever prompts.
+///
+/// # Errors
+/// As [`ask`].
+pub fn ask_for(name: &str, prompt: &str) -> Result<Secret, Problem> {
+    if std::env::var_os("PK_PASSWORD").is_some() || std::env::var_os("PK_TOKEN").is_some() {
+        return Err(Problem::new(Code::Usage, format!("{name} is not set")).hint(format!("set {name}")));
+    }
+    ask(prompt)
+}
+
 /// Asks twice, until both are the same.
 ///
 /// # Errors

@@ -151,8 +151,30 @@ impl Client {
         &mut self,
         endpoint: &Endpoint<Q, A>,
         question: &Q,
-        mut source: impl Read + Send + 'static,
+        source: impl Read + Send + 'static,
     ) -> Result<A, Problem> {
+        answer(self.push(endpoint, question, source).await?).await
+    }
+
+    /// One call that sends all of `source` and gives raw bytes, at the same time.
+    ///
+    /// # Errors
+    /// As [`Client::upload`].
+    pub async fn transform<Q: Serialize, A>(
+        &mut self,
+        endpoint: &Endpoint<Q, A>,
+        question: &Q,
+        source: impl Read + Send + 'static,
+    ) -> Result<Download, Problem> {
+        Ok(Download(self.push(endpoint, question, source).await?.into_body()))
+    }
+
+    async fn push<Q: Serialize, A>(
+        &mut self,
+        endpoint: &Endpoint<Q, A>,
+        question: &Q,
+        mut source: impl Read + Send + 'static,
+    ) -> Result<Response<Incoming>, Problem> {
         let query = serde_urlencoded::to_string(question)
             .map_err(|error| Problem::new(Code::Internal, "the question has no form").caused_by(&error))?;
         let uri = format!("{}?{query}", endpoint.path);
@@ -170,7 +192,7 @@ impl Client {
         if let Some(error) = failed.and_then(|failed| failed.try_recv().ok()) {
             return Err(unreadable(&error));
         }
-        answer(refused(sent?).await?).await
+        refused(sent?).await
     }
 
     async fn ask<Q: Serialize, A>(

@@ -145,6 +145,8 @@ labels! {
     AUDIT_CHAIN = "agent/audit-chain";
     /// Associated data of an audit record that waits to be stored.
     AUDIT_TAIL = "agent/audit-tail";
+    /// Hash that gives a certificate its serial number.
+    CERTIFICATE_SERIAL = "agent/certificate-serial";
     /// Hash that names the runtime folder of a node path.
     RUNTIME_FOLDER = "agent/runtime-folder";
 }

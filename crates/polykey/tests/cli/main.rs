@@ -1,4 +1,5 @@
 //! The program as its users meet it: real processes in temporary homes.
 
 mod home;
+mod keys;
 mod lifecycle;
