@@ -31,6 +31,7 @@ pub mod record;
 mod reset;
 mod rows;
 mod stage;
+pub mod sync;
 #[cfg(test)]
 mod trial;
 mod vault;

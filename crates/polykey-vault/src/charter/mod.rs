@@ -390,6 +390,43 @@ impl Charter {
         older.into_iter().all(|at| newer.contains(at))
     }
 
+    /// The entries that somebody lacks who has `have` and what they follow, each after its parents. Ids that
+    /// are not here say nothing.
+    pub fn missing_after(&self, have: &[StatementId]) -> Vec<&Entry> {
+        let mut known = Bits::default();
+        for at in have.iter().filter_map(|id| self.index.get(id)) {
+            known.union(&self.entries[*at].past);
+            known.insert(*at);
+        }
+        let missing = (0..self.entries.len()).filter(|at| !known.contains(*at));
+        missing.map(|at| &self.entries[at].entry).collect()
+    }
+
+    /// The heads, and further back ever fewer of the entries before them: somebody who lacks the heads finds
+    /// among these what both have.
+    pub fn samples(&self, limit: usize) -> Vec<StatementId> {
+        let mut samples = self.heads();
+        samples.truncate(limit / 2);
+        let (mut back, last) = (1, self.entries.len() - 1);
+        while back <= last {
+            samples.push(self.entries[last - back].entry.id());
+            back *= 2;
+        }
+        samples.push(self.genesis().id());
+        samples.sort_unstable();
+        samples.dedup();
+        samples
+    }
+
+    /// True when an entry at `heads` or before them, standing or void, made `node` a member: a commit by
+    /// anybody else is not even kept.
+    pub fn mentions(&self, heads: &[StatementId], node: &NodeId) -> bool {
+        let (Some(heads), Some(held)) = (self.positions(heads), self.tenures.get(node)) else {
+            return false;
+        };
+        held.iter().any(|at| self.knows(&heads, *at))
+    }
+
     /// Whether an entry stands, by all that is known; `None` when it is not here.
     pub fn status(&self, id: &StatementId) -> Option<Status> {
         self.index.get(id).map(|at| self.now().status[*at])

@@ -1,0 +1,27 @@
+//! Sync: how two replicas come to hold the same set.
+//!
+//! It is pull, as a state machine over messages with no socket in it. The puller says which charter heads
+//! and which ends of lines it has; the peer sends what is missing, charter entries first, then commits, each
+//! after all that it follows, small objects with their commit; then the puller asks for the large objects.
+//! Each item is verified before it is stored. The peer keeps no state, and every request is made anew from
+//! what the puller has stored, so that an interrupted pull resumes by itself.
+//!
+//! - [`message`]: what is sent. [`replica`]: what a place that holds the set can do.
+//! - [`pull`]: the asking side. [`serve`]: the answering side.
+//!
+//! Always: no message makes us take memory before its length was checked; what a peer claims is never
+//! believed, only what is signed; a keeper without keys can do all of it.
+
+#[cfg(test)]
+pub(crate) mod memory;
+pub mod message;
+pub mod pull;
+pub mod replica;
+pub mod serve;
+#[cfg(test)]
+mod trials;
+
+pub use message::{Announcement, CommitItem, Have, Items, MessageError, Request, Response, Tip};
+pub use pull::{Outcome, Pull, PullReport, Seen};
+pub use replica::{Batch, Blame, CommitHeader, Evidence, Offence, Replica};
+pub use serve::{announce, serve};
