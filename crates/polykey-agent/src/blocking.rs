@@ -113,6 +113,17 @@ impl Read for BodyReader {
 pub struct BodyWriter {
     pieces: mpsc::Sender<Result<Bytes, Problem>>,
     buffer: Vec<u8>,
+    finished: bool,
+}
+
+impl Drop for BodyWriter {
+    /// Work that panicked must not leave an answer that looks whole.
+    fn drop(&mut self) {
+        if !self.finished {
+            let cut = Problem::new(Code::Internal, "a fault in the agent ended this request");
+            let _ = self.pieces.blocking_send(Err(cut));
+        }
+    }
 }
 
 impl BodyWriter {
@@ -157,10 +168,12 @@ pub async fn streamed(
         let mut writer = BodyWriter {
             pieces: sender,
             buffer: Vec::new(),
+            finished: false,
         };
         if let Err(problem) = work(&mut writer).and_then(|()| writer.flush()) {
             let _ = writer.pieces.blocking_send(Err(problem));
         }
+        writer.finished = true;
     });
     let first = match pieces.recv().await {
         None => return Ok(Body::empty()),
@@ -183,4 +196,17 @@ fn rest(first: Vec<Result<Bytes, Problem>>, pieces: mpsc::Receiver<Result<Bytes,
         Some((piece, pieces))
     });
     Body::from_stream(futures_util::stream::iter(first).chain(later))
+}
+
+/// Items as the stream of an answer that comes line by line.
+pub fn feed<A: Send + 'static>(items: Vec<A>) -> mpsc::Receiver<A> {
+    let (sender, receiver) = mpsc::channel(64);
+    tokio::spawn(async move {
+        for item in items {
+            if sender.send(item).await.is_err() {
+                return;
+            }
+        }
+    });
+    receiver
 }

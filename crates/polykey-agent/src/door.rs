@@ -125,6 +125,19 @@ impl Agent {
         checked
     }
 
+    /// As [`Agent::enter`], for an action whose objects are known only after looking: a refusal is recorded
+    /// here, and the caller records what it found by [`Agent::record`] before it gives any of it away.
+    ///
+    /// # Errors
+    /// As [`Agent::enter`].
+    pub async fn enter_to_look(&self, caller: &Caller, action: &Action) -> Result<Pass, Problem> {
+        let checked = self.check(caller).await;
+        if checked.is_err() {
+            self.record(caller, action, None);
+        }
+        checked
+    }
+
     async fn check(&self, caller: &Caller) -> Result<Pass, Problem> {
         let node = self.node().ok_or_else(locked)?;
         let session = match &caller.credentials {

@@ -14,7 +14,9 @@ use crate::escape;
 /// [`Code::Usage`] when the answer is not yes.
 pub fn confirm(cx: &Context<'_>, question: &str) -> Result<(), Problem> {
     let attended = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    let told = ["PK_PASSWORD", "PK_TOKEN"].iter().any(|name| std::env::var_os(name).is_some());
+    let told = ["PK_PASSWORD", "PK_TOKEN"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some());
     if !attended || told || cx.out.is_json() {
         return Ok(());
     }

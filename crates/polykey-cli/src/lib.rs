@@ -16,11 +16,13 @@ use polykey_api::{Code, Problem};
 
 pub mod args;
 pub mod commands;
+pub mod confirm;
 pub mod context;
 pub mod dangerous;
 pub mod env_format;
 pub mod env_names;
 pub mod escape;
+pub mod moment;
 pub mod output;
 pub mod password;
 pub mod secret_arg;

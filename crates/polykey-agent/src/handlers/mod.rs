@@ -11,7 +11,10 @@ use crate::router::Routes;
 
 pub mod agent;
 pub mod audit;
+pub mod changes;
 pub mod keys;
+pub mod secrets;
+pub mod vaults;
 
 /// Every call.
 pub fn routes(agent: Agent) -> Router {
@@ -35,5 +38,32 @@ pub fn routes(agent: Agent) -> Router {
         .transform(&api::keys::ENCRYPT, keys::encrypt)
         .transform(&api::keys::DECRYPT, keys::decrypt)
         .json(&api::keys::CERTIFICATES, keys::certificates)
+        .json(&api::vaults::CREATE, vaults::create)
+        .json(&api::vaults::LIST, vaults::list)
+        .json(&api::vaults::RENAME, vaults::rename)
+        .json(&api::vaults::DELETE, vaults::delete)
+        .json(&api::vaults::UNDELETE, vaults::undelete)
+        .json(&api::vaults::RELOCATE, vaults::relocate)
+        .lines(&api::vaults::LOG, vaults::log)
+        .lines(&api::vaults::DIFF, vaults::diff)
+        .json(&api::vaults::VERSION, vaults::version)
+        .lines(&api::vaults::CONFLICTS, vaults::conflicts)
+        .json(&api::vaults::RESOLVE, vaults::resolve)
+        .download(&api::secrets::FETCH, secrets::fetch)
+        .download(&api::secrets::READ, secrets::read)
+        .lines(&api::secrets::LIST, secrets::list)
+        .json(&api::secrets::STAT, secrets::stat)
+        .lines(&api::secrets::LOG, secrets::log)
+        .lines(&api::secrets::FIND, secrets::find)
+        .upload(&api::secrets::WRITE, changes::write)
+        .upload(&api::secrets::IMPORT, changes::import)
+        .json(&api::secrets::REMOVE, changes::remove)
+        .json(&api::secrets::MKDIR, changes::mkdir)
+        .json(&api::secrets::TOUCH, changes::touch)
+        .json(&api::secrets::MOVE, changes::move_all)
+        .json(&api::secrets::COPY, changes::copy_all)
+        .json(&api::secrets::SET, changes::set)
+        .json(&api::secrets::ATTRIBUTES, changes::attributes)
+        .json(&api::secrets::RESTORE, changes::restore)
         .finish(agent)
 }

@@ -10,6 +10,7 @@
 
 pub mod entry;
 pub mod folder;
+pub mod history;
 pub mod problem;
 pub mod select;
 

@@ -17,7 +17,7 @@ use crate::commands::stream::print_array;
 use crate::confirm::confirm;
 use crate::context::Context;
 use crate::escape;
-use crate::moment;
+use crate::time;
 use crate::output::Done;
 use crate::secret_arg::{InVault, VaultArg};
 use crate::table::Table;
@@ -251,7 +251,7 @@ async fn list(cx: &Context<'_>, args: List) -> Result<Done, Problem> {
         for vault in vaults {
             let _ = write!(text, "{}\t{}", escape::name(&vault.vault_name), vault.vault_id_encoded);
             if let Some(until) = vault.deleted_until {
-                let _ = write!(text, "\tkept until {}", moment::show(until));
+                let _ = write!(text, "\tkept until {}", time::show(until));
             } else if !vault.available {
                 let folder = vault.folder.as_deref().unwrap_or("its folder");
                 let _ = write!(text, "\t{} is absent", escape::name(folder));
@@ -282,7 +282,7 @@ async fn delete(cx: &Context<'_>, args: Delete) -> Result<Done, Problem> {
     cx.out.success(&format!(
         "Deleted vault {}; `polykey vaults undelete` brings it back until {}",
         escape::name(&item.vault_name),
-        moment::show(item.deleted_until.unwrap_or_default())
+        time::show(item.deleted_until.unwrap_or_default())
     ));
     changed(cx, &item, |_| String::new())
 }
@@ -385,14 +385,14 @@ pub fn committed(cx: &Context<'_>, made: &Committed, sentence: &str) -> Result<D
 }
 
 async fn purge(cx: &Context<'_>, args: PurgeArgs) -> Result<Done, Problem> {
-    let before = moment::moment(&args.before)?;
+    let before = time::parse(&args.before)?;
     if !args.yes {
         confirm(
             cx,
             &format!(
                 "Forget what was replaced or removed in vault {} before {}, for good?",
                 escape::name(&args.vault.0),
-                moment::show(before)
+                time::show(before)
             ),
         )?;
     }

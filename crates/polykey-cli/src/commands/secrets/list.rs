@@ -12,7 +12,7 @@ use super::{Targets, ended, to_target};
 use crate::commands::stream::print_array;
 use crate::context::{Autostart, Context};
 use crate::escape;
-use crate::moment;
+use crate::time;
 use crate::output::{Done, cannot_write};
 use crate::secret_arg::{SecretArg, VaultArg};
 use crate::table::Table;
@@ -153,7 +153,7 @@ impl<W: std::io::Write> Listing<W> {
         for entry in rows.drain(..) {
             let kind = if entry.kind == "directory" { "d" } else { "-" };
             let number = |value: u64| if entry.kind == "directory" { String::new() } else { value.to_string() };
-            let modified = if entry.modified == 0 { String::new() } else { moment::show(entry.modified) };
+            let modified = if entry.modified == 0 { String::new() } else { time::show(entry.modified) };
             let mut attributes = String::new();
             for (key, value) in &entry.attributes {
                 let _ = write!(attributes, "{}{key}={value}", if attributes.is_empty() { "" } else { " " });
@@ -198,8 +198,8 @@ fn in_json(entry: &Entry) -> Value {
         "attributes": entry.attributes,
     });
     if entry.modified > 0 {
-        value["modified"] = json!(moment::show(entry.modified));
-        value["created"] = json!(moment::show(entry.created));
+        value["modified"] = json!(time::show(entry.modified));
+        value["created"] = json!(time::show(entry.created));
         value["committer"] = json!(entry.committer);
     }
     if entry.conflict {
@@ -253,7 +253,7 @@ fn stat_json(entry: &Entry) -> Value {
         "conflict": entry.conflict,
     });
     for (key, millis) in [("mtime", entry.modified), ("ctime", entry.modified), ("birthtime", entry.created)] {
-        stat[key] = if millis == 0 { Value::Null } else { json!(moment::show(millis)) };
+        stat[key] = if millis == 0 { Value::Null } else { json!(time::show(millis)) };
     }
     json!({ "stat": stat })
 }
@@ -267,8 +267,8 @@ fn stat_text(entry: &Entry) -> String {
         let _ = write!(
             text,
             "created\t{}\nmodified\t{}\ncommitter\t{}\n",
-            moment::show(entry.created),
-            moment::show(entry.modified),
+            time::show(entry.created),
+            time::show(entry.modified),
             entry.committer
         );
     }

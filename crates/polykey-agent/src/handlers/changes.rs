@@ -1,0 +1,923 @@
+//! The calls that change secrets.
+//!
+//! Each vault that is named gets one commit. What cannot be done is reported beside what was; a commit that
+//! fails as a whole is the failure of everything in it.
+
+use std::io::{self, Read};
+
+use axum::body::Body;
+use data_encoding::BASE64;
+use polykey_api::frames::{self, Frame, FrameReader};
+use polykey_api::secrets::{
+    Attributes, Batch, Failure, Field, FieldKind as WireKind, Import, ImportHead, Imported, Mkdir, Remove,
+    Restore, SetAttributes, SetFields, Target, Touch, Transfer, Write, Written,
+};
+use polykey_api::vaults::Committed;
+use polykey_api::{Code, Problem};
+use polykey_core::{SecretBytes, SecretPath};
+use polykey_vault::{
+    At, Change, Depth, EntryKind, Expect, FieldKind, Parents, Record, Staged, Stat, VaultError, VersionRef,
+};
+
+use super::secrets::shown;
+use super::vaults::committed;
+use crate::agent::Agent;
+use crate::blocking::{BodyReader, blocking};
+use crate::door::{Action, Caller};
+use crate::glob::Hidden;
+use crate::node::Node;
+use crate::vaults::InUse;
+use crate::vaults::problem::{no_secret, path_problem, place, vault_problem};
+use crate::vaults::select::{Meanings, Seen, new_path};
+
+/// Longest value that fits a field, in base64.
+const MAX_WRITTEN_FIELD: usize = 1 << 20;
+
+fn named(event: &'static str, targets: &[Target]) -> Action {
+    Action {
+        event,
+        vault: None,
+        targets: targets.iter().map(shown).collect(),
+    }
+}
+
+/// One secret, or one field of a record, from raw bytes.
+pub async fn write(agent: Agent, caller: Caller, q: Write, body: Body) -> Result<Written, Problem> {
+    let action = Action::new("secrets.write").vault(&q.vault).target(&q.path);
+    let pass = agent.enter(&caller, action).await?;
+    let node = pass.node().clone();
+    let mut body = BodyReader::new(body);
+    blocking(move || {
+        let vault = node.vaults.open(&q.vault)?;
+        let problem = |error| vault_problem(&vault.name, error);
+        let expect = match (q.create, q.cas) {
+            (true, _) => Expect::Absent,
+            (false, Some(version)) => Expect::Version(version),
+            (false, None) => Expect::Any,
+        };
+        let view = vault.vault.view(At::Now).map_err(problem)?;
+        let seen = Seen {
+            vault: &vault.name,
+            view: &view,
+        };
+        if seen.exact(&q.path)?.is_none()
+            && let Some((stat, field)) = seen.field(&q.path)?
+        {
+            return write_field(&vault, &stat, &field, q.create, &expect, &mut body);
+        }
+        let path = new_path(&vault.name, &q.path)?;
+        let staged = vault.vault.stage(&mut body).map_err(problem)?;
+        let (written, made) = vault
+            .vault
+            .change(None, |change| change.put(&path, staged, &expect))
+            .map_err(problem)?;
+        Ok(to_written(&vault, &path, written, made.map(|id| id.to_string())))
+    })
+    .await
+}
+
+fn to_written(
+    vault: &InUse,
+    path: &SecretPath,
+    written: polykey_vault::Written,
+    commit_id: Option<String>,
+) -> Written {
+    Written {
+        vault_id: vault.id.to_string(),
+        path: path.as_str().to_owned(),
+        version: written.version,
+        commit_id,
+        created: written.created,
+    }
+}
+
+fn write_field(
+    vault: &InUse,
+    stat: &Stat,
+    field: &str,
+    create: bool,
+    expect: &Expect,
+    body: &mut BodyReader,
+) -> Result<Written, Problem> {
+    let problem = |error| vault_problem(&vault.name, error);
+    let mut bytes = zeroize::Zeroizing::new(Vec::new());
+    body.take(MAX_WRITTEN_FIELD as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| problem(VaultError::Input(error)))?;
+    let value = SecretBytes::copy_from(&bytes);
+    let expect = if create { &Expect::Any } else { expect };
+    let (written, made) = vault
+        .vault
+        .change(None, |change| {
+            let mut record = change.record(&stat.path)?;
+            let kind = match record.field(field) {
+                Some(_) if create => {
+                    return Err(VaultError::Exists {
+                        path: stat.path.clone(),
+                    });
+                }
+                Some(old) => old.kind(),
+                None => FieldKind::Concealed,
+            };
+            record.set(polykey_vault::Field::new(field, kind, value)?)?;
+            change.put_record(&stat.path, &record, expect)
+        })
+        .map_err(problem)?;
+    Ok(to_written(
+        vault,
+        &stat.path,
+        written,
+        made.map(|id| id.to_string()),
+    ))
+}
+
+/// Several secrets in one commit.
+pub async fn import(agent: Agent, caller: Caller, q: Import, body: Body) -> Result<Imported, Problem> {
+    let action = Action::new("secrets.import").vault(&q.vault).target(&q.path);
+    let pass = agent.enter(&caller, action).await?;
+    let node = pass.node().clone();
+    let body = BodyReader::new(body);
+    blocking(move || {
+        let vault = node.vaults.open(&q.vault)?;
+        let problem = |error| vault_problem(&vault.name, error);
+        let root = SecretPath::parse(&q.path).map_err(|error| path_problem(&vault.name, error))?;
+        let mut incoming = Incoming {
+            body,
+            reader: FrameReader::new(),
+            file: false,
+            ready: Vec::new(),
+            used: 0,
+        };
+        let mut staged: Vec<(SecretPath, Option<Staged>)> = Vec::new();
+        while let Some(head) = incoming
+            .next_head()
+            .map_err(|error| problem(VaultError::Input(error)))?
+        {
+            let path = new_path(&vault.name, &head.path)?;
+            let content = if head.directory {
+                io::copy(&mut incoming, &mut io::sink())
+                    .map_err(|error| problem(VaultError::Input(error)))?;
+                None
+            } else {
+                Some(vault.vault.stage(&mut incoming).map_err(problem)?)
+            };
+            staged.push((path, content));
+        }
+        let secrets = staged.iter().filter(|(_, content)| content.is_some()).count();
+        let ((), made) = vault
+            .vault
+            .change(None, |change| {
+                place_all(change, &root, q.rename && !q.path.ends_with('/'), staged)
+            })
+            .map_err(problem)?;
+        Ok(Imported {
+            vault_id: vault.id.to_string(),
+            secrets: secrets as u64,
+            commit_id: made.map(|id| id.to_string()),
+        })
+    })
+    .await
+}
+
+fn place_all(
+    change: &mut Change<'_>,
+    root: &SecretPath,
+    rename: bool,
+    staged: Vec<(SecretPath, Option<Staged>)>,
+) -> Result<(), VaultError> {
+    let into = root.is_root() || !rename || is_directory(change, root)?;
+    for (path, content) in staged {
+        let path = if into {
+            root.join_path(&path)?
+        } else {
+            let below = path.as_str().split_once('/').map_or("", |(_, below)| below);
+            root.join_path(&SecretPath::parse(below)?)?
+        };
+        match content {
+            Some(content) => {
+                change.put(&path, content, &Expect::Any)?;
+            }
+            None => change.mkdir(&path, Parents::Made)?,
+        }
+    }
+    Ok(())
+}
+
+fn is_directory(change: &mut Change<'_>, path: &SecretPath) -> Result<bool, VaultError> {
+    match change.stat(path) {
+        Ok(stat) => Ok(stat.kind == EntryKind::Directory),
+        Err(VaultError::NoSuchPath { .. } | VaultError::NotDirectory { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The frames of an import as a row of readers: each file ends where its frames end.
+struct Incoming {
+    body: BodyReader,
+    reader: FrameReader,
+    /// Inside a file.
+    file: bool,
+    ready: Vec<u8>,
+    used: usize,
+}
+
+enum Got {
+    Head(ImportHead),
+    Data,
+    End,
+    Close,
+}
+
+impl Incoming {
+    fn got(&mut self) -> io::Result<Got> {
+        let malformed = |error: frames::FrameError| io::Error::new(io::ErrorKind::InvalidData, error);
+        loop {
+            match self.reader.next_frame().map_err(malformed)? {
+                Some(Frame::Head(head)) if !self.file => {
+                    self.file = true;
+                    return frames::parse(head).map(Got::Head).map_err(malformed);
+                }
+                Some(Frame::Data(data)) if self.file => {
+                    self.ready.clear();
+                    self.ready.extend_from_slice(data);
+                    self.used = 0;
+                    return Ok(Got::Data);
+                }
+                Some(Frame::End) if self.file => {
+                    self.file = false;
+                    return Ok(Got::End);
+                }
+                Some(Frame::Close) if !self.file => return Ok(Got::Close),
+                Some(_) => return Err(malformed(frames::FrameError::Content)),
+                None => {
+                    let piece = self.body.piece()?;
+                    if piece.is_empty() {
+                        return Err(malformed(frames::FrameError::Cut));
+                    }
+                    self.reader.push(&piece);
+                }
+            }
+        }
+    }
+
+    fn next_head(&mut self) -> io::Result<Option<ImportHead>> {
+        match self.got()? {
+            Got::Head(head) => Ok(Some(head)),
+            _ => {
+                // Bytes behind the end would be part of nothing.
+                let rest = self.body.piece()?;
+                self.reader.push(&rest);
+                self.reader
+                    .finish()
+                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+                Ok(None)
+            }
+        }
+    }
+}
+
+impl Read for Incoming {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.used == self.ready.len() {
+            if !self.file {
+                return Ok(0);
+            }
+            if !matches!(self.got()?, Got::Data) {
+                self.ready.clear();
+                self.used = 0;
+                return Ok(0);
+            }
+        }
+        let count = out.len().min(self.ready.len() - self.used);
+        out[..count].copy_from_slice(&self.ready[self.used..self.used + count]);
+        self.used += count;
+        Ok(count)
+    }
+}
+
+/// Collects what a call on several things did.
+#[derive(Default)]
+struct Report(Batch);
+
+impl Report {
+    fn fail(&mut self, target: &Target, problem: Problem) {
+        self.0.failed.push(Failure {
+            target: target.clone(),
+            error: problem.into(),
+        });
+    }
+
+    fn commit(&mut self, made: Committed) {
+        if made.commit_id.is_some() {
+            self.0.commits.push(made);
+        }
+    }
+}
+
+/// Does `step` for each target, in one commit a vault. `step` gives the names of what it did.
+fn each_vault(
+    node: &Node,
+    targets: &[Target],
+    mut step: impl FnMut(&mut Change<'_>, &InUse, &Target) -> Result<Vec<String>, Problem>,
+) -> Batch {
+    let mut report = Report::default();
+    let mut groups: Vec<(InUse, Vec<&Target>)> = Vec::new();
+    for target in targets {
+        match node.vaults.open(&target.vault) {
+            Ok(vault) => match groups.iter_mut().find(|(known, _)| known.id == vault.id) {
+                Some((_, group)) => group.push(target),
+                None => groups.push((vault, vec![target])),
+            },
+            Err(problem) => report.fail(target, problem),
+        }
+    }
+    for (vault, group) in groups {
+        let mut done = Vec::new();
+        let mut failed = Vec::new();
+        let made = vault.vault.change::<(), VaultError>(None, |change| {
+            for target in &group {
+                match step(change, &vault, target) {
+                    Ok(names) => done.extend(names),
+                    Err(problem) => failed.push((*target, problem)),
+                }
+            }
+            Ok(())
+        });
+        match made {
+            Ok(((), made)) => {
+                report.0.done.extend(done);
+                report.commit(committed(&vault, made));
+            }
+            Err(error) => {
+                let problem = vault_problem(&vault.name, error);
+                let untold = group
+                    .iter()
+                    .filter(|target| !failed.iter().any(|(told, _)| told == *target));
+                let untold: Vec<_> = untold.collect();
+                for target in untold {
+                    report.fail(target, problem.clone());
+                }
+            }
+        }
+        for (target, problem) in failed {
+            report.fail(target, problem);
+        }
+    }
+    report.0
+}
+
+/// Removes secrets and directories.
+pub async fn remove(agent: Agent, caller: Caller, q: Remove) -> Result<Batch, Problem> {
+    let pass = agent.enter(&caller, named("secrets.remove", &q.targets)).await?;
+    let node = pass.node().clone();
+    blocking(move || {
+        let depth = if q.recursive {
+            Depth::Recursive
+        } else {
+            Depth::Single
+        };
+        // Patterns are looked up before the first thing goes.
+        let mut targets = Vec::new();
+        let mut report = Report::default();
+        for target in &q.targets {
+            match matching(&node, target) {
+                Ok(paths) => targets.extend(paths.into_iter().map(|path| (target.clone(), path))),
+                Err(problem) if q.force && problem.code == Code::SecretNotFound => {}
+                Err(problem) => report.fail(target, problem),
+            }
+        }
+        let paths: Vec<Target> = targets
+            .iter()
+            .map(|(target, path)| Target {
+                vault: target.vault.clone(),
+                path: path.as_str().to_owned(),
+            })
+            .collect();
+        let mut batch = each_vault(&node, &paths, |change, vault, target| {
+            let path = new_path(&vault.name, &target.path)?;
+            match remove_one(change, &vault.name, &path, depth) {
+                // Removed already with the directory that held it, or named twice.
+                Err(problem) if problem.code == Code::SecretNotFound && (q.force || q.recursive) => {
+                    Ok(Vec::new())
+                }
+                Err(problem) => Err(problem),
+                Ok(()) => Ok(vec![place(&vault.name, &path)]),
+            }
+        });
+        report.0.failed.append(&mut batch.failed);
+        Ok(Batch {
+            failed: report.0.failed,
+            ..batch
+        })
+    })
+    .await
+}
+
+fn remove_one(change: &mut Change<'_>, vault: &str, path: &SecretPath, depth: Depth) -> Result<(), Problem> {
+    let stat = match change.stat(path) {
+        Err(VaultError::NoSuchPath { .. } | VaultError::NotDirectory { .. }) => {
+            return Err(no_secret(vault, path));
+        }
+        stat => stat.map_err(|error| vault_problem(vault, error))?,
+    };
+    if stat.kind == EntryKind::Directory && depth == Depth::Single {
+        return Err(vault_problem(vault, VaultError::IsDirectory { path: path.clone() }).hint("pass `-r`"));
+    }
+    change
+        .remove(path, depth)
+        .map_err(|error| vault_problem(vault, error))
+}
+
+/// The paths that a target means: an exact one, or what a pattern finds.
+fn matching(node: &Node, target: &Target) -> Result<Vec<SecretPath>, Problem> {
+    let vault = node.vaults.open(&target.vault)?;
+    let view = vault
+        .vault
+        .view(At::Now)
+        .map_err(|error| vault_problem(&vault.name, error))?;
+    let seen = Seen {
+        vault: &vault.name,
+        view: &view,
+    };
+    let meanings = Meanings {
+        fields: false,
+        patterns: Some(Hidden::Skip),
+    };
+    let picked = seen.pick(&target.path, meanings)?;
+    if picked.iter().any(|picked| picked.stat.path.is_root()) {
+        return Err(
+            Problem::new(Code::Usage, format!("{} is a whole vault", shown(target))).hint(format!(
+                "delete the vault with `polykey vaults delete {}`",
+                vault.name
+            )),
+        );
+    }
+    Ok(picked.into_iter().map(|picked| picked.stat.path).collect())
+}
+
+/// Makes directories.
+pub async fn mkdir(agent: Agent, caller: Caller, q: Mkdir) -> Result<Batch, Problem> {
+    let pass = agent.enter(&caller, named("secrets.mkdir", &q.targets)).await?;
+    let node = pass.node().clone();
+    blocking(move || {
+        let parents = if q.parents { Parents::Made } else { Parents::Needed };
+        Ok(each_vault(&node, &q.targets, |change, vault, target| {
+            let path = new_path(&vault.name, &target.path)?;
+            change
+                .mkdir(&path, parents)
+                .map_err(|error| vault_problem(&vault.name, error))?;
+            Ok(vec![place(&vault.name, &path)])
+        }))
+    })
+    .await
+}
+
+/// Makes empty secrets where there are none.
+pub async fn touch(agent: Agent, caller: Caller, q: Touch) -> Result<Batch, Problem> {
+    let pass = agent.enter(&caller, named("secrets.touch", &q.targets)).await?;
+    let node = pass.node().clone();
+    blocking(move || {
+        Ok(each_vault(&node, &q.targets, |change, vault, target| {
+            let path = new_path(&vault.name, &target.path)?;
+            let problem = |error| vault_problem(&vault.name, error);
+            if !change.exists(&path).map_err(problem)? {
+                let empty = change.stage(polykey_vault::Kind::Raw, &[]).map_err(problem)?;
+                change.put(&path, empty, &Expect::Absent).map_err(problem)?;
+            }
+            Ok(vec![place(&vault.name, &path)])
+        }))
+    })
+    .await
+}
+
+/// Moves secrets and directories.
+pub async fn move_all(agent: Agent, caller: Caller, q: Transfer) -> Result<Batch, Problem> {
+    let mut action = named("secrets.move", &q.sources);
+    action.targets.push(shown(&q.to));
+    let pass = agent.enter(&caller, action).await?;
+    let node = pass.node().clone();
+    blocking(move || {
+        if q.in_place {
+            return Ok(each_vault(&node, &q.sources, |change, vault, target| {
+                let problem = |error| vault_problem(&vault.name, error);
+                let from = exact_source(change, vault, target)?;
+                let name = polykey_core::Segment::parse(&q.to.path)
+                    .map_err(|error| path_problem(&vault.name, error))?;
+                let to = from
+                    .parent()
+                    .unwrap_or_default()
+                    .join(&name)
+                    .map_err(|error| path_problem(&vault.name, error))?;
+                if from != to {
+                    change.rename(&from, &to).map_err(problem)?;
+                }
+                Ok(vec![place(&vault.name, &to)])
+            }));
+        }
+        let to = node.vaults.open(&q.to.vault)?;
+        let mut here = Vec::new();
+        let mut elsewhere = Vec::new();
+        let mut report = Report::default();
+        for source in &q.sources {
+            match node.vaults.open(&source.vault) {
+                Ok(vault) if vault.id == to.id => here.push(source.clone()),
+                Ok(_) => elsewhere.push(source.clone()),
+                Err(problem) => report.fail(source, problem),
+            }
+        }
+        let several = q.sources.len() > 1;
+        let mut batch = each_vault(&node, &here, |change, vault, target| {
+            let problem = |error| vault_problem(&vault.name, error);
+            let from = exact_source(change, vault, target)?;
+            let to = destination(change, vault, &q.to.path, &from, several)?;
+            if from == to {
+                return Ok(vec![place(&vault.name, &to)]);
+            }
+            make_room(change, vault, &from, &to)?;
+            change.rename(&from, &to).map_err(problem)?;
+            Ok(vec![place(&vault.name, &to)])
+        });
+        report.0.done.append(&mut batch.done);
+        report.0.failed.append(&mut batch.failed);
+        report.0.commits.append(&mut batch.commits);
+        if !elsewhere.is_empty() {
+            across(&node, &to, &q, &elsewhere, several, true, &mut report)?;
+        }
+        Ok(report.0)
+    })
+    .await
+}
+
+fn exact_source(change: &mut Change<'_>, vault: &InUse, target: &Target) -> Result<SecretPath, Problem> {
+    let path = new_path(&vault.name, &target.path)?;
+    match change.stat(&path) {
+        Ok(stat) => Ok(stat.path),
+        Err(VaultError::NoSuchPath { .. } | VaultError::NotDirectory { .. }) => {
+            Err(no_secret(&vault.name, &path))
+        }
+        Err(error) => Err(vault_problem(&vault.name, error)),
+    }
+}
+
+/// Where something called like `from` goes: into a directory, or to the new name.
+fn destination(
+    change: &mut Change<'_>,
+    vault: &InUse,
+    to: &str,
+    from: &SecretPath,
+    several: bool,
+) -> Result<SecretPath, Problem> {
+    let problem = |error| vault_problem(&vault.name, error);
+    let place = SecretPath::parse(to).map_err(|error| path_problem(&vault.name, error))?;
+    let base = SecretPath::parse(from.name().unwrap_or_default()).unwrap_or_default();
+    let into =
+        several || to.ends_with('/') || place.is_root() || is_directory(change, &place).map_err(problem)?;
+    if into {
+        place
+            .join_path(&base)
+            .map_err(|error| path_problem(&vault.name, error))
+    } else {
+        Ok(place)
+    }
+}
+
+/// As the Unix tools do: a secret takes the place of another one; nothing takes the place of a directory.
+fn make_room(
+    change: &mut Change<'_>,
+    vault: &InUse,
+    from: &SecretPath,
+    to: &SecretPath,
+) -> Result<(), Problem> {
+    let problem = |error| vault_problem(&vault.name, error);
+    let Ok(there) = change.stat(to) else { return Ok(()) };
+    let moved = change.stat(from).map_err(problem)?;
+    match (
+        moved.kind == EntryKind::Directory,
+        there.kind == EntryKind::Directory,
+    ) {
+        (false, false) => change.remove(to, Depth::Single).map_err(problem),
+        _ => Err(problem(VaultError::Exists { path: to.clone() })),
+    }
+}
+
+/// Copies secrets and directories.
+pub async fn copy_all(agent: Agent, caller: Caller, q: Transfer) -> Result<Batch, Problem> {
+    let mut action = named("secrets.copy", &q.sources);
+    action.targets.push(shown(&q.to));
+    let pass = agent.enter(&caller, action).await?;
+    let node = pass.node().clone();
+    blocking(move || {
+        let to = node.vaults.open(&q.to.vault)?;
+        let mut report = Report::default();
+        let several = q.sources.len() > 1;
+        across(&node, &to, &q, &q.sources, several, false, &mut report)?;
+        Ok(report.0)
+    })
+    .await
+}
+
+/// Something on its way from one place to another.
+struct Parcel {
+    source: Target,
+    from: InUse,
+    /// The thing that was named.
+    root: SecretPath,
+    /// All that belongs to it: path below the root, attributes, content unless it is a directory.
+    items: Vec<(SecretPath, Stat, Option<Staged>)>,
+}
+
+/// Brings `sources` to `to`, which may be the same vault: copies, and for a move removes them afterwards.
+fn across(
+    node: &Node,
+    to: &InUse,
+    q: &Transfer,
+    sources: &[Target],
+    several: bool,
+    moves: bool,
+    report: &mut Report,
+) -> Result<(), Problem> {
+    let mut parcels = Vec::new();
+    for source in sources {
+        match pack(node, to, source, q.recursive, moves) {
+            Ok(packed) => parcels.extend(packed),
+            Err(problem) => report.fail(source, problem),
+        }
+    }
+    let several = several || parcels.len() > 1;
+    let mut arrived = Vec::new();
+    let mut failed = Vec::new();
+    let problem = |error| vault_problem(&to.name, error);
+    let ((), made) = to
+        .vault
+        .change::<(), VaultError>(None, |change| {
+            for parcel in parcels {
+                let source = parcel.source.clone();
+                match unpack(change, to, &q.to.path, several, parcel) {
+                    Ok(moved) => arrived.push((source, moved)),
+                    Err(problem) => failed.push((source, problem)),
+                }
+            }
+            Ok(())
+        })
+        .map_err(problem)?;
+    report.commit(committed(to, made));
+    for (source, problem) in failed {
+        report.fail(&source, problem);
+    }
+    if !moves {
+        report
+            .0
+            .done
+            .extend(arrived.into_iter().map(|(_, (_, _, name))| name));
+        return Ok(());
+    }
+    // The copies are safe; only now the originals go.
+    let gone: Vec<Target> = arrived
+        .iter()
+        .map(|(_, (from, root, _))| Target {
+            vault: from.id.to_string(),
+            path: root.as_str().to_owned(),
+        })
+        .collect();
+    let removed = each_vault(node, &gone, |change, vault, target| {
+        let path = new_path(&vault.name, &target.path)?;
+        remove_one(change, &vault.name, &path, Depth::Recursive)?;
+        Ok(vec![place(&vault.name, &path)])
+    });
+    report
+        .0
+        .done
+        .extend(arrived.into_iter().map(|(_, (_, _, name))| name));
+    report.0.failed.extend(removed.failed);
+    report.0.commits.extend(removed.commits);
+    Ok(())
+}
+
+/// Reads what `source` means and seals it for the vault `to`.
+fn pack(
+    node: &Node,
+    to: &InUse,
+    source: &Target,
+    recursive: bool,
+    moves: bool,
+) -> Result<Vec<Parcel>, Problem> {
+    let from = node.vaults.open(&source.vault)?;
+    let problem = |error| vault_problem(&from.name, error);
+    let view = from.vault.view(At::Now).map_err(problem)?;
+    let seen = Seen {
+        vault: &from.name,
+        view: &view,
+    };
+    let meanings = Meanings {
+        fields: false,
+        patterns: (!moves).then_some(Hidden::Skip),
+    };
+    let mut parcels = Vec::new();
+    for picked in seen.pick(&source.path, meanings)? {
+        let root = picked.stat.path.clone();
+        let directory = picked.stat.kind == EntryKind::Directory;
+        if directory && !recursive {
+            if picked.by_pattern {
+                continue;
+            }
+            return Err(problem(VaultError::IsDirectory { path: root }).hint("pass `-r`"));
+        }
+        if root.is_root() && moves {
+            return Err(Problem::new(
+                Code::Usage,
+                format!("{} is a whole vault", shown(source)),
+            ));
+        }
+        let below = if directory { seen.walk(&root)? } else { Vec::new() };
+        let mut items = Vec::new();
+        for stat in std::iter::once(picked.stat).chain(below) {
+            let content = match stat.kind {
+                EntryKind::Directory => None,
+                EntryKind::Record => {
+                    let record = view.record(&stat.path).map_err(problem)?;
+                    Some(to.vault.stage_record(&record).map_err(problem)?)
+                }
+                EntryKind::Raw => {
+                    let mut reader = view.open(&stat.path).map_err(problem)?;
+                    Some(to.vault.stage(&mut reader).map_err(problem)?)
+                }
+            };
+            let path = stat.path.strip_prefix(&root).unwrap_or_default();
+            items.push((path, stat, content));
+        }
+        parcels.push(Parcel {
+            source: source.clone(),
+            from: from.clone(),
+            root,
+            items,
+        });
+    }
+    if parcels.is_empty() {
+        return Err(Problem::new(
+            Code::SecretNotFound,
+            format!("{} matches no secret", shown(source)),
+        ));
+    }
+    Ok(parcels)
+}
+
+fn unpack(
+    change: &mut Change<'_>,
+    to: &InUse,
+    typed: &str,
+    several: bool,
+    parcel: Parcel,
+) -> Result<(InUse, SecretPath, String), Problem> {
+    let problem = |error| vault_problem(&to.name, error);
+    // A whole vault goes into a directory with its name.
+    let called = match parcel.root.name() {
+        Some(_) => parcel.root.clone(),
+        None => SecretPath::parse(&parcel.from.name).map_err(|error| path_problem(&to.name, error))?,
+    };
+    let target = destination(change, to, typed, &called, several)?;
+    if parcel.from.id == to.id {
+        if target == parcel.root {
+            return Err(Problem::new(
+                Code::Usage,
+                format!("{} is already there", shown(&parcel.source)),
+            ));
+        }
+        if parcel.items.len() > 1 && target.strip_prefix(&parcel.root).is_some() {
+            return Err(problem(VaultError::IntoItself { path: parcel.root }));
+        }
+    }
+    for (below, stat, content) in parcel.items {
+        let path = target
+            .join_path(&below)
+            .map_err(|error| path_problem(&to.name, error))?;
+        let Some(content) = content else {
+            change.mkdir(&path, Parents::Made).map_err(problem)?;
+            continue;
+        };
+        change.put(&path, content, &Expect::Any).map_err(problem)?;
+        for (key, value) in &stat.attributes {
+            change.set_attribute(&path, key, Some(value)).map_err(problem)?;
+        }
+    }
+    Ok((parcel.from, parcel.root, place(&to.name, &target)))
+}
+
+/// Changes the fields of a record, or makes one.
+pub async fn set(agent: Agent, caller: Caller, q: SetFields) -> Result<Written, Problem> {
+    let mut action = Action::new("secrets.set").vault(&q.target.vault);
+    for name in q.fields.iter().map(|field| &field.name).chain(&q.unset) {
+        action = action.target(format!("{}#{name}", q.target.path));
+    }
+    let pass = agent.enter(&caller, action).await?;
+    let node = pass.node().clone();
+    blocking(move || {
+        let vault = node.vaults.open(&q.target.vault)?;
+        let path = new_path(&vault.name, &q.target.path)?;
+        let problem = |error| vault_problem(&vault.name, error);
+        let fields = q
+            .fields
+            .iter()
+            .map(to_field)
+            .collect::<Result<Vec<_>, Problem>>()?;
+        let expect = q.cas.map_or(Expect::Any, Expect::Version);
+        let changed = vault.vault.change::<_, VaultError>(None, |change| {
+            let mut record = match change.record(&path) {
+                Err(VaultError::NoSuchPath { .. }) => Record::default(),
+                record => record?,
+            };
+            for field in fields {
+                record.set(field)?;
+            }
+            if let Some(name) = q.unset.iter().find(|name| !record.unset(name)) {
+                return Ok(Err(name.clone()));
+            }
+            change.put_record(&path, &record, &expect).map(Ok)
+        });
+        let (written, made) = changed.map_err(problem)?;
+        let written = written.map_err(|name| {
+            Problem::new(
+                Code::SecretNotFound,
+                format!("{} has no field {name}", place(&vault.name, &path)),
+            )
+        })?;
+        Ok(to_written(&vault, &path, written, made.map(|id| id.to_string())))
+    })
+    .await
+}
+
+fn to_field(field: &Field) -> Result<polykey_vault::Field, Problem> {
+    let kind = match field.kind.unwrap_or(WireKind::Concealed) {
+        WireKind::Text => FieldKind::Text,
+        WireKind::Concealed => FieldKind::Concealed,
+        WireKind::Otp => FieldKind::Otp,
+        WireKind::Url => FieldKind::Url,
+        WireKind::Note => FieldKind::Note,
+        WireKind::Key => FieldKind::Key,
+        WireKind::File => FieldKind::File,
+    };
+    let value = BASE64
+        .decode(field.value.as_bytes())
+        .map(SecretBytes::new)
+        .map_err(|_| {
+            Problem::new(
+                Code::Usage,
+                format!("the value of {} is not in base64", field.name),
+            )
+        })?;
+    polykey_vault::Field::new(&field.name, kind, value)
+        .map_err(|error| Problem::new(Code::BadData, error.to_string()))
+}
+
+/// Changes or shows attributes.
+pub async fn attributes(agent: Agent, caller: Caller, q: SetAttributes) -> Result<Attributes, Problem> {
+    let action = Action::new("secrets.attributes")
+        .vault(&q.target.vault)
+        .target(&q.target.path);
+    let pass = agent.enter(&caller, action).await?;
+    let node = pass.node().clone();
+    blocking(move || {
+        let vault = node.vaults.open(&q.target.vault)?;
+        let path = new_path(&vault.name, &q.target.path)?;
+        let (stat, made) = vault
+            .vault
+            .change(None, |change| {
+                let have = change.stat(&path)?;
+                for (key, value) in &q.set {
+                    if have.attributes.get(key) != Some(value) {
+                        change.set_attribute(&path, key, Some(value))?;
+                    }
+                }
+                for key in q.unset.iter().filter(|key| have.attributes.contains_key(*key)) {
+                    change.set_attribute(&path, key, None)?;
+                }
+                change.stat(&path)
+            })
+            .map_err(|error| vault_problem(&vault.name, error))?;
+        Ok(Attributes {
+            attributes: stat.attributes,
+            commit_id: made.map(|id| id.to_string()),
+        })
+    })
+    .await
+}
+
+/// Brings a version of a secret back.
+pub async fn restore(agent: Agent, caller: Caller, q: Restore) -> Result<Committed, Problem> {
+    let action = Action::new("secrets.restore")
+        .vault(&q.target.vault)
+        .target(&q.target.path)
+        .target(&q.version);
+    let pass = agent.enter(&caller, action).await?;
+    let node = pass.node().clone();
+    blocking(move || {
+        let vault = node.vaults.open(&q.target.vault)?;
+        let path = new_path(&vault.name, &q.target.path)?;
+        let version = VersionRef::parse(&q.version);
+        let (_, made) = vault
+            .vault
+            .change(None, |change| change.restore(&path, &version))
+            .map_err(|error| vault_problem(&vault.name, error))?;
+        Ok(committed(&vault, made))
+    })
+    .await
+}
