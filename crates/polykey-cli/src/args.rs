@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{agent, audit, bootstrap, keys};
+use crate::commands::{agent, audit, bootstrap, keys, secrets, vaults};
 
 /// Keep secrets on your own machines, in vaults with a full history
 #[derive(Debug, Parser)]
@@ -46,6 +46,12 @@ pub enum Command {
     /// Show and use the node's keys
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Read, write, move and inject secrets
+    #[command(subcommand)]
+    Secrets(Box<secrets::Command>),
+    /// Make, name and place vaults, and see their history
+    #[command(subcommand)]
+    Vaults(Box<vaults::Command>),
 }
 
 /// Options of every command.

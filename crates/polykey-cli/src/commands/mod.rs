@@ -13,6 +13,9 @@ pub mod audit;
 pub mod bootstrap;
 pub mod demo;
 pub mod keys;
+pub mod secrets;
+pub mod stream;
+pub mod vaults;
 
 /// Does what the command line says.
 ///
@@ -27,6 +30,8 @@ pub fn run(cx: &Context<'_>, command: Command) -> Result<Done, Problem> {
         Command::Demo => wait(demo::run()),
         Command::Audit(args) => wait(audit::run(cx, args)),
         Command::Keys(command) => wait(keys::run(cx, command)),
+        Command::Secrets(command) => wait(secrets::run(cx, *command)),
+        Command::Vaults(command) => wait(vaults::run(cx, *command)),
     }
 }
 

@@ -21,7 +21,9 @@ pub async fn print_array<Q: Serialize, A: Serialize + DeserializeOwned>(
     human: impl Fn(&A) -> String,
 ) -> Result<Done, Problem> {
     let mut link = cx.link(Autostart::Allowed).await?;
-    let mut lines = link.ask(async |client| client.lines(endpoint, question).await).await?;
+    let mut lines = link
+        .ask(async |client| client.lines(endpoint, question).await)
+        .await?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let json = cx.out.is_json();
     let mut first = true;
@@ -37,7 +39,8 @@ pub async fn print_array<Q: Serialize, A: Serialize + DeserializeOwned>(
             text
         };
         first = false;
-        out.write_all(text.as_bytes()).map_err(|error| cannot_write(&error))?;
+        out.write_all(text.as_bytes())
+            .map_err(|error| cannot_write(&error))?;
     }
     if json {
         let end: &[u8] = if first { b"[]\n" } else { b"]\n" };

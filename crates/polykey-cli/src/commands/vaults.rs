@@ -17,10 +17,10 @@ use crate::commands::stream::print_array;
 use crate::confirm::confirm;
 use crate::context::Context;
 use crate::escape;
-use crate::time;
 use crate::output::Done;
 use crate::secret_arg::{InVault, VaultArg};
 use crate::table::Table;
+use crate::time;
 
 /// What to do with vaults.
 #[derive(Debug, Subcommand)]
@@ -223,15 +223,25 @@ struct Changed<'a> {
 }
 
 /// Prints `item` in JSON, and in text what `human` gives.
-fn changed(cx: &Context<'_>, item: &VaultItem, human: impl FnOnce(&VaultItem) -> String) -> Result<Done, Problem> {
-    let answer = Changed { vault_id: &item.vault_id_encoded, item };
+fn changed(
+    cx: &Context<'_>,
+    item: &VaultItem,
+    human: impl FnOnce(&VaultItem) -> String,
+) -> Result<Done, Problem> {
+    let answer = Changed {
+        vault_id: &item.vault_id_encoded,
+        item,
+    };
     cx.out.answer(&answer, |answer| human(answer.item))
 }
 
 async fn create(cx: &Context<'_>, args: Create) -> Result<Done, Problem> {
     let at = args.at.map(|at| whole_path(&at)).transpose()?;
-    let item = cx.call(&vaults::CREATE, &CreateVault { name: args.name, at }).await?;
-    cx.out.success(&format!("Created vault {}", escape::name(&item.vault_name)));
+    let item = cx
+        .call(&vaults::CREATE, &CreateVault { name: args.name, at })
+        .await?;
+    cx.out
+        .success(&format!("Created vault {}", escape::name(&item.vault_name)));
     changed(cx, &item, |item| item.vault_id_encoded.clone())
 }
 
@@ -245,11 +255,23 @@ fn whole_path(path: &OsString) -> Result<String, Problem> {
 }
 
 async fn list(cx: &Context<'_>, args: List) -> Result<Done, Problem> {
-    let list = cx.call(&vaults::LIST, &ListVaults { deleted: args.deleted }).await?;
+    let list = cx
+        .call(
+            &vaults::LIST,
+            &ListVaults {
+                deleted: args.deleted,
+            },
+        )
+        .await?;
     cx.out.answer(&list.vaults, |vaults| {
         let mut text = String::new();
         for vault in vaults {
-            let _ = write!(text, "{}\t{}", escape::name(&vault.vault_name), vault.vault_id_encoded);
+            let _ = write!(
+                text,
+                "{}\t{}",
+                escape::name(&vault.vault_name),
+                vault.vault_id_encoded
+            );
             if let Some(until) = vault.deleted_until {
                 let _ = write!(text, "\tkept until {}", time::show(until));
             } else if !vault.available {
@@ -263,7 +285,10 @@ async fn list(cx: &Context<'_>, args: List) -> Result<Done, Problem> {
 }
 
 async fn rename(cx: &Context<'_>, args: Rename) -> Result<Done, Problem> {
-    let question = RenameVault { vault: args.vault.0, new_name: args.new_name };
+    let question = RenameVault {
+        vault: args.vault.0,
+        new_name: args.new_name,
+    };
     let item = cx.call(&vaults::RENAME, &question).await?;
     cx.out.success(&format!(
         "Renamed vault {} to {}",
@@ -276,7 +301,13 @@ async fn rename(cx: &Context<'_>, args: Rename) -> Result<Done, Problem> {
 async fn delete(cx: &Context<'_>, args: Delete) -> Result<Done, Problem> {
     let vault = args.vault.0;
     if !args.yes {
-        confirm(cx, &format!("Delete vault {}? It can be brought back for 30 days.", escape::name(&vault)))?;
+        confirm(
+            cx,
+            &format!(
+                "Delete vault {}? It can be brought back for 30 days.",
+                escape::name(&vault)
+            ),
+        )?;
     }
     let item = cx.call(&vaults::DELETE, &OneVault { vault }).await?;
     cx.out.success(&format!(
@@ -288,14 +319,21 @@ async fn delete(cx: &Context<'_>, args: Delete) -> Result<Done, Problem> {
 }
 
 async fn undelete(cx: &Context<'_>, args: UndeleteArgs) -> Result<Done, Problem> {
-    let question = Undelete { vault: args.vault.0, name: args.name };
+    let question = Undelete {
+        vault: args.vault.0,
+        name: args.name,
+    };
     let item = cx.call(&vaults::UNDELETE, &question).await?;
-    cx.out.success(&format!("Brought back vault {}", escape::name(&item.vault_name)));
+    cx.out
+        .success(&format!("Brought back vault {}", escape::name(&item.vault_name)));
     changed(cx, &item, |_| String::new())
 }
 
 async fn relocate(cx: &Context<'_>, args: RelocateArgs) -> Result<Done, Problem> {
-    let question = Relocate { vault: args.vault.0, to: whole_path(&args.to)? };
+    let question = Relocate {
+        vault: args.vault.0,
+        to: whole_path(&args.to)?,
+    };
     let item = cx.call(&vaults::RELOCATE, &question).await?;
     cx.out.success(&format!(
         "Moved vault {} to {}",
@@ -318,8 +356,17 @@ async fn log(cx: &Context<'_>, args: Log) -> Result<Done, Problem> {
 /// One commit or version on one line; short ids on a terminal.
 pub fn log_line(item: &LogItem) -> String {
     let wide = std::io::stdout().is_terminal();
-    let short = |text: &str, len: usize| if wide { text.chars().take(len).collect() } else { text.to_owned() };
-    let version = item.version.map(|version| format!("{version}\t")).unwrap_or_default();
+    let short = |text: &str, len: usize| {
+        if wide {
+            text.chars().take(len).collect()
+        } else {
+            text.to_owned()
+        }
+    };
+    let version = item
+        .version
+        .map(|version| format!("{version}\t"))
+        .unwrap_or_default();
     let gone = if item.purged { "\t(purged)" } else { "" };
     format!(
         "{version}{}\t{}\t{}\t{}{gone}",
@@ -369,15 +416,23 @@ fn push_value(text: &mut String, sign: char, value: &str) {
 }
 
 async fn version(cx: &Context<'_>, args: Version) -> Result<Done, Problem> {
-    let question = VaultVersion { vault: args.vault.0, version: args.version };
+    let question = VaultVersion {
+        vault: args.vault.0,
+        version: args.version,
+    };
     let made = cx.call(&vaults::VERSION, &question).await?;
-    committed(cx, &made, &format!("Vault {} is as it was at {}", question.vault, question.version))
+    committed(
+        cx,
+        &made,
+        &format!("Vault {} is as it was at {}", question.vault, question.version),
+    )
 }
 
 /// Tells of a change that made a commit or had nothing to change.
 pub fn committed(cx: &Context<'_>, made: &Committed, sentence: &str) -> Result<Done, Problem> {
     let nothing = if made.commit_id.is_none() { " already" } else { "" };
-    cx.out.success(&format!("{}{nothing}", escape::sentence(sentence)));
+    cx.out
+        .success(&format!("{}{nothing}", escape::sentence(sentence)));
     if cx.out.is_json() {
         return cx.out.answer(made, |_| String::new());
     }
@@ -411,12 +466,20 @@ async fn purge(cx: &Context<'_>, args: PurgeArgs) -> Result<Done, Problem> {
 }
 
 async fn conflicts(cx: &Context<'_>, args: ConflictsArgs) -> Result<Done, Problem> {
-    let question = Conflicts { vault: args.vault.map(|vault| vault.0) };
+    let question = Conflicts {
+        vault: args.vault.map(|vault| vault.0),
+    };
     print_array(cx, &vaults::CONFLICTS, &question, |item: &ConflictItem| {
-        let mut text = format!("{}:{}\n", escape::sentence(&item.vault_name), escape::name(&item.path));
+        let mut text = format!(
+            "{}:{}\n",
+            escape::sentence(&item.vault_name),
+            escape::name(&item.path)
+        );
         let mut table = Table::new();
         for version in &item.versions {
-            let size = version.size.map_or_else(|| "removed".to_owned(), |size| format!("{size} bytes"));
+            let size = version
+                .size
+                .map_or_else(|| "removed".to_owned(), |size| format!("{size} bytes"));
             table.row(&[
                 "",
                 version.commit_id.as_str(),

@@ -83,7 +83,10 @@ pub struct Attr {
 /// # Errors
 /// The problem to tell of.
 pub async fn mkdir(cx: &Context<'_>, args: Mkdir) -> Result<Done, Problem> {
-    let question = MkdirQuestion { targets: args.targets.to_wire(), parents: args.parents };
+    let question = MkdirQuestion {
+        targets: args.targets.to_wire(),
+        parents: args.parents,
+    };
     let batch = cx.call(&secrets::MKDIR, &question).await?;
     tell_batch(cx, batch, "Made")
 }
@@ -107,7 +110,9 @@ pub async fn rm(cx: &Context<'_>, args: Rm) -> Result<Done, Problem> {
 /// # Errors
 /// The problem to tell of.
 pub async fn touch(cx: &Context<'_>, args: Touch) -> Result<Done, Problem> {
-    let question = secrets::Touch { targets: args.targets.to_wire() };
+    let question = secrets::Touch {
+        targets: args.targets.to_wire(),
+    };
     let batch = cx.call(&secrets::TOUCH, &question).await?;
     tell_batch(cx, batch, "Touched")
 }
@@ -123,7 +128,10 @@ pub async fn rename(cx: &Context<'_>, args: Rename) -> Result<Done, Problem> {
             .hint("`polykey secrets mv` moves to another directory"));
     }
     let question = Transfer {
-        to: secrets::Target { vault: secret.vault.clone(), path: args.new_name },
+        to: secrets::Target {
+            vault: secret.vault.clone(),
+            path: args.new_name,
+        },
         sources: vec![to_target(&secret)],
         recursive: true,
         in_place: true,
@@ -165,13 +173,24 @@ pub async fn attr(cx: &Context<'_>, args: Attr) -> Result<Done, Problem> {
         set.insert(key.to_owned(), value.to_owned());
     }
     let asked = set.is_empty() && args.unset.is_empty();
-    let question = SetAttributes { target: to_target(&secret), set, unset: args.unset };
+    let question = SetAttributes {
+        target: to_target(&secret),
+        set,
+        unset: args.unset,
+    };
     let answer = cx.call(&secrets::ATTRIBUTES, &question).await?;
     if asked {
         return cx.out.answer(&answer, shown);
     }
-    let verb = if answer.commit_id.is_some() { "Changed" } else { "Nothing to change in" };
-    cx.out.success(&format!("{verb} the attributes of {}", escape::sentence(&secret.to_text())));
+    let verb = if answer.commit_id.is_some() {
+        "Changed"
+    } else {
+        "Nothing to change in"
+    };
+    cx.out.success(&format!(
+        "{verb} the attributes of {}",
+        escape::sentence(&secret.to_text())
+    ));
     if cx.out.is_json() {
         return cx.out.answer(&answer, |_| String::new());
     }

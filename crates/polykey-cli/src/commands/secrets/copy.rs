@@ -63,7 +63,11 @@ pub async fn cp(cx: &Context<'_>, args: Cp) -> Result<Done, Problem> {
     let mut places = args
         .places
         .into_iter()
-        .map(|place| place.0.map_err(|error| Problem::new(Code::Usage, error.to_string())))
+        .map(|place| {
+            place
+                .0
+                .map_err(|error| Problem::new(Code::Usage, error.to_string()))
+        })
         .collect::<Result<Vec<Place>, Problem>>()?;
     let to = places
         .pop()
@@ -79,7 +83,10 @@ pub async fn cp(cx: &Context<'_>, args: Cp) -> Result<Done, Problem> {
             Place::Disk(path) => disk.push(path.as_path()),
             Place::Vault(arg) => vault.push(to_target(arg)),
             Place::Stream => {
-                return Err(Problem::new(Code::Usage, "`-` can only be copied alone, into a secret"));
+                return Err(Problem::new(
+                    Code::Usage,
+                    "`-` can only be copied alone, into a secret",
+                ));
             }
         }
     }
@@ -100,9 +107,10 @@ pub async fn cp(cx: &Context<'_>, args: Cp) -> Result<Done, Problem> {
         }
         (Place::Disk(to), true, false) => export(cx, vault, &to, args.recursive).await,
         (Place::Stream, true, false) => print(cx, vault).await,
-        (Place::Vault(_), ..) => {
-            Err(Problem::new(Code::Usage, "files and secrets cannot be copied in one command"))
-        }
+        (Place::Vault(_), ..) => Err(Problem::new(
+            Code::Usage,
+            "files and secrets cannot be copied in one command",
+        )),
         _ => Err(Problem::new(Code::Usage, "neither side is in a vault")
             .hint("a secret is VAULT:PATH; for files there is `cp`")),
     }
@@ -126,7 +134,9 @@ async fn import(
     };
     let mut link = cx.link(Autostart::Allowed).await?;
     let client = link.authorized().await?;
-    client.upload(&secrets::IMPORT, &question, TreeReader::new(items)).await
+    client
+        .upload(&secrets::IMPORT, &question, TreeReader::new(items))
+        .await
 }
 
 fn tell_import(cx: &Context<'_>, imported: &Imported, to: &SecretArg) -> Result<Done, Problem> {
@@ -141,17 +151,15 @@ fn tell_import(cx: &Context<'_>, imported: &Imported, to: &SecretArg) -> Result<
     Ok(Done::All)
 }
 
-async fn export(
-    cx: &Context<'_>,
-    targets: Vec<Target>,
-    to: &Path,
-    recursive: bool,
-) -> Result<Done, Problem> {
+async fn export(cx: &Context<'_>, targets: Vec<Target>, to: &Path, recursive: bool) -> Result<Done, Problem> {
     let shown = escape::bytes(to.as_os_str().as_encoded_bytes());
     let is_folder = to.is_dir();
     let wants_folder = to.as_os_str().as_encoded_bytes().ends_with(b"/");
     if !is_folder && (wants_folder || targets.len() > 1) {
-        return Err(Problem::new(Code::FileNotFound, format!("there is no folder {shown}")));
+        return Err(Problem::new(
+            Code::FileNotFound,
+            format!("there is no folder {shown}"),
+        ));
     }
     let question = Fetch {
         targets,
@@ -166,8 +174,10 @@ async fn export(
         Piece::Head(head) => {
             // A pattern may have found several where one place was named.
             if !is_folder && writer.count > 0 && !head.name.contains('/') {
-                return Err(Problem::new(Code::Usage, format!("several secrets cannot all become {shown}"))
-                    .hint("name a folder that exists"));
+                return Err(
+                    Problem::new(Code::Usage, format!("several secrets cannot all become {shown}"))
+                        .hint("name a folder that exists"),
+                );
             }
             writer.begin(&head)
         }
@@ -182,10 +192,12 @@ async fn export(
     .await?;
     let done = ended(writer.count == 0, failed.into_iter());
     if writer.count > 0 || done == Done::All {
-        cx.out.success(&format!("Copied {} secrets to {shown}", writer.count));
+        cx.out
+            .success(&format!("Copied {} secrets to {shown}", writer.count));
     }
     if cx.out.is_json() {
-        cx.out.answer(&json!({ "secrets": writer.count }), |_| String::new())?;
+        cx.out
+            .answer(&json!({ "secrets": writer.count }), |_| String::new())?;
     }
     Ok(done)
 }

@@ -93,9 +93,7 @@ async fn read(cx: &Context<'_>, secret: &SecretArg) -> Result<(Zeroizing<Vec<u8>
 /// Runs the editor. Ctrl-C is for the editor; other signals end it and us, in that order, so that the
 /// text is wiped.
 async fn run(editor: &[OsString], file: &Path) -> Result<(), Problem> {
-    let failed = |error: io::Error| {
-        Problem::new(Code::Io, "signals cannot be caught").caused_by(&error)
-    };
+    let failed = |error: io::Error| Problem::new(Code::Io, "signals cannot be caught").caused_by(&error);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut quit = signal(SignalKind::quit()).map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
@@ -130,18 +128,26 @@ async fn run(editor: &[OsString], file: &Path) -> Result<(), Problem> {
     }
     let _ = child.start_kill();
     let _ = child.wait().await;
-    Err(Problem::new(Code::Io, "the editor was ended by a signal; nothing was stored"))
+    Err(Problem::new(
+        Code::Io,
+        "the editor was ended by a signal; nothing was stored",
+    ))
 }
 
 /// The editor's program and arguments: VISUAL, then EDITOR, then what systems have.
 fn editor() -> Result<Vec<OsString>, Problem> {
     for name in ["VISUAL", "EDITOR"] {
-        let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else { continue };
+        let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else {
+            continue;
+        };
         // A path with blanks in it is a program of its own.
         if Path::new(&value).is_file() {
             return Ok(vec![value]);
         }
-        let words = value.to_str().and_then(split_words).filter(|words| !words.is_empty());
+        let words = value
+            .to_str()
+            .and_then(split_words)
+            .filter(|words| !words.is_empty());
         return words.ok_or_else(|| Problem::new(Code::Usage, format!("{name} cannot be read as a command")));
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -189,7 +195,11 @@ impl Draft {
         File::open("/dev/urandom")?.read_exact(&mut random)?;
         let folder = memory.join(format!("polykey-{:016x}", u64::from_ne_bytes(random)));
         DirBuilder::new().mode(0o700).create(&folder)?;
-        let draft = Draft { file: folder.join(file_name(path)), folder, kept: false };
+        let draft = Draft {
+            file: folder.join(file_name(path)),
+            folder,
+            kept: false,
+        };
         OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -223,7 +233,9 @@ impl Drop for Draft {
 fn wipe(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
-        let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+        let Ok(metadata) = fs::symlink_metadata(&path) else {
+            continue;
+        };
         if metadata.is_dir() {
             wipe(&path);
             continue;
@@ -250,14 +262,23 @@ fn wipe(folder: &Path) {
 /// A folder that is in memory. A disk would keep what was written to it.
 fn memory_folder() -> io::Result<PathBuf> {
     const TMPFS: i64 = 0x0102_1994;
-    let candidates = [Some(PathBuf::from("/dev/shm")), std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)];
+    let candidates = [
+        Some(PathBuf::from("/dev/shm")),
+        std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
+    ];
     candidates
         .into_iter()
         .flatten()
         .find(|folder| {
-            folder.is_absolute() && rustix::fs::statfs(folder).is_ok_and(|stat| i64::from(stat.f_type) == TMPFS)
+            folder.is_absolute()
+                && rustix::fs::statfs(folder).is_ok_and(|stat| i64::from(stat.f_type) == TMPFS)
         })
-        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "neither /dev/shm nor XDG_RUNTIME_DIR is in memory"))
+        .ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                "neither /dev/shm nor XDG_RUNTIME_DIR is in memory",
+            )
+        })
 }
 
 /// A harmless file name that still tells the editor what kind of text it is.
@@ -265,7 +286,13 @@ fn file_name(path: &str) -> String {
     let name = path.rsplit('/').next().unwrap_or_default();
     let mut safe: String = name
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') {
+                c
+            } else {
+                '_'
+            }
+        })
         .collect();
     if safe.len() > 100 {
         safe.drain(..safe.len() - 100);
@@ -293,7 +320,10 @@ mod tests {
         check_words("'/a b/ed' -c \"x y\"", Some(&["/a b/ed", "-c", "x y"]));
         check_words("a\\ b", Some(&["a b"]));
         check_words("ed ''", Some(&["ed", ""]));
-        check_words("ed; rm -rf $HOME `id`", Some(&["ed;", "rm", "-rf", "$HOME", "`id`"]));
+        check_words(
+            "ed; rm -rf $HOME `id`",
+            Some(&["ed;", "rm", "-rf", "$HOME", "`id`"]),
+        );
         check_words("", Some(&[]));
         check_words("ed 'x", None);
         check_words("ed \"x", None);

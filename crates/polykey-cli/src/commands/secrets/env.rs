@@ -117,8 +117,14 @@ pub async fn env(cx: &Context<'_>, args: Env) -> Result<Done, Problem> {
 }
 
 fn print(cx: &Context<'_>, args: &Env, variables: &[Candidate<Value>]) -> Result<Done, Problem> {
-    let format = if cx.out.is_json() { EnvFormat::Json } else { args.env_format };
-    let pairs = variables.iter().map(|variable| (variable.name.as_str(), variable.value.as_slice()));
+    let format = if cx.out.is_json() {
+        EnvFormat::Json
+    } else {
+        args.env_format
+    };
+    let pairs = variables
+        .iter()
+        .map(|variable| (variable.name.as_str(), variable.value.as_slice()));
     let text = write_env(pairs, format, args.export)
         .map(Zeroizing::new)
         .map_err(|error| {
@@ -153,7 +159,10 @@ fn exec(cx: &Context<'_>, args: &Env, variables: &[Candidate<Value>]) -> Result<
     let error = command.exec();
     let problem = Problem::new(
         Code::Io,
-        format!("the command {} cannot be run", escape::bytes(name.as_encoded_bytes())),
+        format!(
+            "the command {} cannot be run",
+            escape::bytes(name.as_encoded_bytes())
+        ),
     )
     .caused_by(&error);
     cx.out.problem(problem);

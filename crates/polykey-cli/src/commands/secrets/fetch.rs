@@ -50,7 +50,9 @@ pub async fn fetch(
     mut each: impl FnMut(Piece<'_>) -> Result<(), Problem>,
 ) -> Result<(), Problem> {
     let mut link = cx.link(Autostart::Allowed).await?;
-    let mut body = link.ask(async |client| client.download(&FETCH, question).await).await?;
+    let mut body = link
+        .ask(async |client| client.download(&FETCH, question).await)
+        .await?;
     read_frames(&mut body, &mut each).await
 }
 
@@ -114,7 +116,8 @@ pub async fn cat(cx: &Context<'_>, args: Cat) -> Result<Done, Problem> {
                 if let Some((head, value)) = whole.take() {
                     let mut line = in_json(&head, &value).to_string();
                     line.push('\n');
-                    out.write_all(line.as_bytes()).map_err(|error| cannot_write(&error))?;
+                    out.write_all(line.as_bytes())
+                        .map_err(|error| cannot_write(&error))?;
                 }
             }
             Piece::Head(_) => {}
@@ -158,7 +161,8 @@ fn copy_stdin() -> Result<Done, Problem> {
         if count == 0 {
             break;
         }
-        to.write_all(&buffer[..count]).map_err(|error| cannot_write(&error))?;
+        to.write_all(&buffer[..count])
+            .map_err(|error| cannot_write(&error))?;
     }
     to.flush().map_err(|error| cannot_write(&error))?;
     Ok(Done::All)

@@ -37,7 +37,10 @@ pub struct Restore {
 /// # Errors
 /// The problem to tell of.
 pub async fn log(cx: &Context<'_>, args: Log) -> Result<Done, Problem> {
-    let question = secrets::SecretLog { target: to_target(&args.secret.0), depth: args.depth };
+    let question = secrets::SecretLog {
+        target: to_target(&args.secret.0),
+        depth: args.depth,
+    };
     print_array(cx, &secrets::LOG, &question, log_line).await
 }
 
@@ -47,7 +50,18 @@ pub async fn log(cx: &Context<'_>, args: Log) -> Result<Done, Problem> {
 /// The problem to tell of.
 pub async fn restore(cx: &Context<'_>, args: Restore) -> Result<Done, Problem> {
     let secret = args.secret.0;
-    let question = secrets::Restore { target: to_target(&secret), version: args.version };
+    let question = secrets::Restore {
+        target: to_target(&secret),
+        version: args.version,
+    };
     let made = cx.call(&secrets::RESTORE, &question).await?;
-    committed(cx, &made, &format!("{} is as it was in version {}", secret.to_text(), question.version))
+    committed(
+        cx,
+        &made,
+        &format!(
+            "{} is as it was in version {}",
+            secret.to_text(),
+            question.version
+        ),
+    )
 }

@@ -1,7 +1,6 @@
 //! Looking: `ls`, `stat`, `find`.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use clap::Args;
 use polykey_api::secrets::{self, Entry, List};
@@ -12,10 +11,10 @@ use super::{Targets, ended, to_target};
 use crate::commands::stream::print_array;
 use crate::context::{Autostart, Context};
 use crate::escape;
-use crate::time;
 use crate::output::{Done, cannot_write};
 use crate::secret_arg::{SecretArg, VaultArg};
 use crate::table::Table;
+use crate::time;
 
 /// Arguments of `ls`.
 #[derive(Debug, Args)]
@@ -74,7 +73,9 @@ pub async fn ls(cx: &Context<'_>, args: Ls) -> Result<Done, Problem> {
             all: args.all,
             recursive: args.recursive,
         };
-        let lines = link.ask(async |client| client.lines(&secrets::LIST, &question).await).await;
+        let lines = link
+            .ask(async |client| client.lines(&secrets::LIST, &question).await)
+            .await;
         let mut lines = match lines {
             Ok(lines) => lines,
             Err(problem) if several && problem.code == Code::SecretNotFound => {
@@ -117,7 +118,9 @@ struct Listing<W: std::io::Write> {
 
 impl<W: std::io::Write> Listing<W> {
     fn print(&mut self, text: &str) -> Result<(), Problem> {
-        self.out.write_all(text.as_bytes()).map_err(|error| cannot_write(&error))
+        self.out
+            .write_all(text.as_bytes())
+            .map_err(|error| cannot_write(&error))
     }
 
     fn heading(&mut self, text: &str) -> Result<(), Problem> {
@@ -132,7 +135,11 @@ impl<W: std::io::Write> Listing<W> {
     fn entry(&mut self, entry: Entry, rows: &mut Vec<Entry>) -> Result<(), Problem> {
         if self.json {
             let before = if self.first { "[" } else { "," };
-            let value = if self.long { in_json(&entry) } else { json!(entry.path) };
+            let value = if self.long {
+                in_json(&entry)
+            } else {
+                json!(entry.path)
+            };
             self.first = false;
             return self.print(&format!("{before}{value}"));
         }
@@ -152,11 +159,25 @@ impl<W: std::io::Write> Listing<W> {
         let mut table = Table::new();
         for entry in rows.drain(..) {
             let kind = if entry.kind == "directory" { "d" } else { "-" };
-            let number = |value: u64| if entry.kind == "directory" { String::new() } else { value.to_string() };
-            let modified = if entry.modified == 0 { String::new() } else { time::show(entry.modified) };
+            let number = |value: u64| {
+                if entry.kind == "directory" {
+                    String::new()
+                } else {
+                    value.to_string()
+                }
+            };
+            let modified = if entry.modified == 0 {
+                String::new()
+            } else {
+                time::show(entry.modified)
+            };
             let mut attributes = String::new();
             for (key, value) in &entry.attributes {
-                let _ = write!(attributes, "{}{key}={value}", if attributes.is_empty() { "" } else { " " });
+                let _ = write!(
+                    attributes,
+                    "{}{key}={value}",
+                    if attributes.is_empty() { "" } else { " " }
+                );
             }
             if entry.conflict {
                 attributes.push_str(" (conflict)");
@@ -164,7 +185,9 @@ impl<W: std::io::Write> Listing<W> {
             let mut row = vec![
                 kind.to_owned(),
                 number(entry.size),
-                format!("v{}", number(entry.version)).trim_end_matches('v').to_owned(),
+                format!("v{}", number(entry.version))
+                    .trim_end_matches('v')
+                    .to_owned(),
                 modified,
                 entry.name.clone(),
             ];
@@ -219,7 +242,9 @@ pub async fn stat(cx: &Context<'_>, args: Stat) -> Result<Done, Problem> {
     let (mut described, mut failed) = (0, Vec::new());
     for target in targets {
         let question = secrets::OneTarget { target };
-        let answer = link.ask(async |client| client.call(&secrets::STAT, &question).await).await;
+        let answer = link
+            .ask(async |client| client.call(&secrets::STAT, &question).await)
+            .await;
         match answer {
             Ok(entry) => {
                 described += 1;
@@ -252,8 +277,16 @@ fn stat_json(entry: &Entry) -> Value {
         "attributes": entry.attributes,
         "conflict": entry.conflict,
     });
-    for (key, millis) in [("mtime", entry.modified), ("ctime", entry.modified), ("birthtime", entry.created)] {
-        stat[key] = if millis == 0 { Value::Null } else { json!(time::show(millis)) };
+    for (key, millis) in [
+        ("mtime", entry.modified),
+        ("ctime", entry.modified),
+        ("birthtime", entry.created),
+    ] {
+        stat[key] = if millis == 0 {
+            Value::Null
+        } else {
+            json!(time::show(millis))
+        };
     }
     json!({ "stat": stat })
 }

@@ -9,8 +9,8 @@ use polykey_api::secrets::{self, Field, FieldKind, SetFields};
 use polykey_api::{Code, Problem};
 use zeroize::Zeroizing;
 
-use super::write::{open_file, tell};
 use super::to_target;
+use super::write::{open_file, tell};
 use crate::context::Context;
 use crate::output::Done;
 use crate::password;
@@ -123,7 +123,10 @@ fn from_lines(all: &[u8], count: usize) -> Option<Vec<Zeroizing<Vec<u8>>>> {
     if count == 1 {
         return Some(vec![Zeroizing::new(whole.to_vec())]);
     }
-    let lines: Vec<_> = whole.split(|byte| *byte == b'\n').map(|line| Zeroizing::new(line.to_vec())).collect();
+    let lines: Vec<_> = whole
+        .split(|byte| *byte == b'\n')
+        .map(|line| Zeroizing::new(line.to_vec()))
+        .collect();
     (lines.len() == count && !all.is_empty()).then_some(lines)
 }
 

@@ -49,14 +49,23 @@ pub fn walk(root: &Path, recursive: bool) -> Result<Vec<Item>, Problem> {
 fn add(disk: PathBuf, path: String, metadata: &fs::Metadata, items: &mut Vec<Item>) -> Result<(), Problem> {
     let kind = metadata.file_type();
     if !kind.is_dir() && !kind.is_file() {
-        let what = if kind.is_symlink() { "a symbolic link" } else { "not a regular file" };
-        return Err(
-            Problem::new(Code::BadData, format!("{} is {what}, which a vault cannot hold", shown(&disk)))
-                .hint("leave it out, or put a copy of what it stands for in its place"),
-        );
+        let what = if kind.is_symlink() {
+            "a symbolic link"
+        } else {
+            "not a regular file"
+        };
+        return Err(Problem::new(
+            Code::BadData,
+            format!("{} is {what}, which a vault cannot hold", shown(&disk)),
+        )
+        .hint("leave it out, or put a copy of what it stands for in its place"));
     }
     let directory = kind.is_dir();
-    items.push(Item { disk: disk.clone(), path: path.clone(), directory });
+    items.push(Item {
+        disk: disk.clone(),
+        path: path.clone(),
+        directory,
+    });
     if !directory {
         return Ok(());
     }
@@ -68,7 +77,10 @@ fn add(disk: PathBuf, path: String, metadata: &fs::Metadata, items: &mut Vec<Ite
         let name = child.file_name();
         let below = child.path();
         let name = name.to_str().ok_or_else(|| {
-            Problem::new(Code::BadData, format!("the name {} is not UTF-8 text", shown(&below)))
+            Problem::new(
+                Code::BadData,
+                format!("the name {} is not UTF-8 text", shown(&below)),
+            )
         })?;
         let metadata = child.metadata().map_err(|error| unreadable(&below, &error))?;
         add(below.clone(), format!("{path}/{name}"), &metadata, items)?;
@@ -80,12 +92,18 @@ fn base_name(path: &Path) -> Result<String, Problem> {
     let named = match path.file_name() {
         Some(name) => Some(name.to_owned()),
         // `.`, `..` and the like have a name elsewhere.
-        None => path.canonicalize().ok().and_then(|path| path.file_name().map(ToOwned::to_owned)),
+        None => path
+            .canonicalize()
+            .ok()
+            .and_then(|path| path.file_name().map(ToOwned::to_owned)),
     };
     let named = named.ok_or_else(|| Problem::new(Code::Usage, format!("{} has no name", shown(path))))?;
-    named
-        .into_string()
-        .map_err(|_| Problem::new(Code::BadData, format!("the name {} is not UTF-8 text", shown(path))))
+    named.into_string().map_err(|_| {
+        Problem::new(
+            Code::BadData,
+            format!("the name {} is not UTF-8 text", shown(path)),
+        )
+    })
 }
 
 fn shown(path: &Path) -> String {
@@ -134,7 +152,10 @@ impl TreeReader {
                     self.open = None;
                 }
             } else if let Some(item) = self.items.next() {
-                let head = ImportHead { path: item.path, directory: item.directory };
+                let head = ImportHead {
+                    path: item.path,
+                    directory: item.directory,
+                };
                 frames::write::head(&mut self.frames, &head).map_err(io::Error::other)?;
                 if item.directory {
                     frames::write::end(&mut self.frames);
@@ -194,7 +215,12 @@ pub struct TreeWriter {
 impl TreeWriter {
     /// Writes below `root`, or with `renames` as `root`.
     pub fn new(root: PathBuf, renames: bool) -> Self {
-        TreeWriter { root, renames, open: None, count: 0 }
+        TreeWriter {
+            root,
+            renames,
+            open: None,
+            count: 0,
+        }
     }
 
     /// Begins the secret or directory of `head`.
@@ -211,7 +237,10 @@ impl TreeWriter {
             self.make_folders(parent)?;
         }
         if fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_dir()) {
-            return Err(Problem::new(Code::Exists, format!("{} is a folder", shown(&path))));
+            return Err(Problem::new(
+                Code::Exists,
+                format!("{} is a folder", shown(&path)),
+            ));
         }
         // Written beside and renamed: the old file stays until the new one is whole, and a link in its
         // place is replaced, not followed.
@@ -258,7 +287,10 @@ impl TreeWriter {
         let mut path = self.root.clone();
         for (index, segment) in name.split('/').enumerate() {
             if segment.is_empty() || segment == "." || segment == ".." || segment.contains('\0') {
-                return Err(Problem::new(Code::BadPath, format!("{name:?} is no name for a file")));
+                return Err(Problem::new(
+                    Code::BadPath,
+                    format!("{name:?} is no name for a file"),
+                ));
             }
             if index > 0 || !self.renames {
                 path.push(segment);
@@ -298,7 +330,10 @@ fn make_folder(path: &Path) -> Result<(), Problem> {
             if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
                 Ok(())
             } else {
-                Err(Problem::new(Code::Exists, format!("{} is in the way", shown(path))))
+                Err(Problem::new(
+                    Code::Exists,
+                    format!("{} is in the way", shown(path)),
+                ))
             }
         }
         Err(error) => Err(unwritable(path, &error)),
@@ -336,7 +371,11 @@ mod tests {
     #[test]
     fn folders_are_walked_in_order() {
         let dir = tree();
-        let paths: Vec<String> = walk(&dir.path().join("t"), true).unwrap().into_iter().map(|i| i.path).collect();
+        let paths: Vec<String> = walk(&dir.path().join("t"), true)
+            .unwrap()
+            .into_iter()
+            .map(|i| i.path)
+            .collect();
         assert_eq!(paths, ["t", "t/a é", "t/b", "t/sub", "t/sub/.x", "t/sub/empty"]);
         let dot = walk(&dir.path().join("t/sub/.."), true).unwrap();
         assert_eq!(dot[0].path, "t");
@@ -396,7 +435,10 @@ mod tests {
         reader.finish().unwrap();
         assert_eq!(writer.count, 3);
         for file in ["a é", "b", "sub/.x"] {
-            let (old, new) = (dir.path().join("t").join(file), dir.path().join("copy").join(file));
+            let (old, new) = (
+                dir.path().join("t").join(file),
+                dir.path().join("copy").join(file),
+            );
             assert_eq!(fs::read(old).unwrap(), fs::read(new).unwrap(), "{file}");
         }
         assert!(dir.path().join("copy/sub/empty").is_dir());

@@ -106,7 +106,10 @@ pub async fn upload(
         cas,
     };
     let mut link = cx.link(Autostart::Allowed).await?;
-    link.authorized().await?.upload(&secrets::WRITE, &question, source).await
+    link.authorized()
+        .await?
+        .upload(&secrets::WRITE, &question, source)
+        .await
 }
 
 /// Tells of a write.
@@ -119,7 +122,8 @@ pub fn tell(cx: &Context<'_>, secret: &SecretArg, written: &Written) -> Result<D
         (_, true) => "Created",
         _ => "Wrote",
     };
-    cx.out.success(&format!("{verb} {}", escape::sentence(&secret.to_text())));
+    cx.out
+        .success(&format!("{verb} {}", escape::sentence(&secret.to_text())));
     if cx.out.is_json() {
         return cx.out.answer(written, |_| String::new());
     }
