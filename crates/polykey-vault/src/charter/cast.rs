@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use polykey_core::id::{ActorId, NodeId, StatementId};
 use polykey_core::random::Random;
+use polykey_core::rotation::Rotation;
 use polykey_core::sealing::EncryptionKey;
 use polykey_core::sign::SigningKey;
 use polykey_core::{Key, KeyRecordId, Timestamp};
@@ -131,6 +132,24 @@ impl Person {
             .revoke(&self.root, &held, &removal, time(2), &chance(charter))
             .unwrap();
         insert(charter, made)
+    }
+
+    /// A claim that moves this person's role to `new`.
+    pub(crate) fn rotation(&self, new: &Person) -> Rotation {
+        let place = (1, StatementId::from_bytes([6; 32]));
+        let (node, recovery) = (new.node(), new.recovery.public());
+        Rotation::sign(&self.root, &self.recovery, place, time(5), node, recovery).unwrap()
+    }
+
+    pub(crate) fn succeeds(&self, charter: &mut Charter, new: &Person, cut_offs: &[CutOff]) -> StatementId {
+        let (held, rotation, keys) = (self.open(charter), self.rotation(new), new.keys());
+        let entropy = (time(6), &chance(charter) as &dyn Random);
+        let made = charter
+            .succeed(&self.root, &held, &rotation, Some(&keys), cut_offs, entropy)
+            .unwrap();
+        let id = made.id();
+        charter.insert(made).unwrap();
+        id
     }
 
     pub(crate) fn rekeys(&self, charter: &mut Charter, devices: &[(NodeId, DeviceKey)]) -> StatementId {

@@ -821,3 +821,258 @@ impl Decoder<'_> {
         Ok((Body::Rekey { devices }, Sealed::Epoch(epoch)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::cast::{Person, cut, time};
+    use super::*;
+
+    fn place() -> Place {
+        Place {
+            vault: VaultId::from_bytes([1; 32]),
+            under: StatementId::from_bytes([2; 32]),
+            parents: vec![StatementId::from_bytes([2; 32]), StatementId::from_bytes([3; 32])],
+        }
+    }
+
+    fn draft(body: Body, sealed: Sealed) -> Draft {
+        Draft {
+            place: Some(place()),
+            time: time(0),
+            body,
+            sealed,
+        }
+    }
+
+    fn epoch() -> EpochBox {
+        let share = |seed| Share {
+            node: Person::new(seed).node(),
+            number: 0,
+            device: vec![1; SHARE_LEN],
+            code: vec![2; SHARE_LEN],
+        };
+        let mut shares = vec![share(1), share(2)];
+        shares.sort_by_key(|share| share.node);
+        EpochBox {
+            commitment: [5; 32],
+            shares,
+            wrapped: vec![3; 100],
+        }
+    }
+
+    fn bundle() -> Sealed {
+        Sealed::Bundle(Bundle {
+            device: vec![1; 1200],
+            code: vec![2; 1200],
+        })
+    }
+
+    fn revoke(node: NodeId, cut_offs: Vec<CutOff>) -> Body {
+        Body::Revoke { node, cut_offs }
+    }
+
+    fn drafts() -> Vec<Draft> {
+        let (me, b) = (Person::new(1), Person::new(2));
+        let grant = |role: Role| Body::Grant {
+            node: b.node(),
+            role,
+            keys: role.reads().then(|| b.keys()),
+        };
+        let genesis = Draft {
+            place: None,
+            sealed: Sealed::Epoch(EpochBox {
+                wrapped: Vec::new(),
+                ..epoch()
+            }),
+            ..draft(
+                Body::Genesis {
+                    nonce: [1; 32],
+                    keys: me.keys(),
+                },
+                Sealed::Nothing,
+            )
+        };
+        let succeed = Body::Succeed {
+            rotation: Box::new(me.rotation(&b)),
+            keys: Some(b.keys()),
+            cut_offs: vec![cut(1, 1, 1)],
+        };
+        let purge = Body::Purge {
+            objects: vec![ObjectId::from_bytes([1; 32]), ObjectId::from_bytes([2; 32])],
+            now: false,
+            note: vec![1; 50],
+        };
+        let rekey = Body::Rekey {
+            devices: vec![(b.node(), b.device_key())],
+        };
+        vec![
+            genesis,
+            draft(grant(Role::Admin), bundle()),
+            draft(grant(Role::Keeper), Sealed::Nothing),
+            draft(
+                revoke(b.node(), vec![cut(1, 1, 1), cut(2, 3, 4)]),
+                Sealed::Epoch(epoch()),
+            ),
+            draft(revoke(me.node(), Vec::new()), Sealed::Nothing),
+            draft(succeed, bundle()),
+            draft(purge, Sealed::Nothing),
+            draft(rekey, Sealed::Epoch(epoch())),
+        ]
+    }
+
+    #[test]
+    fn entries_read_back() {
+        for draft in drafts() {
+            let made = Entry::sign(&Person::new(1).root, &draft).unwrap();
+            let read = Entry::verify(made.statement().as_bytes().to_vec()).unwrap();
+            assert_eq!(read, made);
+            assert_eq!((read.body(), read.sealed()), (&draft.body, draft.sealed));
+            let parents = draft.place.map_or(Vec::new(), |place| place.parents);
+            assert_eq!(read.parents(), parents);
+        }
+    }
+
+    #[test]
+    fn an_entry_is_signed_by_its_author_alone() {
+        let me = Person::new(1);
+        for draft in drafts() {
+            let payload = encode(me.node(), &draft);
+            for keys in [vec![&me.recovery], vec![&me.root, &me.recovery]] {
+                let statement = Statement::sign(Kind::Charter, &payload, &keys);
+                let author = me.node();
+                assert_eq!(Entry::parse(statement), Err(EntryError::Signer { author }));
+            }
+        }
+    }
+
+    #[track_caller]
+    fn check_refused(what: &str, draft: &Draft) {
+        let me = Person::new(1);
+        let statement = Statement::sign(Kind::Charter, &encode(me.node(), draft), &[&me.root]);
+        let error = Entry::parse(statement).expect_err(what);
+        let expected = matches!(
+            error,
+            EntryError::List { .. }
+                | EntryError::Contradiction { .. }
+                | EntryError::Rotation { .. }
+                | EntryError::Malformed(_)
+        );
+        assert!(expected, "{what}: {error:?}");
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let (me, b) = (Person::new(1), Person::new(2));
+        let all = drafts();
+        let genesis = || Body::Genesis {
+            nonce: [1; 32],
+            keys: me.keys(),
+        };
+        check_refused("genesis with parents", &draft(genesis(), Sealed::Epoch(epoch())));
+        let mut alone = draft(revoke(b.node(), Vec::new()), Sealed::Epoch(epoch()));
+        alone.place = None;
+        check_refused("a removal without parents", &alone);
+        let mut wrapped = draft(genesis(), Sealed::Epoch(epoch()));
+        wrapped.place = None;
+        check_refused("genesis that wraps earlier keys", &wrapped);
+        let own = draft(revoke(me.node(), Vec::new()), Sealed::Epoch(epoch()));
+        check_refused("leaving with a new epoch", &own);
+        check_refused(
+            "a removal without a new epoch",
+            &draft(revoke(b.node(), Vec::new()), Sealed::Nothing),
+        );
+        for (role, keys, sealed) in [
+            (Role::Keeper, Some(b.keys()), bundle()),
+            (Role::Keeper, None, bundle()),
+            (Role::Reader, None, Sealed::Nothing),
+            (Role::Reader, Some(b.keys()), Sealed::Nothing),
+        ] {
+            let node = b.node();
+            check_refused(
+                "keys that do not fit the role",
+                &draft(Body::Grant { node, role, keys }, sealed),
+            );
+        }
+        let succeed = |rotation: Rotation, keys: MemberKeys| {
+            let body = Body::Succeed {
+                rotation: Box::new(rotation),
+                keys: Some(keys),
+                cut_offs: Vec::new(),
+            };
+            draft(body, bundle())
+        };
+        let c = Person::new(3);
+        check_refused("another's claim", &succeed(b.rotation(&c), c.keys()));
+        check_refused("another's keys", &succeed(me.rotation(&b), c.keys()));
+        assert_eq!(all.len(), 8);
+    }
+
+    #[test]
+    fn lists_are_sorted_unique_and_bounded() {
+        let b = Person::new(2);
+        for cuts in [
+            vec![cut(2, 1, 1), cut(1, 1, 1)],
+            vec![cut(1, 1, 1), cut(1, 2, 2)],
+            vec![cut(1, 0, 1)],
+        ] {
+            check_refused("cut-offs", &draft(revoke(b.node(), cuts), Sealed::Epoch(epoch())));
+        }
+        let ids = |seeds: &[u8]| {
+            seeds
+                .iter()
+                .map(|s| ObjectId::from_bytes([*s; 32]))
+                .collect::<Vec<_>>()
+        };
+        let purge = |objects, note| {
+            let now = false;
+            draft(Body::Purge { objects, now, note }, Sealed::Nothing)
+        };
+        check_refused("objects", &purge(ids(&[2, 1]), Vec::new()));
+        check_refused("objects", &purge(ids(&[1, 1]), Vec::new()));
+        check_refused("a long note", &purge(Vec::new(), vec![0; MAX_NOTE_LEN + 1]));
+        let mut swapped = epoch();
+        swapped.shares.swap(0, 1);
+        let mut short = epoch();
+        short.shares[0].device.pop();
+        for epoch in [swapped, short] {
+            check_refused(
+                "shares",
+                &draft(revoke(b.node(), Vec::new()), Sealed::Epoch(epoch)),
+            );
+        }
+        for parents in [vec![3, 2], vec![2, 2], vec![]] {
+            let mut draft = draft(Body::Rekey { devices: Vec::new() }, Sealed::Epoch(epoch()));
+            let parents = parents
+                .into_iter()
+                .map(|p| StatementId::from_bytes([p; 32]))
+                .collect();
+            draft.place = Some(Place { parents, ..place() });
+            check_refused("parents", &draft);
+        }
+        let many = (0..=MAX_HEADS as u32).map(|n| {
+            let mut id = [0; 32];
+            id[..4].copy_from_slice(&n.to_be_bytes());
+            StatementId::from_bytes(id)
+        });
+        let mut wide = draft(Body::Rekey { devices: Vec::new() }, Sealed::Epoch(epoch()));
+        wide.place = Some(Place {
+            parents: many.collect(),
+            ..place()
+        });
+        check_refused("too many parents", &wide);
+    }
+
+    #[test]
+    fn no_cut_or_changed_entry_is_accepted() {
+        for draft in drafts() {
+            let made = Entry::sign(&Person::new(1).root, &draft).unwrap();
+            let bytes = made.statement().as_bytes();
+            for at in (0..bytes.len()).step_by(97) {
+                assert!(Entry::verify(bytes[..at].to_vec()).is_err(), "cut at {at}");
+                let mut changed = bytes.to_vec();
+                changed[at] ^= 1 << (at % 8);
+                assert!(Entry::verify(changed).is_err(), "byte {at}");
+            }
+        }
+    }
+}

@@ -23,6 +23,8 @@ pub mod members;
 mod model;
 pub mod role;
 pub mod standing;
+#[cfg(test)]
+mod vectors;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, OnceLock};
