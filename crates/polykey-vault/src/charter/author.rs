@@ -441,3 +441,157 @@ fn sorted(cut_offs: &[CutOff]) -> Vec<CutOff> {
 fn note_place(author: NodeId, now: bool) -> Vec<u8> {
     [&author.as_bytes()[..], &[u8::from(now)]].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::cast::{Person, chance, cut, insert, time};
+    use super::*;
+
+    fn revoke(
+        charter: &Charter,
+        by: &SigningKey,
+        held: &EpochKeys,
+        node: NodeId,
+    ) -> Result<Authored, AuthorError> {
+        let cut_offs = vec![cut(2, 1, 1), cut(1, 1, 1)];
+        let removal = Removal { node, cut_offs };
+        charter.revoke(by, held, &removal, time(1), &chance(charter))
+    }
+
+    #[test]
+    fn only_admins_change_members_and_keys_and_purge() {
+        let [a, b, c] = [1, 2, 3].map(Person::new);
+        for role in [Role::Writer, Role::Reader, Role::Keeper] {
+            let mut charter = a.found(1);
+            a.grants(&mut charter, &b, role);
+            let (held, random) = (b.open(&charter), chance(&charter));
+            let joiner = c.joiner(Role::Reader);
+            let refused = [
+                charter.grant(&b.root, &held, &joiner, time(1), &random).err(),
+                revoke(&charter, &b.root, &held, a.node()).err(),
+                charter.rekey(&b.root, &held, &[], time(1), &random).err(),
+                charter
+                    .purge(&b.root, &held, &[], true, b"", (time(1), &random))
+                    .err(),
+            ];
+            assert_eq!(refused, [const { Some(AuthorError::NoRight) }; 4], "{role}");
+            let leave = charter.remove_self(&b.root, &[], time(1)).unwrap();
+            charter.insert(leave).unwrap();
+            assert_eq!(charter.role(&b.node()), None, "anybody may leave");
+        }
+    }
+
+    #[test]
+    fn removals_go_down_the_ranks_only() {
+        let [a, b, c] = [1, 2, 3].map(Person::new);
+        let mut charter = a.found(1);
+        a.grants(&mut charter, &b, Role::Admin);
+        b.grants(&mut charter, &c, Role::Admin);
+        let (node, stranger) = (a.node(), Person::new(9).node());
+        let held = c.open(&charter);
+        assert_eq!(
+            revoke(&charter, &c.root, &held, node).err(),
+            Some(AuthorError::Outranked { node })
+        );
+        let node = b.node();
+        assert_eq!(
+            revoke(&charter, &c.root, &held, node).err(),
+            Some(AuthorError::Outranked { node })
+        );
+        let node = stranger;
+        assert_eq!(
+            revoke(&charter, &c.root, &held, node).err(),
+            Some(AuthorError::NotAMember { node })
+        );
+        let made = revoke(&charter, &b.root, &b.open(&charter), c.node()).unwrap();
+        insert(&mut charter, made);
+        assert_eq!(charter.role(&c.node()), None);
+    }
+
+    #[test]
+    fn the_recovery_code_removes_the_stolen_device_and_lets_a_new_one_in() {
+        let [a, new, reader] = [1, 2, 3].map(Person::new);
+        let mut charter = a.found(1);
+        a.grants(&mut charter, &reader, Role::Reader);
+        let mut held = a.open_with_code(&charter);
+        let made = revoke(&charter, &a.recovery, &held, a.node()).unwrap();
+        let (id, key) = (made.id(), made.key.as_ref().unwrap().duplicate());
+        insert(&mut charter, made);
+        assert!(held.adopt(&charter, id, key));
+        let joiner = new.joiner(Role::Admin);
+        let grant = charter
+            .grant(&a.recovery, &held, &joiner, time(2), &chance(&charter))
+            .unwrap();
+        charter.insert(grant).unwrap();
+        assert_eq!(
+            (charter.role(&a.node()), charter.role(&new.node())),
+            (None, Some(Role::Admin))
+        );
+        let can_read = |who: &Person| who.open(&charter).commit_key(&charter, &charter.heads()).is_ok();
+        assert!(can_read(&new) && can_read(&reader) && !can_read(&a));
+    }
+
+    #[test]
+    fn a_reader_is_let_in_with_keys_by_somebody_who_holds_the_newest() {
+        let [a, b] = [1, 2].map(Person::new);
+        let charter = a.found(1);
+        let grant = |held: &EpochKeys, joiner: &Joiner| {
+            charter.grant(&a.root, held, joiner, time(1), &chance(&charter))
+        };
+        let held = a.open(&charter);
+        assert!(grant(&held, &b.joiner(Role::Reader)).is_ok());
+        let none = EpochKeys::default();
+        assert!(matches!(
+            grant(&none, &b.joiner(Role::Reader)),
+            Err(AuthorError::Epoch(_))
+        ));
+        assert!(grant(&none, &b.joiner(Role::Keeper)).is_ok());
+        for (role, keys) in [(Role::Reader, None), (Role::Keeper, Some(b.keys()))] {
+            let joiner = Joiner {
+                node: b.node(),
+                role,
+                keys,
+            };
+            assert_eq!(grant(&held, &joiner), Err(AuthorError::Keys { role }));
+        }
+    }
+
+    #[test]
+    fn the_note_of_a_purge_is_for_members_only() {
+        let [a, b, c] = [1, 2, 3].map(Person::new);
+        let mut charter = a.found(1);
+        a.grants(&mut charter, &b, Role::Reader);
+        a.grants(&mut charter, &c, Role::Keeper);
+        let random = chance(&charter);
+        let object = ObjectId::from_bytes([1; 32]);
+        let made = charter
+            .purge(
+                &a.root,
+                &a.open(&charter),
+                &[object, object],
+                false,
+                b"old",
+                (time(1), &random),
+            )
+            .unwrap();
+        let id = made.id();
+        charter.insert(made).unwrap();
+        assert_eq!(
+            charter.purge_note(&id, &b.open(&charter)).unwrap().expose(),
+            b"old"
+        );
+        assert!(charter.purge_note(&id, &c.open(&charter)).is_err());
+        assert!(
+            charter
+                .purge_note(&charter.genesis().id(), &b.open(&charter))
+                .is_err()
+        );
+        let Body::Purge { objects, now, .. } = charter.entry(&id).unwrap().body() else {
+            panic!("a purge")
+        };
+        assert_eq!((objects.as_slice(), *now), ([object].as_slice(), false));
+        let long = vec![0; MAX_NOTE_LEN];
+        let refused = charter.purge(&a.root, &a.open(&charter), &[], true, &long, (time(1), &random));
+        assert_eq!(refused, Err(AuthorError::NoteTooLong));
+    }
+}

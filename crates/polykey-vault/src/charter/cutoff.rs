@@ -179,3 +179,175 @@ impl Line {
         pinned
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::cast::{Person, cut, merge};
+    use super::super::{Role, cast};
+    use super::*;
+
+    fn commit(id: u8, author: NodeId, actor: u8, seq: u64, heads: &[StatementId]) -> CommitFacts<'_> {
+        CommitFacts {
+            id: StatementId::from_bytes([id; 32]),
+            line: LineId {
+                author,
+                actor: ActorId::from_bytes([actor; 16]),
+            },
+            seq,
+            heads,
+        }
+    }
+
+    #[test]
+    fn the_matrix_of_roles_and_commits() {
+        let [a, b] = [1, 2].map(Person::new);
+        for (role, _, _) in Role::ALL {
+            let mut charter = a.found(1);
+            let before = charter.heads();
+            a.grants(&mut charter, &b, *role);
+            let after = charter.heads();
+            let verdict = |heads: &[StatementId]| charter.verdict(&commit(1, b.node(), 1, 1, heads), false);
+            let want = match role.writes() {
+                true => Verdict::Counted,
+                false => Verdict::SetAside(SetAside::NoRight),
+            };
+            assert_eq!(verdict(&after), want, "{role}");
+            assert_eq!(
+                verdict(&before),
+                Verdict::SetAside(SetAside::NoRight),
+                "before it was let in"
+            );
+            assert_eq!(verdict(&[]), Verdict::SetAside(SetAside::NoRight));
+            let unknown = [StatementId::from_bytes([9; 32])];
+            assert_eq!(verdict(&unknown), Verdict::SetAside(SetAside::UnknownHeads));
+            let forked = charter.verdict(&commit(1, a.node(), 1, 1, &after), true);
+            assert_eq!(forked, Verdict::SetAside(SetAside::Fork));
+        }
+    }
+
+    #[test]
+    fn a_removal_accepts_what_it_lists_and_no_more() {
+        let [a, b] = [1, 2].map(Person::new);
+        let mut charter = a.found(1);
+        a.grants(&mut charter, &b, Role::Writer);
+        let heads = charter.heads();
+        let removal = a.revokes(&mut charter, &b, &[cut(1, 5, 50)]);
+        let aside = Verdict::SetAside(SetAside::CutOff(removal));
+        for (id, actor, seq, want) in [
+            (10, 1, 1, Verdict::Counted),
+            (40, 1, 4, Verdict::Counted),
+            (50, 1, 5, Verdict::Counted),
+            (51, 1, 5, aside),
+            (60, 1, 6, aside),
+            (10, 2, 1, aside),
+        ] {
+            let got = charter.verdict(&commit(id, b.node(), actor, seq, &heads), false);
+            assert_eq!(got, want, "actor {actor} number {seq}");
+        }
+        let after = charter.heads();
+        let got = charter.verdict(&commit(10, b.node(), 1, 1, &after), false);
+        assert_eq!(
+            got,
+            Verdict::SetAside(SetAside::NoRight),
+            "it knew that it was out"
+        );
+        let others = charter.verdict(&commit(10, a.node(), 1, 9, &heads), false);
+        assert_eq!(others, Verdict::Counted);
+    }
+
+    #[test]
+    fn of_several_removals_the_lowest_holds() {
+        let [a, b, c] = [1, 2, 3].map(Person::new);
+        let mut charter = a.found(1);
+        a.grants(&mut charter, &b, Role::Admin);
+        a.grants(&mut charter, &c, Role::Writer);
+        let (heads, mut other) = (charter.heads(), charter.clone());
+        a.revokes(&mut charter, &c, &[cut(1, 5, 50)]);
+        let lower = b.revokes(&mut other, &c, &[cut(1, 3, 30)]);
+        merge(&mut charter, &other);
+        let verdict = |id, seq| charter.verdict(&commit(id, c.node(), 1, seq, &heads), false);
+        assert_eq!(verdict(30, 3), Verdict::Counted);
+        assert_eq!(verdict(40, 4), Verdict::SetAside(SetAside::CutOff(lower)));
+    }
+
+    #[test]
+    fn a_void_removal_cuts_nothing_off() {
+        let [a, b, c] = [1, 2, 3].map(Person::new);
+        let mut charter = a.found(1);
+        a.grants(&mut charter, &b, Role::Admin);
+        a.grants(&mut charter, &c, Role::Writer);
+        let (heads, mut other) = (charter.heads(), charter.clone());
+        b.revokes(&mut other, &c, &[]);
+        merge(&mut charter, &other);
+        let late = commit(1, c.node(), 1, 1, &heads);
+        assert_ne!(charter.verdict(&late, false), Verdict::Counted);
+        let mut removed = other.clone();
+        let before_removal = {
+            let mut earlier = a.found(1);
+            a.grants(&mut earlier, &b, Role::Admin);
+            a.grants(&mut earlier, &c, Role::Writer);
+            a.revokes(&mut earlier, &b, &[]);
+            earlier
+        };
+        merge(&mut removed, &before_removal);
+        assert_eq!(removed.verdict(&late, false), Verdict::Counted);
+    }
+
+    #[test]
+    fn a_better_grant_that_no_removal_ends_keeps_its_commits() {
+        let [a, b, c] = [1, 2, 3].map(Person::new);
+        let mut charter = a.found(1);
+        a.grants(&mut charter, &b, Role::Admin);
+        b.grants(&mut charter, &c, Role::Writer);
+        let (lesser, mut other) = (charter.heads(), charter.clone());
+        // The creator makes it an admin while the other admin removes the writer.
+        a.grants(&mut charter, &c, Role::Admin);
+        let better = charter.heads();
+        let removal = b.revokes(&mut other, &c, &[]);
+        merge(&mut charter, &other);
+        let role = charter.role(&c.node());
+        let verdict = |heads: &[StatementId]| charter.verdict(&commit(1, c.node(), 1, 1, heads), false);
+        assert_eq!(verdict(&lesser), Verdict::SetAside(SetAside::CutOff(removal)));
+        // Which of the two admins of one depth ranks higher, their ids say.
+        match role {
+            Some(Role::Admin) => assert_eq!(verdict(&better), Verdict::Counted),
+            _ => assert_eq!(verdict(&better), Verdict::SetAside(SetAside::CutOff(removal))),
+        }
+    }
+
+    #[test]
+    fn a_fork_sets_the_line_aside_from_there_on() {
+        let id = |n: u8| StatementId::from_bytes([n; 32]);
+        let mut line = Line::default();
+        for seq in 1..=4u8 {
+            line.insert(u64::from(seq), id(seq), (seq > 1).then(|| id(seq - 1)));
+        }
+        assert_eq!(line.fork(), None);
+        assert!(!line.is_forked_at(4, &id(4), &[]));
+        line.insert(3, id(33), Some(id(2)));
+        line.insert(4, id(34), Some(id(33)));
+        assert_eq!(line.fork(), Some(3));
+        for (seq, commit, forked) in [(2, 2, false), (3, 3, true), (3, 33, true), (4, 34, true)] {
+            assert_eq!(line.is_forked_at(seq, &id(commit), &[]), forked, "{commit}");
+        }
+        let pins = [CutOff {
+            actor: ActorId::from_bytes([1; 16]),
+            seq: 4,
+            commit: id(34),
+        }];
+        for (seq, commit, forked) in [
+            (2, 2, false),
+            (3, 33, false),
+            (4, 34, false),
+            (3, 3, true),
+            (4, 4, true),
+        ] {
+            assert_eq!(line.is_forked_at(seq, &id(commit), &pins), forked, "{commit}");
+        }
+        let elsewhere = [cast::cut(1, 9, 99)];
+        assert!(
+            line.is_forked_at(3, &id(3), &elsewhere),
+            "a pin that is not here says nothing"
+        );
+    }
+}

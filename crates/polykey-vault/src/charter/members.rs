@@ -255,3 +255,114 @@ impl Charter {
         Some((at, tenure.rank, tenure.role))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::cast::{Person, merge, time};
+    use super::*;
+
+    #[test]
+    fn members_are_who_is_in_with_the_best_of_their_roles() {
+        let [a, b, c] = [1, 2, 3].map(Person::new);
+        let mut charter = a.found(1);
+        a.grants(&mut charter, &b, Role::Reader);
+        let better = a.grants(&mut charter, &b, Role::Writer);
+        a.grants(&mut charter, &c, Role::Keeper);
+        let shown: Vec<_> = charter
+            .members()
+            .iter()
+            .map(|m| (m.node, m.role, m.granted_by))
+            .collect();
+        let mut want = vec![
+            (a.node(), Role::Admin, a.node()),
+            (b.node(), Role::Writer, a.node()),
+            (c.node(), Role::Keeper, a.node()),
+        ];
+        want.sort();
+        assert_eq!(shown, want);
+        let b_now = charter
+            .members()
+            .into_iter()
+            .find(|m| m.node == b.node())
+            .unwrap();
+        assert_eq!((b_now.grant, b_now.since), (better, time(1)));
+    }
+
+    #[test]
+    fn a_removed_member_is_shown_as_such_and_told_by_what() {
+        let [a, b] = [1, 2].map(Person::new);
+        let mut charter = a.found(1);
+        let grant = a.grants(&mut charter, &b, Role::Writer);
+        let before = charter.heads();
+        assert_eq!(charter.removal_of(&b.node()), None);
+        let removal = a.revokes(&mut charter, &b, &[]);
+        assert_eq!(charter.removal_of(&b.node()), Some(removal));
+        assert_eq!(
+            charter.ended_members(),
+            [EndedMember {
+                node: b.node(),
+                role: Role::Writer,
+                grant,
+                ended_by: removal,
+            }]
+        );
+        assert_eq!(
+            charter.role_at(&before, &b.node()),
+            Some(Role::Writer),
+            "as it was then"
+        );
+        assert_eq!(charter.role_at(&charter.heads(), &b.node()), None);
+        a.grants(&mut charter, &b, Role::Reader);
+        assert_eq!(charter.role(&b.node()), Some(Role::Reader));
+        assert!(charter.ended_members().is_empty() && charter.removal_of(&b.node()).is_none());
+        assert_eq!(charter.removal_of(&Person::new(9).node()), None, "never was in");
+        assert_eq!(
+            charter.role_at(&[StatementId::from_bytes([0; 32])], &a.node()),
+            None
+        );
+    }
+
+    #[test]
+    fn nobody_writes_under_heads_that_lack_a_removal() {
+        let [a, b, c] = [1, 2, 3].map(Person::new);
+        let mut charter = a.found(1);
+        a.grants(&mut charter, &b, Role::Admin);
+        a.grants(&mut charter, &c, Role::Writer);
+        let (old, mut other) = (charter.heads(), charter.clone());
+        assert_eq!(charter.check_heads(&old), Ok(()));
+        let removal = a.revokes(&mut charter, &c, &[]);
+        a.rekeys(&mut other, &[]);
+        let beside = other.heads();
+        merge(&mut charter, &other);
+        assert_eq!(charter.check_heads(&old), Err(UncoveredRemoval { removal }));
+        assert_eq!(charter.check_heads(&beside), Err(UncoveredRemoval { removal }));
+        assert_eq!(charter.check_heads(&charter.heads()), Ok(()));
+        let unknown = [StatementId::from_bytes([0; 32])];
+        assert!(charter.check_heads(&unknown).is_err());
+    }
+
+    #[test]
+    fn void_removals_need_not_be_covered() {
+        let [a, b, c] = [1, 2, 3].map(Person::new);
+        let mut charter = a.found(1);
+        a.grants(&mut charter, &b, Role::Admin);
+        a.grants(&mut charter, &c, Role::Writer);
+        let mut other = charter.clone();
+        a.revokes(&mut charter, &b, &[]);
+        let heads = charter.heads();
+        b.revokes(&mut other, &c, &[]);
+        merge(&mut charter, &other);
+        assert_eq!(charter.check_heads(&heads), Ok(()));
+        assert_eq!(charter.role(&c.node()), Some(Role::Writer));
+    }
+
+    #[test]
+    fn the_recovery_key_is_known_until_it_moves() {
+        let [a, new] = [1, 2].map(Person::new);
+        let mut charter = a.found(1);
+        assert!(charter.is_recovery_key(&a.recovery.public()) && !charter.is_recovery_key(&a.node()));
+        a.succeeds(&mut charter, &new, &[]);
+        assert!(!charter.is_recovery_key(&a.recovery.public()));
+        assert!(charter.is_recovery_key(&new.recovery.public()));
+    }
+}

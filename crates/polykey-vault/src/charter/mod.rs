@@ -492,3 +492,234 @@ fn recovery_of(entry: &Entry) -> Option<NodeId> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use polykey_core::statement::Kind;
+
+    use super::cast::{Person, chance, insert, merge, time};
+    use super::entry::{Draft, EpochBox, Place, Sealed};
+    use super::*;
+
+    fn rekey(author: &Person, charter: &Charter, change: impl Fn(&mut Place)) -> Statement {
+        let mut place = Place {
+            vault: charter.id(),
+            under: charter.genesis().id(),
+            parents: charter.heads(),
+        };
+        change(&mut place);
+        let draft = Draft {
+            place: Some(place),
+            time: time(0),
+            body: Body::Rekey { devices: Vec::new() },
+            sealed: Sealed::Epoch(EpochBox {
+                commitment: [0; 32],
+                shares: Vec::new(),
+                wrapped: Vec::new(),
+            }),
+        };
+        Entry::sign(&author.root, &draft).unwrap().statement().clone()
+    }
+
+    #[test]
+    fn the_vault_is_named_by_its_genesis_entry() {
+        let a = Person::new(1);
+        let (one, other) = (a.found(1), a.found(2));
+        assert_eq!(one.id(), one.genesis().id().into());
+        assert_ne!(
+            one.id(),
+            other.id(),
+            "the nonce makes two vaults of one creator differ"
+        );
+        assert_eq!(one.role(&a.node()), Some(Role::Admin));
+    }
+
+    #[test]
+    fn an_entry_comes_after_its_parents_and_once() {
+        let (a, b) = (Person::new(1), Person::new(2));
+        let mut charter = a.found(1);
+        let first = a.grants(&mut charter, &b, Role::Writer);
+        let second = a.rekeys(&mut charter, &[]);
+        let [first, second] = [first, second].map(|id| charter.entry(&id).unwrap().statement().clone());
+        let mut other = a.found(1);
+        assert_eq!(
+            other.insert(second.clone()),
+            Err(CharterError::MissingParents {
+                entry: second.id(),
+                missing: vec![first.id()],
+            })
+        );
+        assert_eq!(other.insert(first.clone()), Ok(Inserted::New(first.id())));
+        assert_eq!(other.insert(first.clone()), Ok(Inserted::Known(first.id())));
+        assert_eq!(other.insert(second.clone()), Ok(Inserted::New(second.id())));
+        assert_eq!(other.heads(), [second.id()]);
+        assert!(other.covers(&[second.id()], &[first.id()]) && !other.covers(&[first.id()], &[second.id()]));
+        let lacking: Vec<_> = other
+            .missing_after(&[first.id()])
+            .iter()
+            .map(|e| e.id())
+            .collect();
+        assert_eq!(lacking, [second.id()]);
+    }
+
+    #[test]
+    fn what_its_ancestors_decide_is_refused_at_once() {
+        let (a, b) = (Person::new(1), Person::new(2));
+        let mut charter = a.found(1);
+        let grant = a.grants(&mut charter, &b, Role::Admin);
+        let genesis = charter.genesis().id();
+        let stranger = Person::new(9);
+        let (entry, author) = {
+            let made = rekey(&stranger, &charter, |_| {});
+            (made.id(), stranger.node())
+        };
+        type Change<'c> = &'c dyn Fn(&mut Place);
+        let tries: [(&Person, Change<'_>); 4] = [
+            (&stranger, &|_| {}),
+            (&b, &|_| {}),
+            (&a, &|place| place.under = grant),
+            (&b, &|place| {
+                place.under = grant;
+                place.parents = vec![genesis];
+            }),
+        ];
+        for (who, change) in tries {
+            let refused = charter.insert(rekey(who, &charter, change));
+            assert!(
+                matches!(refused, Err(CharterError::NotHeld { .. })),
+                "{refused:?}"
+            );
+        }
+        assert_eq!(
+            charter.insert(rekey(&stranger, &charter, |_| {})),
+            Err(CharterError::NotHeld { entry, author })
+        );
+        let not_heads = charter.insert(rekey(&a, &charter, |place| {
+            place.parents = vec![genesis, grant];
+            place.parents.sort_unstable();
+        }));
+        assert!(
+            matches!(not_heads, Err(CharterError::Parents { .. })),
+            "{not_heads:?}"
+        );
+        let elsewhere = charter.insert(rekey(&a, &charter, |place| place.vault = a.found(2).id()));
+        assert!(matches!(elsewhere, Err(CharterError::OtherVault { .. })));
+        let second = a.found(2).genesis().statement().clone();
+        assert!(matches!(
+            charter.insert(second),
+            Err(CharterError::OtherVault { .. })
+        ));
+        let commit = Statement::sign(Kind::Commit, &[0x80], &[&a.root]);
+        assert!(matches!(charter.insert(commit), Err(CharterError::Entry(_))));
+        assert_eq!(charter.len(), 2);
+        assert!(matches!(
+            Charter::found(charter.entry(&grant).unwrap().statement().clone()),
+            Err(CharterError::NotGenesis)
+        ));
+    }
+
+    #[test]
+    fn a_recovery_key_neither_leaves_nor_succeeds() {
+        let a = Person::new(1);
+        let mut charter = a.found(1);
+        let draft = Draft {
+            place: Some(Place {
+                vault: charter.id(),
+                under: charter.genesis().id(),
+                parents: charter.heads(),
+            }),
+            time: time(0),
+            body: Body::Revoke {
+                node: a.recovery.public(),
+                cut_offs: Vec::new(),
+            },
+            sealed: Sealed::Nothing,
+        };
+        let made = Entry::sign(&a.recovery, &draft).unwrap().statement().clone();
+        assert!(matches!(charter.insert(made), Err(CharterError::NotHeld { .. })));
+    }
+
+    #[test]
+    fn a_succession_needs_the_recovery_key_of_who_is_succeeded() {
+        let [a, b, new] = [1, 2, 3].map(Person::new);
+        let mut charter = a.found(1);
+        a.grants(&mut charter, &b, Role::Writer);
+        // A thief of the device has the root key and makes a recovery key of their own.
+        let thief = Person {
+            recovery: Person::new(7).recovery,
+            ..Person::new(2)
+        };
+        let (rotation, keys) = (thief.rotation(&new), new.keys());
+        let random = chance(&charter);
+        let held = b.open(&charter);
+        let refused = charter.succeed(&b.root, &held, &rotation, Some(&keys), &[], (time(1), &random));
+        assert!(matches!(
+            refused,
+            Err(AuthorError::Charter(CharterError::Succession { .. }))
+        ));
+        b.succeeds(&mut charter, &new, &[]);
+        assert_eq!(
+            (charter.role(&b.node()), charter.role(&new.node())),
+            (None, Some(Role::Writer))
+        );
+        assert!(charter.needs_rekey());
+        a.rekeys(&mut charter, &[]);
+        assert!(new.open(&charter).commit_key(&charter, &charter.heads()).is_ok());
+        assert!(b.open(&charter).commit_key(&charter, &charter.heads()).is_err());
+    }
+
+    #[test]
+    fn too_many_heads_are_not_all_named() {
+        let (a, b) = (Person::new(1), Person::new(2));
+        let mut charter = a.found(1);
+        a.grants(&mut charter, &b, Role::Reader);
+        let base = charter.clone();
+        let grant = charter.heads()[0];
+        for at in 0..entry::MAX_HEADS as u64 + 5 {
+            let draft = Draft {
+                place: Some(Place {
+                    vault: base.id(),
+                    under: grant,
+                    parents: vec![grant],
+                }),
+                time: time(at),
+                body: Body::Purge {
+                    objects: Vec::new(),
+                    now: true,
+                    note: Vec::new(),
+                },
+                sealed: Sealed::Nothing,
+            };
+            let made = Entry::sign(&b.root, &draft).unwrap();
+            charter.insert(made.statement().clone()).unwrap();
+        }
+        assert_eq!(charter.heads_to_name(), [grant], "what a reader purges is void");
+        let random = chance(&charter);
+        let removal = Removal {
+            node: b.node(),
+            cut_offs: Vec::new(),
+        };
+        let made = charter
+            .revoke(&a.root, &a.open(&charter), &removal, time(9), &random)
+            .unwrap();
+        insert(&mut charter, made);
+        assert_eq!(charter.role(&b.node()), None);
+        assert!(charter.check_heads(&charter.heads_to_name()).is_ok());
+    }
+
+    #[test]
+    fn samples_are_few_and_lead_from_the_heads_to_genesis() {
+        let a = Person::new(1);
+        let mut charter = a.found(1);
+        for _ in 0..40 {
+            let made = rekey(&a, &charter, |_| {});
+            charter.insert(made).unwrap();
+        }
+        let samples = charter.samples(100);
+        assert!(samples.len() < 12, "{}", samples.len());
+        assert!(samples.contains(&charter.heads()[0]) && samples.contains(&charter.genesis().id()));
+        let mut other = a.found(1);
+        merge(&mut other, &charter);
+        assert!(other.missing_after(&samples).is_empty());
+    }
+}
