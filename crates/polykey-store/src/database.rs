@@ -18,7 +18,7 @@ use polykey_core::Key;
 use polykey_core::random::{OsRandom, Random};
 
 use crate::engine::Engine;
-use crate::error::StoreError;
+use crate::error::{Failure, StoreError};
 use crate::file;
 use crate::reserve::Reserve;
 use crate::transaction::{ReadTx, WriteTx};
@@ -47,6 +47,9 @@ impl Default for StoreEnv {
 }
 
 /// One SQLite file with sealed tables. Clones are handles to the same database.
+///
+/// Nothing else in this process may open the file while a handle lives, not even to read it: closing it would
+/// give back the lock that keeps other processes out (POSIX locks belong to the process).
 #[derive(Clone)]
 pub struct Database(Arc<Shared>);
 
@@ -149,6 +152,7 @@ impl Database {
 
         // A failed change waits too: what it saw of the others' may be the reason why it failed.
         let end = batch.wait();
+        self.0.reserve.note(matches!(end, Err(Failure::Full)));
         match result {
             Err(panic) => resume_unwind(panic),
             Ok(Err(error)) => Err(error),

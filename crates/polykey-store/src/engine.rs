@@ -11,16 +11,16 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use polykey_core::Key;
 use polykey_core::random::{Random, random_array};
-use polykey_core::{Key, SecretBytes};
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 use crate::database::StoreEnv;
 use crate::error::{Damage, Failure, StoreError, from_sqlite};
 use crate::file::{self, DatabaseFile};
-use crate::sealed::{GroupKey, Keys, Opened, RecordKey, SEAL_LEN, Table, bucket_range};
-use crate::state::{Bucket, MAX_ROW_LEN, Row, State};
+use crate::sealed::Keys;
+use crate::state::{MAX_ROW_LEN, Row, State};
 
 /// The log is copied into the database when it has this many pages (4 KiB each).
 const CHECKPOINT_PAGES: i32 = 1_000;
@@ -124,175 +124,28 @@ impl Engine {
         &self.conn
     }
 
-    /// What a bucket should hold.
-    pub(crate) fn expected(&self, bucket: u16) -> Bucket {
-        self.state.borrow().bucket(bucket)
-    }
-
-    // Reading.
-
     pub(crate) fn keys(&self) -> &Keys {
         &self.keys
     }
 
-    pub(crate) fn value(&self, key: &RecordKey) -> Result<Option<Opened>, StoreError> {
-        self.verify_bucket(key.bucket())?;
-        let mut statement = self
-            .conn
-            .prepare_cached("SELECT seal, value FROM record WHERE key = ?1")
-            .map_err(|e| self.fault(e))?;
-        let mut rows = statement.query([&key.0[..]]).map_err(|e| self.fault(e))?;
-        let Some(row) = rows.next().map_err(|e| self.fault(e))? else {
-            return Ok(None);
-        };
-        let opened = match (row.get_ref(0), row.get_ref(1)) {
-            (Ok(ValueRef::Blob(seal)), Ok(ValueRef::Blob(body))) => self.keys.open(key, seal, body),
-            _ => None,
-        };
-        opened.map(Some).ok_or_else(|| self.damaged(key.damage()))
+    pub(crate) fn random(&self) -> &dyn Random {
+        &*self.random
     }
 
-    pub(crate) fn contains(&self, key: &RecordKey) -> Result<bool, StoreError> {
-        self.verify_bucket(key.bucket())?;
-        Ok(self.seal_of(key)?.is_some())
+    pub(crate) fn state_mut(&mut self) -> &mut State {
+        self.state.get_mut()
     }
 
-    /// Calls `each` for the records of a group, in the order of their hidden keys.
-    pub(crate) fn each<E: From<StoreError>>(
-        &self,
-        group: GroupKey,
-        mut each: impl FnMut(RecordKey, Vec<u8>, SecretBytes) -> Result<(), E>,
-    ) -> Result<(), E> {
-        self.verify_bucket(group.bucket())?;
-        let (low, high) = group.range();
-        let mut statement = self
-            .conn
-            .prepare_cached("SELECT key, seal, value FROM record WHERE key BETWEEN ?1 AND ?2 ORDER BY key")
-            .map_err(|e| self.fault(e))?;
-        let mut rows = statement
-            .query([&low[..], &high[..]])
-            .map_err(|e| self.fault(e))?;
-        while let Some(row) = rows.next().map_err(|e| self.fault(e))? {
-            let (Ok(ValueRef::Blob(key)), Ok(ValueRef::Blob(seal)), Ok(ValueRef::Blob(body))) =
-                (row.get_ref(0), row.get_ref(1), row.get_ref(2))
-            else {
-                return Err(self.damaged(Damage::Structure).into());
-            };
-            let key = RecordKey::from_slice(key).ok_or_else(|| self.damaged(Damage::Structure))?;
-            let opened = self.keys.open(&key, seal, body);
-            let opened = opened.ok_or_else(|| self.damaged(key.damage()))?;
-            each(key, opened.item, opened.value)?;
-        }
-        Ok(())
-    }
-
-    /// Compares a bucket with the state before its first use.
-    pub(crate) fn verify_bucket(&self, bucket: u16) -> Result<(), StoreError> {
-        if self.state.borrow().is_verified(bucket) {
-            return Ok(());
-        }
-        let expected = self.expected(bucket);
-        let found = self.scan_bucket(bucket, expected.count)?;
-        if found != Some(expected) {
-            return Err(self.damaged(Damage::Bucket { bucket }));
-        }
-        self.state.borrow_mut().set_verified(bucket);
-        Ok(())
-    }
-
-    /// What a bucket holds. `None` when that is not what we write, or when there are more than `most`
-    /// records: a hostile file can make a tree in which one page is visited without end.
-    fn scan_bucket(&self, bucket: u16, most: u64) -> Result<Option<Bucket>, StoreError> {
-        let (low, high) = bucket_range(bucket);
-        // Only what stands on the leaf pages: long values are not read.
-        let mut statement = self
-            .conn
-            .prepare_cached("SELECT key, seal FROM record WHERE key BETWEEN ?1 AND ?2 ORDER BY key")
-            .map_err(|e| self.fault(e))?;
-        let mut rows = statement
-            .query([&low[..], &high[..]])
-            .map_err(|e| self.fault(e))?;
-        let mut found = Bucket::default();
-        while let Some(row) = rows.next().map_err(|e| self.fault(e))? {
-            let (Ok(ValueRef::Blob(key)), Ok(ValueRef::Blob(seal))) = (row.get_ref(0), row.get_ref(1)) else {
-                return Ok(None);
-            };
-            let (Some(key), Ok(seal)) = (RecordKey::from_slice(key), <&[u8; SEAL_LEN]>::try_from(seal))
-            else {
-                return Ok(None);
-            };
-            found.add(self.keys.member(&key, seal));
-            if found.count > most {
-                return Ok(None);
-            }
-        }
-        Ok(Some(found))
-    }
-
-    fn seal_of(&self, key: &RecordKey) -> Result<Option<[u8; SEAL_LEN]>, StoreError> {
-        self.conn
-            .prepare_cached("SELECT seal FROM record WHERE key = ?1")
-            .and_then(|mut s| s.query_row([&key.0[..]], |row| row.get(0)).optional())
-            .map_err(|e| self.fault(e))
-    }
-
-    // Writing, inside a job.
-
-    pub(crate) fn put(
-        &mut self,
-        table: Table,
-        group: &[u8],
-        item: &[u8],
-        value: &[u8],
-    ) -> Result<(), StoreError> {
-        let key = self.keys.record(self.keys.group(table, group)?, item)?;
-        let sealed = self.keys.seal(&key, item, value, &*self.random)?;
-        self.verify_bucket(key.bucket())?;
-        let old = self.seal_of(&key)?;
-        let text = match old {
-            Some(_) => "UPDATE record SET seal = ?2, value = ?3 WHERE key = ?1",
-            None => "INSERT INTO record(key, seal, value) VALUES(?1, ?2, ?3)",
-        };
-        self.execute(text, params![&key.0[..], &sealed.seal[..], &sealed.body])?;
-        let (old, new) = (
-            old.map(|seal| self.keys.member(&key, &seal)),
-            self.keys.member(&key, &sealed.seal),
-        );
-        self.state.get_mut().change(key.bucket(), |bucket| {
-            if let Some(old) = old {
-                bucket.subtract(old);
-            }
-            bucket.add(new);
-        });
+    /// Remembers how large the open batch has become.
+    pub(crate) fn count_bytes(&mut self, len: usize) {
         if let Some(batch) = &mut self.batch {
-            batch.bytes += sealed.body.len();
+            batch.bytes += len;
         }
-        Ok(())
     }
 
-    /// Removes a record; false when there is none.
-    pub(crate) fn remove(&mut self, key: &RecordKey) -> Result<bool, StoreError> {
-        self.verify_bucket(key.bucket())?;
-        let Some(old) = self.seal_of(key)? else {
-            return Ok(false);
-        };
-        self.execute("DELETE FROM record WHERE key = ?1", params![&key.0[..]])?;
-        let old = self.keys.member(key, &old);
-        self.state
-            .get_mut()
-            .change(key.bucket(), |bucket| bucket.subtract(old));
-        Ok(true)
+    pub(crate) fn state(&self) -> &RefCell<State> {
+        &self.state
     }
-
-    fn execute(&self, text: &str, params: &[&dyn rusqlite::ToSql]) -> Result<(), StoreError> {
-        self.conn
-            .prepare_cached(text)
-            .and_then(|mut statement| statement.execute(params))
-            .map(drop)
-            .map_err(|e| self.fault(e))
-    }
-
-    // Jobs and batches.
 
     /// Starts a job, and a batch for it when none is open.
     pub(crate) fn begin_job(&mut self) -> Result<Arc<Batch>, StoreError> {
@@ -459,6 +312,14 @@ impl Engine {
         self.close()
     }
 
+    pub(crate) fn execute(&self, text: &str, params: &[&dyn rusqlite::ToSql]) -> Result<(), StoreError> {
+        self.conn
+            .prepare_cached(text)
+            .and_then(|mut statement| statement.execute(params))
+            .map(drop)
+            .map_err(|e| self.fault(e))
+    }
+
     /// Runs statements without parameters and without a result.
     fn sql(&self, text: &str) -> Result<(), StoreError> {
         let run = |text: &str| self.conn.prepare_cached(text)?.execute([]).map(drop);
@@ -474,7 +335,7 @@ impl Engine {
         error
     }
 
-    fn damaged(&self, damage: Damage) -> StoreError {
+    pub(crate) fn damaged(&self, damage: Damage) -> StoreError {
         StoreError::Damaged {
             path: self.path.clone(),
             damage,

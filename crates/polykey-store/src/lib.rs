@@ -19,6 +19,7 @@ mod file;
 mod log;
 mod multiset;
 mod objects;
+mod records;
 mod reserve;
 mod sealed;
 mod state;

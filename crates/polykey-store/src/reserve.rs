@@ -12,9 +12,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{FallocateFlags, OFlags, fallocate, fstatvfs};
+use rustix::fs::{FallocateFlags, OFlags, StatVfs, fallocate, fstatvfs, statvfs};
 use rustix::io::Errno;
 
+/// With this much free there is no need to look closer.
+const AMPLE: u64 = 64 << 20;
 /// The disk has plenty when this many times the reserve is free.
 const PLENTY: u64 = 4;
 
@@ -23,6 +25,8 @@ pub(crate) struct Reserve {
     len: u64,
     /// True while the file may be missing or short.
     is_spent: AtomicBool,
+    /// True after a write failed for want of room.
+    was_full: AtomicBool,
 }
 
 impl Reserve {
@@ -32,6 +36,7 @@ impl Reserve {
             path,
             len,
             is_spent: AtomicBool::new(len > 0),
+            was_full: AtomicBool::new(false),
         };
         reserve.refill();
         reserve
@@ -57,12 +62,22 @@ impl Reserve {
 
     /// Gives the reserve back when there is less room than half of it.
     pub(crate) fn make_room(&self) {
-        if self.len == 0 || self.has_room().unwrap_or(true) {
+        if self.len == 0 || self.is_ample() || self.has_room().unwrap_or(true) {
             return;
         }
         self.is_spent.store(true, Ordering::Relaxed);
         // When even that fails, the removal itself will say what is wrong with the disk.
         let _ = fs::remove_file(&self.path);
+    }
+
+    /// Remembers whether the last write found the disk full.
+    pub(crate) fn note(&self, was_full: bool) {
+        self.was_full.store(was_full, Ordering::Relaxed);
+    }
+
+    fn is_ample(&self) -> bool {
+        let free = statvfs(&self.path).map(|disk| free_bytes(&disk));
+        !self.was_full.load(Ordering::Relaxed) && free.is_ok_and(|free| free >= AMPLE)
     }
 
     /// Asks the disk itself and not its statistics, which know nothing of quotas.
@@ -90,8 +105,11 @@ impl Reserve {
 }
 
 fn free(file: &File) -> io::Result<u64> {
-    let disk = fstatvfs(file)?;
-    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    Ok(free_bytes(&fstatvfs(file)?))
+}
+
+fn free_bytes(disk: &StatVfs) -> u64 {
+    disk.f_bavail.saturating_mul(disk.f_frsize)
 }
 
 fn allocate(file: &File, len: u64) -> io::Result<()> {

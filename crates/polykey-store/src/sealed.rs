@@ -100,10 +100,36 @@ pub(crate) struct SealedValue {
     pub(crate) body: Vec<u8>,
 }
 
-/// What is in a record.
+/// What is in a record: the value, the item behind it, and padding, wiped on drop.
 pub(crate) struct Opened {
-    pub(crate) item: Vec<u8>,
-    pub(crate) value: SecretBytes,
+    plain: Zeroizing<Vec<u8>>,
+    value_len: usize,
+    item_len: usize,
+}
+
+impl Opened {
+    /// The plaintext with its lengths taken from its end; `None` when they do not fit.
+    fn parse(plain: Zeroizing<Vec<u8>>, len: usize) -> Option<Self> {
+        let (content, trailer) = plain.get(..len)?.split_last_chunk::<TRAILER_LEN>()?;
+        let (item_len, value_len) = trailer.split_first_chunk::<2>()?;
+        let item_len = usize::from(u16::from_be_bytes(*item_len));
+        let value_len = usize::try_from(u32::from_be_bytes(value_len.try_into().ok()?)).ok()?;
+        content.get(value_len..)?.get(..item_len)?;
+        Some(Opened {
+            plain,
+            value_len,
+            item_len,
+        })
+    }
+
+    pub(crate) fn item(&self) -> &[u8] {
+        &self.plain[self.value_len..][..self.item_len]
+    }
+
+    pub(crate) fn into_value(mut self) -> SecretBytes {
+        self.plain.truncate(self.value_len);
+        SecretBytes::new(std::mem::take(&mut *self.plain))
+    }
 }
 
 /// The keys of one database, all derived from the one that its owner holds.
@@ -186,15 +212,7 @@ impl Keys {
         plain.extend_from_slice(body);
         plain.extend_from_slice(tag);
         let len = aead::open_in_place(&self.record, nonce, &record_aad(key), &mut plain).ok()?;
-        let (content, trailer) = plain[..len].split_last_chunk::<TRAILER_LEN>()?;
-        let item_len = usize::from(u16::from_be_bytes([trailer[0], trailer[1]]));
-        let value_len = usize::try_from(u32::from_be_bytes(*trailer.last_chunk()?)).ok()?;
-        let item = content.get(value_len..)?.get(..item_len)?.to_vec();
-        plain.truncate(value_len);
-        Some(Opened {
-            item,
-            value: SecretBytes::new(std::mem::take(&mut *plain)),
-        })
+        Opened::parse(plain, len)
     }
 }
 
@@ -259,7 +277,8 @@ mod tests {
                 padded_len(item.len() + value.len() + TRAILER_LEN)
             );
             let opened = keys().open(&key, &sealed.seal, &sealed.body).expect("opens");
-            assert_eq!((opened.item, opened.value.expose()), (item, &value[..]));
+            assert_eq!(opened.item(), item);
+            assert_eq!(opened.into_value().expose(), value);
         }
     }
 

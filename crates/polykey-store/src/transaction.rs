@@ -7,7 +7,7 @@ use polykey_core::SecretBytes;
 
 use crate::engine::Engine;
 use crate::error::StoreError;
-use crate::sealed::{RecordKey, Table};
+use crate::sealed::{Opened, RecordKey, Table};
 
 /// A consistent look at the database: nothing changes while it lives.
 pub struct ReadTx<'e> {
@@ -34,7 +34,7 @@ impl<'e> ReadTx<'e> {
         Ok(self
             .engine
             .value(&self.key(table, group, item)?)?
-            .map(|opened| opened.value))
+            .map(Opened::into_value))
     }
 
     /// True when there is a record at `item` of `group`.
@@ -71,7 +71,9 @@ impl<'e> ReadTx<'e> {
         mut each: impl FnMut(Vec<u8>, SecretBytes) -> Result<(), E>,
     ) -> Result<(), E> {
         let group = self.engine.keys().group(table, group)?;
-        self.engine.each(group, |_, item, value| each(item, value))
+        self.engine.each(group, |_, opened| {
+            each(opened.item().to_vec(), opened.into_value())
+        })
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -119,7 +121,7 @@ impl<'e> WriteTx<'e> {
         let engine = &mut *self.0.engine;
         let group = engine.keys().group(table, group)?;
         let mut keys = Vec::new();
-        engine.each(group, |key, _, _| {
+        engine.each(group, |key, _| {
             keys.push(key);
             Ok::<(), StoreError>(())
         })?;

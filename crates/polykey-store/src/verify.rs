@@ -96,7 +96,7 @@ impl Engine {
                 continue;
             };
             match self.keys().open(&key, seal, body) {
-                Some(opened) if self.is_place_of(&key, &opened.item) => report.records += 1,
+                Some(opened) if self.is_place_of(&key, opened.item()) => report.records += 1,
                 _ => report.add(key.damage()),
             }
             if let Ok(seal) = <&[u8; SEAL_LEN]>::try_from(seal) {
