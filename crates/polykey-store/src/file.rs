@@ -27,7 +27,10 @@ const APPLICATION_ID: i64 = 0x506b_4462;
 /// The format of the tables and of all that is sealed in them.
 const FORMAT: i64 = 1;
 
-const RECORD_TABLE: &str = "CREATE TABLE record(key BLOB PRIMARY KEY NOT NULL, seal BLOB NOT NULL, value BLOB NOT NULL) STRICT, WITHOUT ROWID";
+/// Ordered by hidden key. `value` is the sealed value itself, or the place of a longer one in `content`: SQLite
+/// reads the whole of every row that it compares with in such a table, so long ones must not stand there.
+const RECORD_TABLE: &str = "CREATE TABLE record(key BLOB PRIMARY KEY NOT NULL, seal BLOB NOT NULL, value ANY NOT NULL) STRICT, WITHOUT ROWID";
+const CONTENT_TABLE: &str = "CREATE TABLE content(place INTEGER PRIMARY KEY, value BLOB NOT NULL) STRICT";
 const STATE_TABLE: &str = "CREATE TABLE state(number INTEGER PRIMARY KEY, value BLOB NOT NULL) STRICT";
 
 /// An honest file takes a few hundred steps of SQLite's machine to open.
@@ -61,7 +64,7 @@ pub(crate) fn create(path: &Path, cache: usize) -> Result<DatabaseFile, StoreErr
     file.conn
         .execute_batch(&format!(
             "BEGIN EXCLUSIVE; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};
-             {RECORD_TABLE}; {STATE_TABLE}; COMMIT"
+             {RECORD_TABLE}; {CONTENT_TABLE}; {STATE_TABLE}; COMMIT"
         ))
         .map_err(sql)?;
     Ok(file)
@@ -208,12 +211,12 @@ fn check_format(conn: &Connection, path: &Path) -> Result<(), StoreError> {
 fn check_tables(conn: &Connection, path: &Path) -> Result<(), StoreError> {
     let sql = |e| from_sqlite(path, e);
     let mut statement = conn
-        .prepare("SELECT type, sql FROM sqlite_schema ORDER BY rowid LIMIT 3")
+        .prepare("SELECT type, sql FROM sqlite_schema ORDER BY rowid LIMIT 4")
         .map_err(sql)?;
     let rows = statement
         .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
         .map_err(sql)?;
-    let ours = [("table", RECORD_TABLE), ("table", STATE_TABLE)];
+    let ours = [RECORD_TABLE, CONTENT_TABLE, STATE_TABLE].map(|sql| ("table", sql));
     let is_ours = rows.collect::<rusqlite::Result<Vec<_>>>().is_ok_and(|rows| {
         rows.iter()
             .map(|(kind, sql)| (kind.as_str(), sql.as_str()))

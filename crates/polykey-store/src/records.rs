@@ -4,12 +4,15 @@
 //! not there; and the state follows every change. Start at [`Engine::value`] and [`Engine::put`].
 
 use rusqlite::types::ValueRef;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{OptionalExtension, ToSql, params};
 
 use crate::engine::Engine;
 use crate::error::{Damage, StoreError};
-use crate::sealed::{GroupKey, Opened, RecordKey, SEAL_LEN, Table, bucket_range};
+use crate::sealed::{GroupKey, MAX_INLINE_LEN, Opened, RecordKey, SEAL_LEN, Table, bucket_range};
 use crate::state::Bucket;
+
+/// A record's seal, and the place of its value when that is long.
+type Sealed = ([u8; SEAL_LEN], Option<i64>);
 
 impl Engine {
     /// What a bucket should hold.
@@ -28,10 +31,34 @@ impl Engine {
             return Ok(None);
         };
         let opened = match (row.get_ref(0), row.get_ref(1)) {
-            (Ok(ValueRef::Blob(seal)), Ok(ValueRef::Blob(body))) => self.keys().open(key, seal, body),
+            (Ok(ValueRef::Blob(seal)), Ok(value)) => self.open_value(key, seal, value)?,
             _ => None,
         };
         opened.map(Some).ok_or_else(|| self.damaged(key.damage()))
+    }
+
+    /// Opens what stands in the column `value`; `None` when it does not open.
+    pub(crate) fn open_value(
+        &self,
+        key: &RecordKey,
+        seal: &[u8],
+        value: ValueRef<'_>,
+    ) -> Result<Option<Opened>, StoreError> {
+        let place = match value {
+            ValueRef::Blob(body) => return Ok(self.keys().open(key, seal, body)),
+            ValueRef::Integer(place) => place,
+            _ => return Ok(None),
+        };
+        let mut statement = self
+            .connection()
+            .prepare_cached("SELECT value FROM content WHERE place = ?1")
+            .map_err(|e| self.fault(e))?;
+        let mut rows = statement.query([place]).map_err(|e| self.fault(e))?;
+        let row = rows.next().map_err(|e| self.fault(e))?;
+        Ok(match row.map(|row| row.get_ref(0)) {
+            Some(Ok(ValueRef::Blob(body))) => self.keys().open(key, seal, body),
+            _ => None,
+        })
     }
 
     pub(crate) fn contains(&self, key: &RecordKey) -> Result<bool, StoreError> {
@@ -55,13 +82,13 @@ impl Engine {
             .query([&low[..], &high[..]])
             .map_err(|e| self.fault(e))?;
         while let Some(row) = rows.next().map_err(|e| self.fault(e))? {
-            let (Ok(ValueRef::Blob(key)), Ok(ValueRef::Blob(seal)), Ok(ValueRef::Blob(body))) =
+            let (Ok(ValueRef::Blob(key)), Ok(ValueRef::Blob(seal)), Ok(value)) =
                 (row.get_ref(0), row.get_ref(1), row.get_ref(2))
             else {
                 return Err(self.damaged(Damage::Structure).into());
             };
             let key = RecordKey::from_slice(key).ok_or_else(|| self.damaged(Damage::Structure))?;
-            let opened = self.keys().open(&key, seal, body);
+            let opened = self.open_value(&key, seal, value)?;
             let opened = opened.ok_or_else(|| self.damaged(key.damage()))?;
             each(key, opened)?;
         }
@@ -86,7 +113,6 @@ impl Engine {
     /// records: a hostile file can make a tree in which one page is visited without end.
     fn scan_bucket(&self, bucket: u16, most: u64) -> Result<Option<Bucket>, StoreError> {
         let (low, high) = bucket_range(bucket);
-        // Only what stands on the leaf pages: long values are not read.
         let mut statement = self
             .connection()
             .prepare_cached("SELECT key, seal FROM record WHERE key BETWEEN ?1 AND ?2 ORDER BY key")
@@ -111,10 +137,18 @@ impl Engine {
         Ok(Some(found))
     }
 
-    fn seal_of(&self, key: &RecordKey) -> Result<Option<[u8; SEAL_LEN]>, StoreError> {
+    /// The seal of a record and, when its value stands in `content`, the place.
+    fn seal_of(&self, key: &RecordKey) -> Result<Option<Sealed>, StoreError> {
+        let read = |row: &rusqlite::Row<'_>| -> rusqlite::Result<Sealed> {
+            let place = match row.get_ref(1)? {
+                ValueRef::Integer(place) => Some(place),
+                _ => None,
+            };
+            Ok((row.get(0)?, place))
+        };
         self.connection()
-            .prepare_cached("SELECT seal FROM record WHERE key = ?1")
-            .and_then(|mut s| s.query_row([&key.0[..]], |row| row.get(0)).optional())
+            .prepare_cached("SELECT seal, value FROM record WHERE key = ?1")
+            .and_then(|mut statement| statement.query_row([&key.0[..]], read).optional())
             .map_err(|e| self.fault(e))
     }
 
@@ -129,13 +163,21 @@ impl Engine {
         let sealed = self.keys().seal(&key, item, value, self.random())?;
         self.verify_bucket(key.bucket())?;
         let old = self.seal_of(&key)?;
+        self.remove_content(old.and_then(|(_, place)| place))?;
+        let body = &sealed.body;
+        let value: &dyn ToSql = if body.len() > MAX_INLINE_LEN {
+            self.execute("INSERT INTO content(value) VALUES(?1)", params![body])?;
+            &self.connection().last_insert_rowid()
+        } else {
+            body
+        };
         let text = match old {
             Some(_) => "UPDATE record SET seal = ?2, value = ?3 WHERE key = ?1",
             None => "INSERT INTO record(key, seal, value) VALUES(?1, ?2, ?3)",
         };
-        self.execute(text, params![&key.0[..], &sealed.seal[..], &sealed.body])?;
+        self.execute(text, params![&key.0[..], &sealed.seal[..], value])?;
         let (old, new) = (
-            old.map(|seal| self.keys().member(&key, &seal)),
+            old.map(|(seal, _)| self.keys().member(&key, &seal)),
             self.keys().member(&key, &sealed.seal),
         );
         self.state_mut().change(key.bucket(), |bucket| {
@@ -148,12 +190,20 @@ impl Engine {
         Ok(())
     }
 
+    fn remove_content(&self, place: Option<i64>) -> Result<(), StoreError> {
+        match place {
+            Some(place) => self.execute("DELETE FROM content WHERE place = ?1", params![place]),
+            None => Ok(()),
+        }
+    }
+
     /// Removes a record; false when there is none.
     pub(crate) fn remove(&mut self, key: &RecordKey) -> Result<bool, StoreError> {
         self.verify_bucket(key.bucket())?;
-        let Some(old) = self.seal_of(key)? else {
+        let Some((old, place)) = self.seal_of(key)? else {
             return Ok(false);
         };
+        self.remove_content(place)?;
         self.execute("DELETE FROM record WHERE key = ?1", params![&key.0[..]])?;
         let old = self.keys().member(key, &old);
         self.state_mut()

@@ -31,6 +31,10 @@ const TRAILER_LEN: usize = 6;
 /// Longest sealed value in the file.
 pub(crate) const MAX_SEALED_LEN: usize = 20 << 20;
 
+/// Longest sealed value that stands in the ordered table itself: with key, seal and SQLite's own 5 bytes it
+/// stays below the 1,002 bytes that an ordered table of 4 KiB pages keeps in one piece.
+pub(crate) const MAX_INLINE_LEN: usize = 896;
+
 /// A logical table: a number that separates one use of the database from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Table(u16);

@@ -85,7 +85,7 @@ impl Engine {
         while let Some(row) = rows.next().map_err(|e| self.fault(e))?
             && found.count <= expected.count
         {
-            let (Ok(ValueRef::Blob(key)), Ok(ValueRef::Blob(seal)), Ok(ValueRef::Blob(body))) =
+            let (Ok(ValueRef::Blob(key)), Ok(ValueRef::Blob(seal)), Ok(value)) =
                 (row.get_ref(0), row.get_ref(1), row.get_ref(2))
             else {
                 report.add(Damage::Structure);
@@ -95,7 +95,7 @@ impl Engine {
                 report.add(Damage::Bucket { bucket });
                 continue;
             };
-            match self.keys().open(&key, seal, body) {
+            match self.open_value(&key, seal, value)? {
                 Some(opened) if self.is_place_of(&key, opened.item()) => report.records += 1,
                 _ => report.add(key.damage()),
             }

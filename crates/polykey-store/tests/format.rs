@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use common::{Place, T, U, key, value};
 use polykey_core::Random;
 use polykey_store::{Database, StoreEnv};
+use rusqlite::types::Value;
 
 /// The same bytes every time: BLAKE3 of the number of the call.
 #[derive(Default)]
@@ -67,7 +68,19 @@ fn rows(place: &Place) -> String {
         writeln!(text, "state {number} {}", hex(&value)).expect("a String takes all");
     }
     for (key, (seal, value)) in place.rows() {
-        writeln!(text, "record {} {} {}", hex(&key), hex(&seal), hex(&value)).expect("a String takes all");
+        let value = match value {
+            Value::Blob(body) => hex(&body),
+            Value::Integer(place) => format!("in content {place}"),
+            other => panic!("{other:?}"),
+        };
+        writeln!(text, "record {} {} {value}", hex(&key), hex(&seal)).expect("a String takes all");
+    }
+    let conn = place.connection();
+    let mut statement = conn.prepare("SELECT place, value FROM content").expect("SQL");
+    let mut contents = statement.query([]).expect("SQL");
+    while let Some(row) = contents.next().expect("a row") {
+        let (place, body): (i64, Vec<u8>) = (row.get(0).expect("a place"), row.get(1).expect("a value"));
+        writeln!(text, "content {place} {}", hex(&body)).expect("a String takes all");
     }
     text
 }
@@ -123,7 +136,9 @@ fn the_rows_are_as_the_page_says() {
     let group_key = &hash::keyed_hash(&index_key, label::STORE_GROUP, &[&[0, 1], b"group"])[..16];
     let item_key = &hash::keyed_hash(&index_key, label::STORE_ITEM, &[group_key, b"item"])[..16];
     let hidden = [group_key, item_key].concat();
-    let (seal, body) = &records[&hidden];
+    let (seal, Value::Blob(body)) = &records[&hidden] else {
+        panic!("short values stand in the record");
+    };
     let (nonce, tag) = seal.split_at(24);
     let sealed = [nonce, body, tag].concat();
     let plain = aead::open(&record_key, label::STORE_RECORD_AAD, &hidden, &sealed).expect("opens");

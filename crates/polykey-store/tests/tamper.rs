@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Place, T, key, put, try_value, value};
+use common::{Place, T, body, key, put, try_value, value};
 use polykey_store::{Damage, Database, StoreEnv, StoreError};
 
 /// Item `a` of group `g` was "old" and is "new"; `b` stands beside it, in the same bucket; group `far` is in
@@ -174,7 +174,7 @@ fn a_changed_value_is_an_error_of_that_record_alone() {
         let scene = Scene::new();
         let a = scene.key_of_a();
         let mut row = scene.new_rows[&a].clone();
-        change(&mut row.1);
+        change(body(&mut row));
         scene.place.set(&a, &row);
         let db = scene.place.open().expect("opened");
         match try_value(&db, b"g", b"a") {
@@ -325,6 +325,58 @@ fn newer_and_foreign_formats_are_told_apart() {
 }
 
 #[test]
+fn long_values_cannot_be_exchanged_either() {
+    let contents = |place: &Place| -> Vec<(i64, Vec<u8>)> {
+        let conn = place.connection();
+        let mut statement = conn.prepare("SELECT place, value FROM content").expect("SQL");
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+        rows.expect("rows").map(|row| row.expect("a row")).collect()
+    };
+    let place = Place::new();
+    let db = place.create();
+    put(&db, b"g", b"a", &[1; 3000]);
+    db.close().expect("closed");
+    let old = contents(&place)[0].clone();
+    let db = place.open().expect("opened");
+    put(&db, b"g", b"a", &[2; 3000]);
+    put(&db, b"h", b"b", &[3; 3000]);
+    db.close().expect("closed");
+    let now = contents(&place);
+    assert_eq!(now.len(), 2);
+    let (a, b) = (now[0].0, now[1].0);
+    let whole = std::fs::read(place.path()).expect("read");
+    let hex: String = old.1.iter().map(|byte| format!("{byte:02x}")).collect();
+    for sql in [
+        format!("UPDATE content SET value = x'{hex}' WHERE place = {a}"),
+        format!("UPDATE content SET value = (SELECT value FROM content WHERE place = {b}) WHERE place = {a}"),
+        format!("UPDATE content SET value = substr(value, 2) WHERE place = {a}"),
+        format!("UPDATE content SET value = x'' WHERE place = {a}"),
+        format!("DELETE FROM content WHERE place = {a}"),
+        format!("UPDATE content SET place = 77 WHERE place = {a}"),
+        format!("UPDATE record SET value = {b} WHERE value = {a}"),
+        format!("UPDATE record SET value = -1 WHERE value = {a}"),
+        format!("UPDATE record SET value = 'text' WHERE value = {a}"),
+        format!("UPDATE record SET value = 1.5 WHERE value = {a}"),
+        format!("UPDATE record SET value = x'00' WHERE value = {a}"),
+    ] {
+        std::fs::write(place.path(), &whole).expect("written");
+        place.sql(&sql);
+        let db = place.open().expect("opened");
+        match try_value(&db, b"g", b"a") {
+            Err(StoreError::Damaged {
+                damage: Damage::Record { .. },
+                ..
+            }) => {}
+            other => panic!("{sql}: {other:?}"),
+        }
+        assert!(db.read(|tx| tx.group(T, b"g")).is_err(), "{sql}");
+        assert!(!db.verify(|_| ()).expect("readable").is_whole(), "{sql}");
+        assert_eq!(value(&db, b"h", b"b"), Some(vec![3; 3000]), "{sql}");
+        db.close().expect("closed");
+    }
+}
+
+#[test]
 fn the_full_check_names_what_is_damaged() {
     let check = |place: &Place| place.open().expect("opened").verify(|_| ()).expect("readable");
     let scene = Scene::new();
@@ -343,7 +395,7 @@ fn the_full_check_names_what_is_damaged() {
         bucket: u16::from_be_bytes([a[0], a[1]]) >> 4,
     };
     let mut row = scene.new_rows[&a].clone();
-    row.1[7] ^= 1;
+    body(&mut row)[7] ^= 1;
     scene.place.set(&a, &row);
     let report = check(&scene.place);
     assert!(

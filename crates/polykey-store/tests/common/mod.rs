@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use polykey_core::Key;
 use polykey_store::{Database, StoreEnv, StoreError, Table};
+use rusqlite::types::Value;
 
 pub const T: Table = Table::new(1);
 pub const U: Table = Table::new(2);
@@ -19,8 +20,16 @@ pub struct Place {
     pub folder: tempfile::TempDir,
 }
 
-/// Every row of the file's table of records: hidden key to seal and sealed value.
-pub type Rows = BTreeMap<Vec<u8>, (Vec<u8>, Vec<u8>)>;
+/// Every row of the file's table of records: hidden key to seal and sealed value, or the place of that.
+pub type Rows = BTreeMap<Vec<u8>, (Vec<u8>, Value)>;
+
+/// The sealed value of a short record.
+pub fn body(row: &mut (Vec<u8>, Value)) -> &mut Vec<u8> {
+    match &mut row.1 {
+        Value::Blob(body) => body,
+        other => panic!("{other:?}"),
+    }
+}
 
 impl Place {
     pub fn new() -> Self {
@@ -57,7 +66,7 @@ impl Place {
         rows.expect("rows").map(|row| row.expect("a row")).collect()
     }
 
-    pub fn set(&self, key: &[u8], row: &(Vec<u8>, Vec<u8>)) {
+    pub fn set(&self, key: &[u8], row: &(Vec<u8>, Value)) {
         self.connection()
             .execute(
                 "INSERT OR REPLACE INTO record(key, seal, value) VALUES(?1, ?2, ?3)",
