@@ -30,3 +30,4 @@ pub mod sessions;
 pub mod start;
 pub mod tables;
 pub mod vaults;
+pub mod versions;

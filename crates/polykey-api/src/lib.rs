@@ -16,6 +16,7 @@ pub mod problem;
 pub mod secrets;
 pub mod start;
 pub mod vaults;
+pub mod version;
 
 pub use code::Code;
 pub use endpoint::{Endpoint, Nothing};

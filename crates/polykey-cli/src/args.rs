@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{agent, audit, bootstrap, keys, secrets, vaults};
+use crate::commands::{agent, audit, bootstrap, completions, keys, man, secrets, vaults};
 
 /// Keep secrets on your own machines, in vaults with a full history
 #[derive(Debug, Parser)]
@@ -15,13 +15,17 @@ use crate::commands::{agent, audit, bootstrap, keys, secrets, vaults};
     name = "polykey",
     bin_name = "polykey",
     version,
-    disable_help_subcommand = true
-)]
-#[command(
     subcommand_required = true,
     arg_required_else_help = true,
     max_term_width = 100
 )]
+#[command(after_help = "\
+Examples:
+  polykey agent start --background
+  polykey agent status
+  polykey help agent start
+
+`pk` is the short name of `polykey`. `polykey help COMMAND` shows more about one command.")]
 pub struct Cli {
     /// What holds for every command.
     #[command(flatten)]
@@ -41,11 +45,18 @@ pub enum Command {
     Audit(audit::Audit),
     /// Make a node without starting it
     Bootstrap(bootstrap::Bootstrap),
+    /// Print what a shell needs to complete the command line
+    Completions(completions::Completions),
     /// Show the main job in a throw-away folder
+    #[command(after_help = "\
+Examples:
+  polykey demo")]
     Demo,
     /// Show and use the node's keys
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Print the manual, or write all its pages
+    Man(man::Man),
     /// Read, write, move and inject secrets
     #[command(subcommand)]
     Secrets(Box<secrets::Command>),
@@ -98,4 +109,115 @@ pub enum Format {
     Human,
     /// For programs
     Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn tree() -> clap::Command {
+        let mut tree = Cli::command().disable_help_subcommand(true);
+        tree.build();
+        tree
+    }
+
+    /// Calls `visit` with each command that people see and the names that lead to it.
+    fn walk(command: &clap::Command, path: &str, visit: &mut impl FnMut(&clap::Command, &str)) {
+        visit(command, path);
+        for inner in command.get_subcommands().filter(|inner| !inner.is_hide_set()) {
+            walk(inner, &format!("{path} {}", inner.get_name()), visit);
+        }
+    }
+
+    /// The words of an example's first command, as a shell would split them; `None` when it needs a real shell.
+    fn words(line: &str) -> Option<Vec<String>> {
+        let command = line.split(" | ").next()?;
+        let command = command
+            .split(" > ")
+            .next()?
+            .split(" >> ")
+            .next()?
+            .split(" < ")
+            .next()?;
+        let mut words = Vec::new();
+        for (i, part) in command.split('\'').enumerate() {
+            match i % 2 {
+                0 => words.extend(part.split_whitespace().map(str::to_owned)),
+                _ => words.push(part.to_owned()),
+            }
+        }
+        Some(words)
+    }
+
+    #[test]
+    fn the_parser_finds_no_clash() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_option_has_help() {
+        walk(&tree(), "polykey", &mut |command, path| {
+            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+            assert!(about.len() > 5, "{path} says nothing");
+            for arg in command.get_arguments() {
+                assert!(arg.get_help().is_some(), "{path}: {} says nothing", arg.get_id());
+            }
+        });
+    }
+
+    #[test]
+    fn every_command_shows_examples_and_each_is_accepted() {
+        let mut missing = Vec::new();
+        walk(&tree(), "polykey", &mut |command, path| {
+            let after = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            let Some((_, examples)) = after.split_once("Examples:\n") else {
+                missing.push(path.to_owned());
+                return;
+            };
+            let mut own = false;
+            for line in examples.lines().filter_map(|line| line.strip_prefix("  ")) {
+                let line = line.rsplit_once("| pk ").map_or(line, |(_, last)| last);
+                if !line.starts_with("polykey") && !line.starts_with("pk") {
+                    continue;
+                }
+                let words = words(line).expect("never none of a split");
+                own |= words.join(" ").starts_with(path);
+                if let Err(error) = Cli::try_parse_from(&words) {
+                    assert!(
+                        matches!(
+                            error.kind(),
+                            clap::error::ErrorKind::DisplayHelp | clap::error::ErrorKind::DisplayVersion
+                        ),
+                        "{path}: {line}: {error}"
+                    );
+                }
+            }
+            assert!(own, "{path}: no example is of this command");
+        });
+        assert!(missing.is_empty(), "no examples: {missing:#?}");
+    }
+
+    #[test]
+    fn long_names_are_plain_and_short_ones_mean_one_thing_at_a_place() {
+        walk(&tree(), "polykey", &mut |command, path| {
+            let mut seen = std::collections::BTreeSet::new();
+            for arg in command.get_arguments() {
+                for short in arg.get_short_and_visible_aliases().unwrap_or_default() {
+                    assert!(seen.insert(format!("-{short}")), "{path}: -{short} twice");
+                }
+                for long in arg.get_long_and_visible_aliases().unwrap_or_default() {
+                    assert!(seen.insert(format!("--{long}")), "{path}: --{long} twice");
+                    assert!(
+                        long.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'),
+                        "{path}: --{long}"
+                    );
+                }
+            }
+        });
+    }
 }

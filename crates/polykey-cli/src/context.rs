@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use polykey_api::agent::{LOGIN, Session, State, Status, UNLOCK, UnlockRequest};
 use polykey_api::start::{Bootstrapped, StartOrder, Started};
+use polykey_api::version::Versions;
 use polykey_api::{Code, Endpoint, Problem};
 use polykey_client::{Auth, Client, background, rendezvous};
 use serde::Serialize;
@@ -33,6 +34,8 @@ const ATTEMPTS: u32 = 3;
 pub trait Local {
     /// True when there is a node in this path.
     fn node_exists(&self, node_path: &Path) -> bool;
+    /// What the program is made of.
+    fn versions(&self) -> Versions;
     /// Makes a node without starting it.
     ///
     /// # Errors

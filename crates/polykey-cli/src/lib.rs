@@ -10,7 +10,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 use polykey_api::{Code, Problem};
 
@@ -30,7 +30,7 @@ pub mod short_options;
 pub mod table;
 pub mod time;
 
-use args::{Cli, Format};
+use args::{Cli, Command, Format};
 use context::{Context, Local};
 use output::Output;
 
@@ -38,40 +38,70 @@ use output::Output;
 pub fn run(args: impl IntoIterator<Item = OsString>, local: &dyn Local) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     let args = short_options::rewrite(args, Cli::command);
-    let wants_json = args.iter().any(|arg| arg == "--json")
+    let wants_json = args
+        .iter()
+        .any(|arg| arg == "--json" || arg == "--format=json" || arg == "-fjson")
         || args
             .windows(2)
             .any(|two| (two[0] == "-f" || two[0] == "--format") && two[1] == "json");
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(error) => return told_by_parser(&error, wants_json),
+        Err(error) => return told_by_parser(&error, &args, wants_json, local),
     };
     let json = cli.global.json || cli.global.format == Some(Format::Json);
     let format = if json { Format::Json } else { Format::Human };
     let out = Output::new(format, cli.global.quiet, cli.global.verbose);
-    let done = Context::new(cli.global, out, local).and_then(|cx| commands::run(&cx, cli.command));
+    let done = match cli.command {
+        // These speak of the program alone: packagers run them where there is no home.
+        Command::Completions(args) => commands::completions::run(out, &args),
+        Command::Man(args) => commands::man::run(out, &args),
+        command => Context::new(cli.global, out, local).and_then(|cx| commands::run(&cx, command)),
+    };
     match done {
         Ok(done) => done.exit(),
         Err(problem) => out.problem(problem),
     }
 }
 
-/// Help and version go to stdout and end well; the rest is wrong usage, which ends with 64.
-fn told_by_parser(error: &clap::Error, json: bool) -> ExitCode {
+/// Help and version go to stdout and end well; the rest is wrong usage, which ends with 64. A bare `polykey` or
+/// group also ends well, but its help is no answer to a question and goes to stderr.
+fn told_by_parser(error: &clap::Error, args: &[OsString], json: bool, local: &dyn Local) -> ExitCode {
+    let out = Output::new(if json { Format::Json } else { Format::Human }, false, 0);
     match error.kind() {
-        ErrorKind::DisplayHelp
-        | ErrorKind::DisplayVersion
-        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            // A bare `polykey` or group shows its help, which is an answer.
-            let text = error.render();
-            let _ = Output::new(Format::Human, false, 0).bytes(text.to_string().as_bytes());
+        ErrorKind::DisplayVersion if json => match out.answer(&local.versions(), |_| String::new()) {
+            Ok(done) => done.exit(),
+            Err(problem) => out.problem(problem),
+        },
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let text = error.render().to_string();
+            match out.bytes(text.as_bytes()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(problem) => out.problem(problem),
+            }
+        }
+        // The parser counts an option that stands in the environment as given, so it says one or the other.
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
+            let Some(mut group) = bare_group(args) else {
+                let problem = Problem::new(Code::Usage, "the command is missing");
+                return out.problem(problem.hint("`polykey help` lists the commands"));
+            };
+            out.lines(group.render_help().to_string().trim_end());
             ExitCode::SUCCESS
         }
-        _ => {
-            let out = Output::new(if json { Format::Json } else { Format::Human }, false, 0);
-            out.problem(usage(error))
-        }
+        _ => out.problem(usage(error)),
     }
+}
+
+/// The command that `args` name, if they are nothing but names of commands.
+fn bare_group(args: &[OsString]) -> Option<clap::Command> {
+    let mut root = Cli::command();
+    // Gives the inner commands their full names and the global options.
+    root.build();
+    let mut group = &root;
+    for arg in args.get(1..)? {
+        group = group.find_subcommand(arg)?;
+    }
+    Some(group.clone())
 }
 
 /// The parser's error in our form: its first sentence, and its tip or the usage as the hint.
@@ -94,9 +124,28 @@ fn usage(error: &clap::Error) -> Problem {
             message.push_str(line);
         }
     }
+    // The parser lists them with the nearest one last.
+    if let Some(near) = nearest(error) {
+        hint = Some(format!("did you mean `{near}`?"));
+    }
     let problem = Problem::new(Code::Usage, message);
     match hint {
         Some(hint) => problem.hint(hint),
         None => problem,
     }
+}
+
+/// What was probably meant by a mistyped command, option or value.
+fn nearest(error: &clap::Error) -> Option<&str> {
+    [
+        ContextKind::SuggestedSubcommand,
+        ContextKind::SuggestedArg,
+        ContextKind::SuggestedValue,
+    ]
+    .into_iter()
+    .find_map(|kind| match error.get(kind)? {
+        ContextValue::String(near) => Some(near.as_str()),
+        ContextValue::Strings(near) => near.last().map(String::as_str),
+        _ => None,
+    })
 }

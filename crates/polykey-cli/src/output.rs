@@ -102,6 +102,11 @@ impl Output {
         let _ = writeln!(io::stderr().lock(), "{}", escape::sentence(text));
     }
 
+    /// Our own text of several lines, on stderr.
+    pub fn lines(self, text: &str) {
+        let _ = writeln!(io::stderr().lock(), "{}", escape::lines(text));
+    }
+
     /// Tells of a problem, on stderr, and gives the exit code.
     pub fn problem(self, problem: Problem) -> ExitCode {
         let exit = ExitCode::from(problem.code.exit());

@@ -25,7 +25,8 @@ use crate::sealed::MAX_SEALED_LEN;
 /// Marks the file as ours for `file` and for us: "PkDb".
 const APPLICATION_ID: i64 = 0x506b_4462;
 /// The format of the tables and of all that is sealed in them.
-const FORMAT: i64 = 1;
+pub const FORMAT_VERSION: u32 = 1;
+const FORMAT: i64 = FORMAT_VERSION as i64;
 
 /// Ordered by hidden key. `value` is the sealed value itself, or the place of a longer one in `content`: SQLite
 /// reads the whole of every row that it compares with in such a table, so long ones must not stand there.

@@ -31,6 +31,7 @@ pub use disk::{Disk, DiskFile, Entry, RealDisk, atomic_write};
 pub use error::{Damage, StoreError};
 #[cfg(any(test, feature = "testing"))]
 pub use faulty::{Crash, FaultyDisk};
+pub use file::FORMAT_VERSION;
 pub use objects::{Batch, Objects};
 pub use sealed::{MAX_KEY_LEN, MAX_VALUE_LEN, Table};
 pub use transaction::{ReadTx, WriteTx};

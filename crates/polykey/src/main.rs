@@ -4,9 +4,10 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use polykey_agent::{open, paths::NodePaths, start};
+use polykey_agent::{open, paths::NodePaths, start, versions};
 use polykey_api::Problem;
 use polykey_api::start::{Bootstrapped, StartOrder, Started};
+use polykey_api::version::Versions;
 use polykey_cli::context::Local;
 
 struct ThisProcess;
@@ -23,6 +24,10 @@ impl Local for ThisProcess {
     fn run(&self, order: &StartOrder, ready: &mut dyn FnMut(&Started)) -> Result<(), Problem> {
         start::log_to_stderr(order.verbose);
         start::run(order, ready)
+    }
+
+    fn versions(&self) -> Versions {
+        versions::versions()
     }
 
     fn run_as_child(&self) -> Result<(), Problem> {

@@ -25,23 +25,53 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What to do with the agent.
 #[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  polykey agent start --background
+  polykey agent status
+  polykey agent lock
+  polykey agent stop")]
 pub enum Command {
     /// Start the agent, making the node if there is none
     Start(Box<Start>),
     /// Show the state of the agent
+    #[command(after_help = "\
+Examples:
+  polykey agent status
+  polykey agent status --json")]
     Status,
     /// Stop the agent
+    #[command(after_help = "\
+Examples:
+  polykey agent stop")]
     Stop,
     /// Make every command ask for the password again
+    #[command(after_help = "\
+Examples:
+  polykey agent lock")]
     Lock,
     /// Also drop all keys from memory, until `unlock`
+    #[command(after_help = "\
+Examples:
+  polykey agent lockall
+  polykey agent unlock")]
     Lockall,
     /// Unlock the agent and open a session
+    #[command(after_help = "\
+Examples:
+  polykey agent unlock
+  polykey agent unlock --password-file password.txt")]
     Unlock,
 }
 
 /// How to start.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  polykey agent start --background
+  polykey agent start --background --recovery-code-out-file code.txt
+  polykey agent start --password-file password.txt
+  polykey agent start --recovery-code-file code.txt --background")]
 pub struct Start {
     #[command(flatten)]
     new: NewNode,

@@ -12,6 +12,12 @@ use crate::{escape, time};
 /// Which records, or what to do with them.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
+#[command(after_help = "\
+Examples:
+  polykey audit --limit 20 --order desc
+  polykey audit --follow --events secrets
+  polykey audit --seek-start 2026-01-31 --json
+  polykey audit verify")]
 pub struct Audit {
     #[command(subcommand)]
     command: Option<Command>,
@@ -23,6 +29,9 @@ pub struct Audit {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Check that no record is missing or was edited
+    #[command(after_help = "\
+Examples:
+  polykey audit verify")]
     Verify,
 }
 

@@ -10,6 +10,11 @@ use crate::output::Done;
 
 /// What kind of node.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  polykey bootstrap --recovery-code-out-file code.txt
+  polykey bootstrap --password-file password.txt --json
+  polykey bootstrap --recovery-code-file code.txt")]
 pub struct Bootstrap {
     #[command(flatten)]
     new: NewNode,

@@ -24,22 +24,53 @@ const MAX_FILE: u64 = 1 << 20;
 
 /// What to do with the keys.
 #[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  polykey keys public --json
+  polykey keys sign report.pdf > report.sig
+  polykey keys password")]
 pub enum Command {
     /// Print the public keys as a JWK
+    #[command(after_help = "\
+Examples:
+  polykey keys public --json > node.jwk")]
     Public,
     /// Print the root key, protected by a new password
+    #[command(after_help = "\
+Examples:
+  polykey keys private --password-new-file export.txt > root.jwe")]
     Private(NewPassword),
     /// Print the public and the protected root key
+    #[command(after_help = "\
+Examples:
+  polykey keys keypair --password-new-file export.txt --json")]
     Keypair(NewPassword),
     /// Print an X.509 certificate of the node key
+    #[command(after_help = "\
+Examples:
+  polykey keys cert > node.pem")]
     Cert,
     /// Print the certificate and those that vouch for it
+    #[command(after_help = "\
+Examples:
+  polykey keys certchain > chain.pem")]
     Certchain,
     /// Set a new password
+    #[command(after_help = "\
+Examples:
+  polykey keys password
+  polykey keys password --password-new-file new.txt")]
     Password(NewPassword),
     /// Take a new root key that the old one names as its successor
+    #[command(after_help = "\
+Examples:
+  polykey keys renew
+  polykey keys renew --password-new-file new.txt")]
     Renew(Renew),
     /// Take a new root key that others cannot follow
+    #[command(after_help = "\
+Examples:
+  polykey keys reset")]
     Reset(Renew),
     /// Encrypt a file to a node
     Encrypt(Encrypt),
@@ -71,6 +102,10 @@ pub struct Renew {
 
 /// What to encrypt, and to whom.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  polykey keys encrypt plan.txt friend.jwk > plan.box
+  polykey keys encrypt - friend.jwk < plan.txt > plan.box")]
 pub struct Encrypt {
     /// The file (`-` for stdin)
     file: PathBuf,
@@ -80,6 +115,9 @@ pub struct Encrypt {
 
 /// What to decrypt.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  polykey keys decrypt plan.box > plan.txt")]
 pub struct Decrypt {
     /// The file (`-` for stdin)
     file: PathBuf,
@@ -87,6 +125,10 @@ pub struct Decrypt {
 
 /// What to sign.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  polykey keys sign report.pdf > report.sig
+  polykey keys sign - < report.pdf > report.sig")]
 pub struct Sign {
     /// The file (`-` for stdin)
     file: PathBuf,
@@ -94,6 +136,9 @@ pub struct Sign {
 
 /// What to check.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  polykey keys verify report.pdf report.sig friend.jwk")]
 pub struct Verify {
     /// The file that was signed (`-` for stdin)
     file: PathBuf,

@@ -11,8 +11,10 @@ use polykey_api::{Code, Problem};
 pub mod agent;
 pub mod audit;
 pub mod bootstrap;
+pub mod completions;
 pub mod demo;
 pub mod keys;
+pub mod man;
 pub mod secrets;
 pub mod stream;
 pub mod vaults;
@@ -29,6 +31,8 @@ pub fn run(cx: &Context<'_>, command: Command) -> Result<Done, Problem> {
         Command::Agent(command) => wait(agent::run(cx, command)),
         Command::Demo => wait(demo::run()),
         Command::Audit(args) => wait(audit::run(cx, args)),
+        Command::Completions(args) => completions::run(cx.out, &args),
+        Command::Man(args) => man::run(cx.out, &args),
         Command::Keys(command) => wait(keys::run(cx, command)),
         Command::Secrets(command) => wait(secrets::run(cx, *command)),
         Command::Vaults(command) => wait(vaults::run(cx, *command)),
