@@ -20,6 +20,8 @@ use crate::charter::{Charter, CommitFacts, CutOff, LineId, Verdict};
 
 /// Objects up to this length travel with their commit.
 pub(crate) const SMALL: usize = 64;
+/// A body that breaks a rule which only the replica knows.
+pub(crate) const REFUSED: &[u8] = b"refused";
 
 #[derive(Clone)]
 pub(crate) struct Stored {
@@ -374,13 +376,16 @@ impl Replica for Memory {
         Ok(((statement, body), header))
     }
 
-    fn store(&mut self, batch: Batch<Self::Commit>) -> Result<(), Infallible> {
+    fn store(&mut self, batch: Batch<Self::Commit>) -> Result<Option<StatementId>, Infallible> {
         for entry in batch.entries {
             self.charter.insert(entry).expect("the pull checked it");
         }
         for ((statement, body), header) in batch.commits {
             for before in header.follows() {
                 assert!(self.commits.contains_key(before), "stored after what it follows");
+            }
+            if body == REFUSED {
+                return Ok(Some(header.id));
             }
             self.keep(Stored {
                 statement,
@@ -389,7 +394,7 @@ impl Replica for Memory {
             });
         }
         self.objects.extend(batch.objects);
-        Ok(())
+        Ok(None)
     }
 
     fn keep_evidence(&mut self, evidence: Evidence) -> Result<(), Infallible> {

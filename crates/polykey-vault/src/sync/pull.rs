@@ -229,14 +229,20 @@ impl Pull {
         let Intake {
             charter,
             batch,
-            evidence,
-            hostile,
+            mut evidence,
+            mut hostile,
+            headers,
             ..
         } = intake;
         let progress = !batch.entries.is_empty() || !batch.commits.is_empty();
-        self.count(&batch);
-        if !batch.is_empty() {
-            replica.store(batch)?;
+        if let Some(refused) = self.store(replica, batch)? {
+            hostile = true;
+            evidence.push(Evidence {
+                peer: self.peer,
+                author: headers.get(&refused).map(|header| header.line.author),
+                offence: Offence::Misplaced,
+                item: refused.as_bytes().to_vec(),
+            });
         }
         for evidence in evidence {
             replica.keep_evidence(evidence)?;
@@ -285,6 +291,24 @@ impl Pull {
         self.report.stale |= shorter || fewer;
     }
 
+    /// Stores what is there and counts it; the commit that the replica refused, if any.
+    fn store<R: Replica>(
+        &mut self,
+        replica: &mut R,
+        batch: Batch<R::Commit>,
+    ) -> Result<Option<StatementId>, R::Error> {
+        if batch.is_empty() {
+            return Ok(None);
+        }
+        self.count(&batch);
+        let commits: Vec<_> = batch.commits.iter().map(|(_, header)| header.id).collect();
+        let refused = replica.store(batch)?;
+        if let Some(at) = commits.iter().position(|id| Some(*id) == refused) {
+            self.report.commits -= (commits.len() - at) as u64;
+        }
+        Ok(refused)
+    }
+
     fn count<C>(&mut self, batch: &Batch<C>) {
         self.report.entries += batch.entries.len() as u64;
         self.report.commits += batch.commits.len() as u64;
@@ -316,10 +340,7 @@ impl Pull {
             ..
         } = intake;
         let progress = !batch.is_empty();
-        self.count(&batch);
-        if progress {
-            replica.store(batch)?;
-        }
+        self.store(replica, batch)?;
         for evidence in evidence {
             replica.keep_evidence(evidence)?;
         }
@@ -356,8 +377,7 @@ impl Pull {
         if batch.is_empty() {
             self.absent.extend(wanted.iter().map(|(object, _)| *object));
         } else {
-            self.count(&batch);
-            replica.store(batch)?;
+            self.store(replica, batch)?;
         }
         match bad {
             Some(bytes) => self.offence(replica, None, Offence::BadItem, bytes),

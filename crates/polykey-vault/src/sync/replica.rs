@@ -37,7 +37,7 @@ impl CommitHeader {
     }
 }
 
-/// Verified items, to be stored together or not at all, in this order.
+/// Verified items, in the order in which they are to be stored.
 #[derive(Debug)]
 pub struct Batch<C> {
     /// Charter entries, each after its parents.
@@ -138,8 +138,9 @@ pub trait Replica {
     fn verify_commit(&self, statement: Vec<u8>, body: Vec<u8>)
     -> Result<(Self::Commit, CommitHeader), Blame>;
 
-    /// Stores verified items, all or none, durably.
-    fn store(&mut self, batch: Batch<Self::Commit>) -> Result<(), Self::Error>;
+    /// Stores verified items durably, in their order. A commit may still break a rule that only the replica
+    /// can check: then it and all that comes after it in the batch is not stored, and its id comes back.
+    fn store(&mut self, batch: Batch<Self::Commit>) -> Result<Option<StatementId>, Self::Error>;
 
     /// Keeps evidence of an offence.
     fn keep_evidence(&mut self, evidence: Evidence) -> Result<(), Self::Error>;

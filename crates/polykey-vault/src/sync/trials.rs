@@ -7,7 +7,7 @@ use polykey_core::id::{NodeId, StatementId};
 use polykey_core::label;
 use polykey_core::statement::Statement;
 
-use super::memory::{Memory, SMALL, Sketch, Stored, item, pull, pull_from};
+use super::memory::{Memory, REFUSED, SMALL, Sketch, Stored, item, pull, pull_from};
 use super::message::{Items, Request, Response, Tip};
 use super::pull::Outcome;
 use super::replica::{Offence, Replica};
@@ -356,6 +356,25 @@ fn misplaced_commits_name_their_author() {
     let sketch = theirs.sketch(a.node(), 1, b"in your name");
     let response = with_items(Vec::new(), vec![item(&sketch.sign(&b.root))]);
     check_refused(&mut mine, peer, &response, Some(b.node()), &Offence::BadItem);
+}
+
+#[test]
+fn a_commit_that_the_replica_refuses_ends_the_pull_and_names_its_author() {
+    let (_, b, mut mine, mut theirs) = pair();
+    theirs.write(&b.root, 2, &[]);
+    for body in [&b"fine"[..], REFUSED, &b"after it"[..]] {
+        let sketch = theirs.sketch(b.node(), 2, body);
+        theirs.keep(sketch.sign(&b.root));
+    }
+    let report = pull(&mut mine, &theirs, ENOUGH);
+    assert_eq!(
+        (report.outcome, report.commits, mine.commits.len()),
+        (Outcome::Hostile, 2, 2)
+    );
+    assert_eq!(
+        mine.evidence.pop().map(|e| (e.author, e.offence)),
+        Some((Some(b.node()), Offence::Misplaced))
+    );
 }
 
 #[test]
