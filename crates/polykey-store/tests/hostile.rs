@@ -276,3 +276,68 @@ fn keys_that_differ_share_nothing() {
         assert!(matches!(opened, Err(StoreError::WrongKey { .. })));
     }
 }
+
+/// Points every branch of the inner page `page` to where `child` says, given the page it led to.
+fn bend(bytes: &mut [u8], page: usize, child: impl Fn(u32) -> u32) {
+    let start = (page - 1) * 4096;
+    let kind = bytes[start];
+    assert!(kind == 2 || kind == 5, "an inner page of a tree, not kind {kind}");
+    let cells = usize::from(u16::from_be_bytes([bytes[start + 3], bytes[start + 4]]));
+    let mut branches = vec![start + 8];
+    for cell in 0..cells {
+        let at = start + 12 + 2 * cell;
+        branches.push(start + usize::from(u16::from_be_bytes([bytes[at], bytes[at + 1]])));
+    }
+    for at in branches {
+        let old = u32::from_be_bytes(bytes[at..at + 4].try_into().expect("4 bytes"));
+        bytes[at..at + 4].copy_from_slice(&child(old).to_be_bytes());
+    }
+}
+
+#[test]
+fn trees_whose_branches_lead_to_one_page_end() {
+    let place = Place::new();
+    let db = place.create();
+    // So many that the trees have inner pages.
+    for n in 0..200u16 {
+        put(&db, &n.to_be_bytes(), b"a", &[7; 200]);
+    }
+    db.close().expect("closed");
+    let whole = fs::read(place.path()).expect("read");
+    let root = |table: &str| -> usize {
+        let sql = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
+        let page: i64 = place
+            .connection()
+            .query_row(sql, [table], |row| row.get(0))
+            .expect("SQL");
+        usize::try_from(page).expect("a page")
+    };
+    let roots = [root("record"), root("state")];
+    for root in roots {
+        let first = std::cell::Cell::new(None);
+        let to_first = |old: u32| match first.get() {
+            Some(page) => page,
+            None => {
+                first.set(Some(old));
+                old
+            }
+        };
+        let to_root = |_: u32| root as u32;
+        let bends: [&dyn Fn(u32) -> u32; 3] = [&to_first, &to_root, &|_| 1 << 30];
+        for bent in bends {
+            let mut bytes = whole.clone();
+            bend(&mut bytes, root, bent);
+            fs::write(place.path(), &bytes).expect("written");
+            let Ok(db) = place.open() else {
+                continue;
+            };
+            for n in 0..200u16 {
+                if let Ok(found) = db.read(|tx| tx.value(T, &n.to_be_bytes(), b"a")) {
+                    assert_eq!(found.expect("never wrongly absent").expose(), [7; 200]);
+                }
+                let _ = db.write(|tx| tx.put(T, &n.to_be_bytes(), b"b", b"1"));
+            }
+            assert!(!db.verify(|_| ()).is_ok_and(|report| report.is_whole()));
+        }
+    }
+}
