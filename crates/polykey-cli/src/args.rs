@@ -21,9 +21,10 @@ use crate::commands::{agent, audit, bootstrap, completions, keys, man, secrets, 
 )]
 #[command(after_help = "\
 Examples:
-  polykey agent start --background
-  polykey agent status
-  polykey help agent start
+  polykey vaults create work
+  polykey secrets write work:db/PASSWORD < password.txt
+  polykey secrets env work:db -- ./server
+  polykey help secrets env
 
 `pk` is the short name of `polykey`. `polykey help COMMAND` shows more about one command.")]
 pub struct Cli {

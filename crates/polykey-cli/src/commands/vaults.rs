@@ -24,36 +24,84 @@ use crate::time;
 
 /// What to do with vaults.
 #[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  polykey vaults create work
+  polykey vaults list
+  polykey vaults log work")]
 pub enum Command {
     /// Make a vault
-    ///
-    /// Example: polykey vaults create work --at /media/stick/work
+    #[command(after_help = "\
+Examples:
+  polykey vaults create work
+  polykey vaults create work --at /media/stick/work")]
     #[command(visible_alias = "touch")]
     Create(Create),
     /// List the vaults
+    #[command(after_help = "\
+Examples:
+  polykey vaults list
+  polykey vaults list --deleted --json")]
     #[command(visible_alias = "ls")]
     List(List),
     /// Give a vault another name
+    #[command(after_help = "\
+Examples:
+  polykey vaults rename work 'old work'")]
     #[command(visible_alias = "mv")]
     Rename(Rename),
     /// Delete a vault; `undelete` brings it back for 30 days
+    #[command(after_help = "\
+Examples:
+  polykey vaults delete work
+  polykey vaults delete work --yes")]
     #[command(visible_alias = "rm")]
     Delete(Delete),
     /// Bring a deleted vault back
+    #[command(after_help = "\
+Examples:
+  polykey vaults undelete work
+  polykey vaults undelete work --name work-again")]
     Undelete(UndeleteArgs),
     /// Move a vault to another folder or disk
+    #[command(after_help = "\
+Examples:
+  polykey vaults relocate work /media/stick/work")]
     Relocate(RelocateArgs),
     /// Show the commits of a vault, newest first
+    #[command(after_help = "\
+Examples:
+  polykey vaults log work --depth 10
+  polykey vaults log work --path db --json")]
     Log(Log),
     /// Show what differs between two versions of a vault
+    #[command(after_help = "\
+Examples:
+  polykey vaults diff work 4c1b90
+  polykey vaults diff work 4c1b90 77aa01 --reveal")]
     Diff(Diff),
     /// Make a vault's content equal to an earlier version, by a new commit
+    #[command(after_help = "\
+Examples:
+  polykey vaults version work 4c1b90
+  polykey vaults version work last")]
     Version(Version),
     /// Forget history: values that were replaced or removed
+    #[command(after_help = "\
+Examples:
+  polykey vaults purge work --before 90d
+  polykey vaults purge work db/PASSWORD --before now --now --yes")]
     Purge(PurgeArgs),
     /// Show versions that stand side by side
+    #[command(after_help = "\
+Examples:
+  polykey vaults conflicts
+  polykey vaults conflicts work --json")]
     Conflicts(ConflictsArgs),
     /// Settle a conflict
+    #[command(after_help = "\
+Examples:
+  polykey vaults resolve work:db/PASSWORD --take 4c1b90")]
     Resolve(ResolveArgs),
 }
 

@@ -22,57 +22,131 @@ mod write;
 
 /// What to do with secrets.
 #[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  polykey secrets write work:db/PASSWORD < password.txt
+  polykey secrets cat work:db/PASSWORD
+  polykey secrets env work:db -- ./server")]
 pub enum Command {
     /// Make a secret from a file; fails if there is one already
+    #[command(after_help = "\
+Examples:
+  polykey secrets create server.pem work:certs/server.pem")]
     Create(write::Create),
     /// Print secrets as they are; without arguments copy stdin to stdout
+    #[command(after_help = "\
+Examples:
+  polykey secrets cat work:db/PASSWORD
+  polykey secrets cat work:web/github#password
+  polykey secrets cat 'work:certs/*.pem' > all.pem
+  polykey secrets cat work:db/PASSWORD --at 2026-01-31")]
     Cat(fetch::Cat),
     /// Import a folder under its own name, in one commit
+    #[command(after_help = "\
+Examples:
+  polykey secrets dir certs work
+  polykey secrets dir certs work:backup")]
     Dir(copy::Dir),
     /// Edit a secret in your editor
+    #[command(after_help = "\
+Examples:
+  polykey secrets edit work:notes.txt")]
     #[command(visible_alias = "ed")]
     Edit(edit::Edit),
     /// Run a command with secrets in its environment, or print them for a shell
-    ///
-    /// Example: polykey secrets env work:db work:api/token=API_TOKEN -- ./server
+    #[command(after_help = "\
+Examples:
+  polykey secrets env work:db work:api/token=API_TOKEN -- ./server
+  polykey secrets env --export work:db > db.sh
+  polykey secrets env work --env-format dotenv > .env")]
     Env(env::Env),
     /// List a vault or directory
+    #[command(after_help = "\
+Examples:
+  polykey secrets ls work
+  polykey secrets ls -l work:db
+  polykey secrets ls -aR work --json")]
     #[command(visible_alias = "list")]
     Ls(list::Ls),
     /// Make directories
+    #[command(after_help = "\
+Examples:
+  polykey secrets mkdir -p work:db/replica")]
     Mkdir(change::Mkdir),
     /// Remove secrets and directories
+    #[command(after_help = "\
+Examples:
+  polykey secrets rm work:db/OLD
+  polykey secrets rm -r work:db
+  polykey secrets rm 'work:tmp/*'")]
     #[command(visible_alias = "remove")]
     Rm(change::Rm),
     /// Give a secret or directory another name where it is
+    #[command(after_help = "\
+Examples:
+  polykey secrets rename work:db/PASSWORD OLD_PASSWORD")]
     Rename(change::Rename),
     /// Describe secrets and directories
+    #[command(after_help = "\
+Examples:
+  polykey secrets stat work:db/PASSWORD")]
     Stat(list::Stat),
     /// Write stdin into a secret
-    ///
-    /// Example: printf %s "$TOKEN" | polykey secrets write work:api/token
+    #[command(after_help = "\
+Examples:
+  polykey secrets write work:db/PASSWORD < password.txt
+  polykey secrets write work:db/PASSWORD --cas 3 < password.txt")]
     Write(write::Write),
     /// Make empty secrets where there are none
+    #[command(after_help = "\
+Examples:
+  polykey secrets touch work:db/PASSWORD")]
     Touch(change::Touch),
     /// Copy secrets: inside a vault, to another one, from or to the disk
     ///
     /// An argument without a colon is a path on the disk.
+    #[command(after_help = "\
+Examples:
+  polykey secrets cp work:db/PASSWORD spare:db/PASSWORD
+  polykey secrets cp server.pem work:certs/server.pem
+  polykey secrets cp -r work:certs ./certs")]
     Cp(copy::Cp),
     /// Move secrets and directories, inside a vault or to another one
+    #[command(after_help = "\
+Examples:
+  polykey secrets mv work:db/PASSWORD work:db/OLD_PASSWORD
+  polykey secrets mv work:a work:b spare:")]
     Mv(change::Mv),
     /// Make a record, or change its fields
-    ///
-    /// Example: polykey secrets set web:github --text user=alice --field password
+    #[command(after_help = "\
+Examples:
+  polykey secrets set web:github --text user=alice --field password
+  polykey secrets set web:github --file key=id_ed25519 --unset note")]
     Set(record::Set),
     /// Show the versions of a secret, newest first
+    #[command(after_help = "\
+Examples:
+  polykey secrets log work:db/PASSWORD
+  polykey secrets log work:db/PASSWORD --depth 3 --json")]
     Log(history::Log),
     /// Bring a version of a secret back, by a new commit
+    #[command(after_help = "\
+Examples:
+  polykey secrets restore work:db/PASSWORD 1
+  polykey secrets restore work:db/PASSWORD 4c1b90")]
     Restore(history::Restore),
     /// Find secrets by name, attribute or content
+    #[command(after_help = "\
+Examples:
+  polykey secrets find github
+  polykey secrets find --content postgres --vault work")]
     Find(list::Find),
     /// Change or show the attributes of a secret
-    ///
-    /// Example: polykey secrets attr web:github expires=2027-01-01 tag=work
+    #[command(after_help = "\
+Examples:
+  polykey secrets attr web:github
+  polykey secrets attr web:github expires=2027-01-31 tag=work
+  polykey secrets attr web:github --unset tag")]
     Attr(change::Attr),
 }
 
