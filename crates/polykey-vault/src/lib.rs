@@ -7,6 +7,8 @@
 //! Always: every node that holds the same commits shows the same vault, whatever the order in which they
 //! came; nothing here opens a socket or knows who is asking.
 
+#[cfg(test)]
+mod agreement;
 pub mod attributes;
 mod change;
 pub mod charter;
@@ -26,6 +28,7 @@ pub mod line;
 mod message;
 pub mod object;
 pub mod operation;
+mod pen;
 mod reader;
 pub mod record;
 mod reset;

@@ -6,31 +6,29 @@
 //! Always: a change that was acknowledged is durable; one that failed has left nothing. All calls block on
 //! the disk. Start at [`Vault::create`] and [`Vault::open`].
 
-use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use polykey_core::codec::{Reader, Writer};
 use polykey_core::random::random_array;
 use polykey_core::statement::{Kind as StatementKind, Statement};
 use polykey_core::{ActorId, Clock, Key, Random, Timestamp, VaultId};
-use polykey_store::{Database, Disk, Objects, StoreEnv, StoreError, WriteTx};
+use polykey_store::{Database, Disk, Objects, StoreEnv, StoreError};
 
 use crate::change::Change;
 use crate::charter::Charter;
 use crate::charter::epoch::EpochKeys;
-use crate::commit::{Body, Commit, Header, MAX_HEADS};
+use crate::commit::{Body, Commit};
 use crate::content::Kind;
 use crate::draft::Step;
 use crate::error::VaultError;
 use crate::horizon::Horizon;
 use crate::id::CommitId;
 use crate::identity::Identity;
-use crate::index::{self, Incoming, ObjectRow};
+use crate::index;
 use crate::line;
-use crate::message;
-use crate::operation::{MAX_OPERATIONS, Operation, Subject};
+use crate::pen::{Note, Pen, open_body};
 use crate::reader::Source;
 use crate::record::Record;
 use crate::rows::{CHARTER, Rows, RowsMut, SELF};
@@ -39,8 +37,6 @@ use crate::view::{At, Moment, View};
 
 /// Format of `vault.db`.
 const FORMAT: u64 = 1;
-/// A commit of a change that must be split is closed before its body or header grows past this.
-const SPLIT_LEN: usize = 2 << 20;
 
 /// What a vault needs from outside.
 #[derive(Clone)]
@@ -249,7 +245,7 @@ impl Vault {
             let made = change.draft.finish();
             let id = self
                 .0
-                .commit(tx, made, message, reset_to)
+                .commit(tx, made, &Note { message, reset_to })
                 .map_err(|error| Outer(error.into()))?;
             Ok((value, id))
         });
@@ -405,173 +401,34 @@ impl Shared {
 
     /// Opens the body of a stored commit; `None` when it makes no sense.
     pub(crate) fn open_body(&self, commit: &Commit) -> Result<Option<Body>, VaultError> {
-        let membership = self.membership.read().unwrap_or_else(|e| e.into_inner());
-        let key = membership
-            .keys
-            .commit_key(&membership.charter, &commit.header().charter_heads)
-            .map_err(|source| VaultError::Charter(Box::new(source.into())))?;
-        match commit.open(&key) {
-            Ok(body) => Ok(Some(body)),
-            Err(crate::commit::CommitError::Malformed(_)) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let membership = self.membership();
+        open_body(&membership.charter, &membership.keys, commit)
     }
 
-    /// Turns steps into commits and takes them in. The commits of one change follow each other.
+    /// The charter and the keys. A panic elsewhere leaves them whole: they are replaced, never edited.
+    pub(crate) fn membership(&self) -> RwLockReadGuard<'_, Membership> {
+        self.membership.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Turns steps into commits.
     fn commit(
         &self,
-        tx: &mut WriteTx<'_>,
-        mut steps: Vec<Step>,
-        message: Option<&str>,
-        reset_to: Option<CommitId>,
+        rows: &mut dyn RowsMut,
+        steps: Vec<Step>,
+        note: &Note<'_>,
     ) -> Result<Option<CommitId>, VaultError> {
-        if steps.is_empty() {
-            return Ok(None);
-        }
-        let membership = self.membership.read().unwrap_or_else(|e| e.into_inner());
-        let charter = &membership.charter;
-        if !charter.role(&self.me.node()).is_some_and(|role| role.writes()) {
-            return Err(VaultError::NotAllowed { action: "write" });
-        }
-        let charter_heads = charter.heads();
-        let key = membership
-            .keys
-            .commit_key(charter, &charter_heads)
-            .map_err(|source| VaultError::Charter(Box::new(source.into())))?;
-        let parts = split(&steps);
-        let text = match message {
-            Some(message) => message::bounded(message.to_owned()),
-            None => message::message(&steps),
-        };
-        let mut last = None;
-        for (number, part) in parts.iter().enumerate() {
-            let message = match parts.len() {
-                1 => text.clone(),
-                parts => message::bounded(format!("part {} of {parts}: {text}", number + 1)),
-            };
-            let steps = &mut steps[part.clone()];
-            last = Some(self.commit_part(tx, steps, message, reset_to, &charter_heads, &key)?);
-        }
-        for step in &mut steps {
-            if let Some(staged) = &mut step.staged {
-                staged.keep();
-            }
-        }
-        Ok(last)
-    }
-
-    fn commit_part(
-        &self,
-        tx: &mut WriteTx<'_>,
-        steps: &mut [Step],
-        message: String,
-        reset_to: Option<CommitId>,
-        charter_heads: &[polykey_core::StatementId],
-        key: &Key,
-    ) -> Result<CommitId, VaultError> {
-        let tips = line::tips(&*tx)?;
-        let mut parents = line::heads(&*tx, &tips)?;
-        parents.truncate(MAX_HEADS);
-        let line = line::line_of(&self.me.node(), &self.actor);
-        let own = tips.iter().find(|(of, _)| *of == line).map(|(_, tip)| tip);
-        // A line's times ascend, so that the state at a time can be found by halving.
-        let mut time = self.env.clock.now();
-        if let Some(tip) = own {
-            let row = index::commit_row(&*tx, tip.last())?;
-            time = time.max(row.map_or(time, |row| row.time));
-        }
-        let mut operations = Vec::new();
-        let mut objects = Vec::new();
-        let mut keys = Vec::new();
-        let mut places = HashMap::new();
-        for step in steps {
-            let first = u32::try_from(operations.len()).expect("operations are bounded");
-            operations.extend(step.operations.drain(..).map(|operation| match operation {
-                Operation::SetAttributes {
-                    of: Subject::Made(at),
-                    changes,
-                } => Operation::SetAttributes {
-                    of: Subject::Made(first + at),
-                    changes,
-                },
-                other => other,
-            }));
-            if let Some(staged) = &step.staged {
-                for object in staged.objects() {
-                    objects.push((object.id, object.size));
-                    keys.push(object.key.duplicate());
-                    let row = staged
-                        .inline()
-                        .map_or(ObjectRow::File, |bytes| ObjectRow::Inline(bytes.to_vec()));
-                    places.insert(object.id, row);
-                }
-            }
-        }
-        let header = Header {
+        let membership = self.membership();
+        let pen = Pen {
             vault: self.id,
             actor: self.actor,
-            seq: own.map_or(1, |tip| tip.seq + 1),
-            previous: own.map(|tip| tip.last()),
-            author: self.me.node(),
-            parents,
-            charter_heads: charter_heads.to_vec(),
-            objects,
+            me: &self.me,
+            charter: &membership.charter,
+            keys: &membership.keys,
+            time: self.env.clock.now(),
+            random: &*self.env.random,
         };
-        let body = Body {
-            time,
-            message,
-            reset_to,
-            operations,
-            keys,
-        };
-        let commit = Commit::seal(header, &body, key, self.me.signer(), &*self.env.random)
-            .map_err(|_| VaultError::ChangeTooLarge)?;
-        let incoming = Incoming {
-            commit: &commit,
-            body: Some(&body),
-            counted: true,
-            objects: places,
-        };
-        index::insert(tx, incoming, &|commit| self.open_body(commit))?;
-        Ok(commit.id())
+        pen.commit(rows, steps, note)
     }
-}
-
-/// Cuts steps into ranges that fit one commit each.
-fn split(steps: &[Step]) -> Vec<std::ops::Range<usize>> {
-    let mut parts = Vec::new();
-    let (mut start, mut len, mut operations) = (0, 0, 0);
-    for (at, step) in steps.iter().enumerate() {
-        let here = step_len(step);
-        let count = step.operations.len();
-        if at > start && (len + here > SPLIT_LEN || operations + count > MAX_OPERATIONS / 2) {
-            parts.push(start..at);
-            (start, len, operations) = (at, 0, 0);
-        }
-        len += here;
-        operations += count;
-    }
-    parts.push(start..steps.len());
-    parts
-}
-
-/// At most how long a step is in a commit's body or header.
-fn step_len(step: &Step) -> usize {
-    let objects = step.staged.as_ref().map_or(0, |staged| staged.objects().len());
-    let operations: usize = step
-        .operations
-        .iter()
-        .map(|operation| match operation {
-            Operation::Create { at, .. } | Operation::MakeDirectory { at } => at.as_str().len(),
-            Operation::Put { replaces, .. } | Operation::Remove { replaces, .. } => replaces.len() * 42,
-            Operation::Move { replaces, to, .. } => replaces.len() * 42 + to.as_str().len(),
-            Operation::SetAttributes { changes, .. } => changes
-                .iter()
-                .map(|(key, value)| key.len() + value.map_or(0, str::len) + 10)
-                .sum(),
-        })
-        .sum();
-    operations + step.operations.len() * 100 + objects * 48
 }
 
 #[cfg(test)]

@@ -399,21 +399,22 @@ impl Look<'_> {
 
     /// The last secret that was removed from `path` and stands nowhere now.
     pub fn removed(&self, path: &SecretPath) -> Result<Option<SecretId>, VaultError> {
-        let Some((was, all)) = folder::ever(self.rows, path)? else {
+        let Some((_, all)) = folder::ever(self.rows, path)? else {
             return Ok(None);
         };
-        let older = all.iter().filter(|id| !was.past.contains(id));
-        for id in was.past.iter().chain(older) {
-            let state = self.state(*id)?;
+        let mut last = None;
+        for id in all {
+            let state = self.state(id)?;
             if !state.directory
                 && !state.contents.is_empty()
                 && state.place().is_none()
-                && self.was_removed_from(*id, &state, path)?
+                && self.was_removed_from(id, &state, path)?
             {
-                return Ok(Some(*id));
+                let removal = state.places.first().map(|(rank, _)| *rank);
+                last = last.max(Some((removal, id)));
             }
         }
-        Ok(None)
+        Ok(last.map(|(_, id)| id))
     }
 
     /// True when `path` is where the secret stood when it was removed.

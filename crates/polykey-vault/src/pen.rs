@@ -1,0 +1,220 @@
+//! The pen: how steps become commits.
+//!
+//! It knows who writes, in which line, under which charter, and turns the steps of one change into one
+//! commit, or into a row of them when they do not fit one. What it wrote goes through the same door as
+//! every other commit.
+//!
+//! Always: a commit builds on all heads; the times of a line ascend; the last commit of a row makes all of it
+//! visible, as they share one transaction.
+
+use std::collections::HashMap;
+
+use polykey_core::{ActorId, Key, StatementId, Timestamp, VaultId};
+
+use crate::charter::Charter;
+use crate::charter::epoch::EpochKeys;
+use crate::commit::{Body, Commit, CommitError, Header, MAX_HEADS};
+use crate::draft::Step;
+use crate::error::VaultError;
+use crate::id::CommitId;
+use crate::identity::Identity;
+use crate::index::{self, Incoming, ObjectRow};
+use crate::line;
+use crate::message;
+use crate::operation::{MAX_OPERATIONS, Operation, Subject};
+use crate::rows::RowsMut;
+
+/// A commit of a change that must be split is closed before its body or header grows past this.
+const SPLIT_LEN: usize = 2 << 20;
+
+/// Writes commits in the name of a node.
+pub(crate) struct Pen<'a> {
+    pub vault: VaultId,
+    pub actor: ActorId,
+    pub me: &'a Identity,
+    pub charter: &'a Charter,
+    pub keys: &'a EpochKeys,
+    pub time: Timestamp,
+    pub random: &'a dyn polykey_core::Random,
+}
+
+/// What a change says about itself.
+pub(crate) struct Note<'a> {
+    pub message: Option<&'a str>,
+    pub reset_to: Option<CommitId>,
+}
+
+impl Pen<'_> {
+    /// Turns steps into commits and takes them in. The commits of one change follow each other.
+    ///
+    /// # Errors
+    /// [`VaultError::NotAllowed`], [`VaultError::Charter`]; those of the index.
+    pub fn commit(
+        &self,
+        rows: &mut dyn RowsMut,
+        mut steps: Vec<Step>,
+        note: &Note<'_>,
+    ) -> Result<Option<CommitId>, VaultError> {
+        if steps.is_empty() {
+            return Ok(None);
+        }
+        let charter = self.charter;
+        if !charter.role(&self.me.node()).is_some_and(|role| role.writes()) {
+            return Err(VaultError::NotAllowed { action: "write" });
+        }
+        let charter_heads = charter.heads();
+        let key = self
+            .keys
+            .commit_key(charter, &charter_heads)
+            .map_err(|source| VaultError::Charter(Box::new(source.into())))?;
+        let parts = split(&steps);
+        let text = match note.message {
+            Some(message) => message::bounded(message.to_owned()),
+            None => message::message(&steps),
+        };
+        let mut last = None;
+        for (number, part) in parts.iter().enumerate() {
+            let message = match parts.len() {
+                1 => text.clone(),
+                parts => message::bounded(format!("part {} of {parts}: {text}", number + 1)),
+            };
+            let steps = &mut steps[part.clone()];
+            last = Some(self.commit_part(rows, steps, message, note.reset_to, &charter_heads, &key)?);
+        }
+        for step in &mut steps {
+            if let Some(staged) = &mut step.staged {
+                staged.keep();
+            }
+        }
+        Ok(last)
+    }
+
+    fn commit_part(
+        &self,
+        rows: &mut dyn RowsMut,
+        steps: &mut [Step],
+        message: String,
+        reset_to: Option<CommitId>,
+        charter_heads: &[StatementId],
+        key: &Key,
+    ) -> Result<CommitId, VaultError> {
+        let tips = line::tips(rows.as_rows())?;
+        let mut parents = line::heads(rows.as_rows(), &tips)?;
+        parents.truncate(MAX_HEADS);
+        let line = line::line_of(&self.me.node(), &self.actor);
+        let own = tips.iter().find(|(of, _)| *of == line).map(|(_, tip)| tip);
+        // A line's times ascend, so that the state at a time can be found by halving.
+        let mut time = self.time;
+        if let Some(tip) = own {
+            let row = index::commit_row(rows.as_rows(), tip.last())?;
+            time = time.max(row.map_or(time, |row| row.time));
+        }
+        let mut operations = Vec::new();
+        let mut objects = Vec::new();
+        let mut keys = Vec::new();
+        let mut places = HashMap::new();
+        for step in steps {
+            let first = u32::try_from(operations.len()).expect("operations are bounded");
+            operations.extend(step.operations.drain(..).map(|operation| match operation {
+                Operation::SetAttributes {
+                    of: Subject::Made(at),
+                    changes,
+                } => Operation::SetAttributes {
+                    of: Subject::Made(first + at),
+                    changes,
+                },
+                other => other,
+            }));
+            if let Some(staged) = &step.staged {
+                for object in staged.objects() {
+                    objects.push((object.id, object.size));
+                    keys.push(object.key.duplicate());
+                    let row = staged
+                        .inline()
+                        .map_or(ObjectRow::File, |bytes| ObjectRow::Inline(bytes.to_vec()));
+                    places.insert(object.id, row);
+                }
+            }
+        }
+        let header = Header {
+            vault: self.vault,
+            actor: self.actor,
+            seq: own.map_or(1, |tip| tip.seq + 1),
+            previous: own.map(|tip| tip.last()),
+            author: self.me.node(),
+            parents,
+            charter_heads: charter_heads.to_vec(),
+            objects,
+        };
+        let body = Body {
+            time,
+            message,
+            reset_to,
+            operations,
+            keys,
+        };
+        let commit = Commit::seal(header, &body, key, self.me.signer(), self.random)
+            .map_err(|_| VaultError::ChangeTooLarge)?;
+        let incoming = Incoming {
+            commit: &commit,
+            body: Some(&body),
+            counted: true,
+            objects: places,
+        };
+        index::insert(rows, incoming, &|commit| open_body(self.charter, self.keys, commit))?;
+        Ok(commit.id())
+    }
+}
+
+/// Opens the body of a stored commit; `None` when it makes no sense.
+pub(crate) fn open_body(
+    charter: &Charter,
+    keys: &EpochKeys,
+    commit: &Commit,
+) -> Result<Option<Body>, VaultError> {
+    let key = keys
+        .commit_key(charter, &commit.header().charter_heads)
+        .map_err(|source| VaultError::Charter(Box::new(source.into())))?;
+    match commit.open(&key) {
+        Ok(body) => Ok(Some(body)),
+        Err(CommitError::Malformed(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Cuts steps into ranges that fit one commit each.
+fn split(steps: &[Step]) -> Vec<std::ops::Range<usize>> {
+    let mut parts = Vec::new();
+    let (mut start, mut len, mut operations) = (0, 0, 0);
+    for (at, step) in steps.iter().enumerate() {
+        let here = step_len(step);
+        let count = step.operations.len();
+        if at > start && (len + here > SPLIT_LEN || operations + count > MAX_OPERATIONS / 2) {
+            parts.push(start..at);
+            (start, len, operations) = (at, 0, 0);
+        }
+        len += here;
+        operations += count;
+    }
+    parts.push(start..steps.len());
+    parts
+}
+
+/// At most how long a step is in a commit's body or header.
+fn step_len(step: &Step) -> usize {
+    let objects = step.staged.as_ref().map_or(0, |staged| staged.objects().len());
+    let operations: usize = step
+        .operations
+        .iter()
+        .map(|operation| match operation {
+            Operation::Create { at, .. } | Operation::MakeDirectory { at } => at.as_str().len(),
+            Operation::Put { replaces, .. } | Operation::Remove { replaces, .. } => replaces.len() * 42,
+            Operation::Move { replaces, to, .. } => replaces.len() * 42 + to.as_str().len(),
+            Operation::SetAttributes { changes, .. } => changes
+                .iter()
+                .map(|(key, value)| key.len() + value.map_or(0, str::len) + 10)
+                .sum(),
+        })
+        .sum();
+    operations + step.operations.len() * 100 + objects * 48
+}
