@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use polykey_core::random::OsRandom;
-use polykey_core::{SecretPath, Timestamp};
+use polykey_core::{ActorId, NodeId, SecretPath, Timestamp};
 use polykey_store::{Objects, RealDisk};
 use proptest::prelude::*;
 
 use crate::change::{Change, Depth, Expect, Parents};
 use crate::charter::Charter;
 use crate::charter::author::Joiner;
+use crate::charter::entry::CutOff;
 use crate::charter::epoch::EpochKeys;
 use crate::charter::role::Role;
 use crate::commit::{Body, Commit};
@@ -23,13 +24,14 @@ use crate::error::VaultError;
 use crate::folder;
 use crate::id::{CommitId, SecretId, VersionId};
 use crate::identity::Identity;
-use crate::index::{self, Incoming, Inserted};
+use crate::index::{self, Court, Incoming, Inserted, Opened};
 use crate::operation::{Operation, Subject};
-use crate::pen::{Note, Pen, open_body};
+use crate::pen::{Bench, Note, Pen};
 use crate::reader::Source;
 use crate::rows::memory::Memory;
 use crate::rows::{COMMIT, EVENT, LINE, Rows, SECRET, TIP};
 use crate::stage::Stager;
+use crate::stored;
 use crate::trial::{identity, path};
 use crate::view::{Look, Moment, VersionRef};
 
@@ -114,7 +116,7 @@ impl World {
         };
         let pen = Pen {
             vault: self.charter.id(),
-            actor: polykey_core::ActorId::from_bytes([1; 16]),
+            actor: ActorId::from_bytes([1; 16]),
             me: &writer.me,
             charter: &self.charter,
             keys: &writer.keys,
@@ -127,7 +129,7 @@ impl World {
         };
         let made = pen.commit(&mut writer.rows, made, &note)?;
         if let Some(id) = made {
-            let (commit, _) = index::commit_and_row(&writer.rows, id)?.expect("just made");
+            let (commit, _) = stored::commit_and_row(&writer.rows, id)?.expect("just made");
             writer.held.insert(self.commits.len());
             self.commits.push(commit);
         }
@@ -143,34 +145,52 @@ impl World {
             .collect();
         for number in missing {
             let mut rows = std::mem::take(&mut self.writers[to].rows);
-            self.deliver(&mut rows, number, true).expect("parents come first");
+            self.deliver(&mut rows, number, &self.bench())
+                .expect("parents come first");
             self.writers[to].rows = rows;
             self.writers[to].held.insert(number);
         }
     }
 
     fn body(&self, commit: &Commit) -> Body {
-        open_body(&self.charter, &self.writers[0].keys, commit)
-            .expect("has the key")
-            .expect("well formed")
+        match self.bench().open(commit) {
+            Ok(Opened::Body(body)) => body,
+            other => panic!("{other:?}"),
+        }
     }
 
-    fn deliver(&self, rows: &mut Memory, number: usize, counted: bool) -> Result<Inserted, VaultError> {
-        let commit = &self.commits[number];
-        let body = self.body(commit);
+    fn deliver(&self, rows: &mut Memory, number: usize, court: &dyn Court) -> Result<Inserted, VaultError> {
         let incoming = Incoming {
-            commit,
-            body: Some(&body),
-            counted,
+            commit: &self.commits[number],
+            body: None,
             objects: HashMap::new(),
         };
-        index::insert(rows, incoming, &|commit| Ok(Some(self.body(commit))))
+        index::insert(rows, incoming, court)
+    }
+
+    fn bench(&self) -> Bench<'_> {
+        Bench {
+            charter: &self.charter,
+            keys: &self.writers[0].keys,
+        }
+    }
+
+    /// A court that sets some commits aside, by their number.
+    fn strict(&self, aside: &BTreeSet<usize>) -> Strict<'_> {
+        let numbered = self.commits.iter().enumerate();
+        Strict {
+            bench: self.bench(),
+            aside: numbered
+                .filter(|(number, _)| aside.contains(number))
+                .map(|(_, commit)| commit.id())
+                .collect(),
+        }
     }
 
     /// A fresh replica that got every commit in an order made from `seed`, parents first. Commits whose number
     /// is in `aside` do not count.
     fn replica(&self, mut seed: u64, aside: &BTreeSet<usize>) -> Memory {
-        let mut rows = Memory::default();
+        let (mut rows, court) = (Memory::default(), self.strict(aside));
         let mut left: Vec<usize> = (0..self.commits.len()).collect();
         while !left.is_empty() {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -181,14 +201,33 @@ impl World {
                     let parents = &self.commits[left[*at]].header().parents;
                     parents
                         .iter()
-                        .all(|p| index::commit_row(&rows, *p).expect("in memory").is_some())
+                        .all(|p| stored::commit_row(&rows, *p).expect("in memory").is_some())
                 })
                 .expect("some commit has all its parents");
             let number = left.swap_remove(ready);
-            self.deliver(&mut rows, number, !aside.contains(&number))
+            self.deliver(&mut rows, number, &court)
                 .expect("parents came first");
         }
         rows
+    }
+}
+
+struct Strict<'a> {
+    bench: Bench<'a>,
+    aside: BTreeSet<CommitId>,
+}
+
+impl Court for Strict<'_> {
+    fn allows(&self, commit: &Commit) -> bool {
+        self.bench.allows(commit) && !self.aside.contains(&commit.id())
+    }
+
+    fn pins(&self, author: &NodeId, actor: &ActorId) -> Vec<CutOff> {
+        self.bench.pins(author, actor)
+    }
+
+    fn open(&self, commit: &Commit) -> Result<Opened, VaultError> {
+        self.bench.open(commit)
     }
 }
 
@@ -487,7 +526,7 @@ proptest! {
         let mut late = world.replica(seed.wrapping_mul(3), &BTreeSet::new());
         for number in aside.iter().filter(|number| **number < world.commits.len()) {
             let id = world.commits[*number].id();
-            index::judge(&mut late, id, false, &|commit| Ok(Some(world.body(commit)))).expect("in memory");
+            index::judge(&mut late, id, &world.strict(&aside)).expect("in memory");
         }
         assert_same(&replica, &late);
     }

@@ -17,7 +17,7 @@ use crate::draft::{Draft, Handle, Standing};
 use crate::error::VaultError;
 use crate::event::State;
 use crate::id::{CommitId, SecretId, VersionId};
-use crate::index;
+use crate::stored;
 use crate::reader::{ContentReader, Source};
 use crate::record::Record;
 use crate::rows::Rows;
@@ -196,7 +196,7 @@ impl<'t> Change<'t> {
     }
 
     fn content(&self, id: SecretId, version: VersionId) -> Result<Content, VaultError> {
-        let event = index::event(self.draft.rows(), id, version)?;
+        let event = stored::event(self.draft.rows(), id, version)?;
         event
             .stored()
             .map(|stored| stored.content)

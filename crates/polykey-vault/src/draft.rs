@@ -14,7 +14,7 @@ use crate::attributes::AttributeChanges;
 use crate::error::VaultError;
 use crate::event::State;
 use crate::id::SecretId;
-use crate::index;
+use crate::stored;
 use crate::operation::{Operation, Subject};
 use crate::rows::{ENTRY, Rows};
 use crate::stage::Staged;
@@ -269,7 +269,7 @@ impl<'t> Draft<'t> {
             Handle::New(number) => Ok(&mut self.new[number]),
             Handle::Known(id) => {
                 if !self.known.contains_key(&id) {
-                    let before = index::secret_row(self.rows, id)?.unwrap_or_default().state;
+                    let before = stored::secret_row(self.rows, id)?.unwrap_or_default().state;
                     let pending = Pending {
                         directory: before.directory,
                         before,

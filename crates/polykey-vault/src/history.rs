@@ -13,7 +13,8 @@ use crate::commit::Body;
 use crate::content::Kind;
 use crate::error::VaultError;
 use crate::id::{CommitId, SecretId, VersionId};
-use crate::index::{self, CommitRow, ObjectRow};
+use crate::index;
+use crate::stored::{self, CommitRow, ObjectRow};
 use crate::line::{self, Fork};
 use crate::rows::{COMMIT, Rows};
 use crate::vault::{Shared, Vault};
@@ -316,7 +317,7 @@ fn same_content(
         return Ok(true);
     }
     let content = |version| -> Result<_, VaultError> {
-        Ok(index::event(rows, secret, version)?
+        Ok(stored::event(rows, secret, version)?
             .stored()
             .map(|stored| stored.content))
     };
@@ -338,7 +339,7 @@ fn walk(
     };
     let mut open: BTreeSet<(u64, CommitId)> = BTreeSet::new();
     for id in starts {
-        let row = index::commit_row(rows, id)?.ok_or_else(|| VaultError::NoSuchCommit {
+        let row = stored::commit_row(rows, id)?.ok_or_else(|| VaultError::NoSuchCommit {
             commit: id.to_string(),
         })?;
         open.insert((row.height, id));
@@ -346,13 +347,13 @@ fn walk(
     // A parent is lower than its child, so what was shown is never met again.
     while let Some((_, id)) = open.pop_last() {
         let (commit, row) =
-            index::commit_and_row(rows, id)?.ok_or(VaultError::CommitDamaged { commit: id })?;
+            stored::commit_and_row(rows, id)?.ok_or(VaultError::CommitDamaged { commit: id })?;
         if show(id, &row)?.is_break() {
             break;
         }
         for parent in &commit.header().parents {
             let row =
-                index::commit_row(rows, *parent)?.ok_or(VaultError::CommitDamaged { commit: *parent })?;
+                stored::commit_row(rows, *parent)?.ok_or(VaultError::CommitDamaged { commit: *parent })?;
             open.insert((row.height, *parent));
         }
     }
@@ -370,7 +371,7 @@ fn commits_below(rows: &dyn Rows, path: &SecretPath) -> Result<BTreeSet<CommitId
         };
         for id in ids {
             if seen.insert(id) {
-                let events = index::events(rows, id)?;
+                let events = stored::events(rows, id)?;
                 commits.extend(events.iter().map(|event| event.version.commit));
             }
         }
@@ -384,12 +385,12 @@ fn commits_below(rows: &dyn Rows, path: &SecretPath) -> Result<BTreeSet<CommitId
 impl Shared {
     /// The body of a stored commit.
     pub(crate) fn body(&self, rows: &dyn Rows, id: CommitId) -> Result<Option<Body>, VaultError> {
-        let (commit, _) = index::commit_and_row(rows, id)?.ok_or(VaultError::CommitDamaged { commit: id })?;
+        let (commit, _) = stored::commit_and_row(rows, id)?.ok_or(VaultError::CommitDamaged { commit: id })?;
         self.open_body(&commit)
     }
 
     fn log_entry(&self, rows: &dyn Rows, id: CommitId) -> Result<LogEntry, VaultError> {
-        let (commit, row) = index::commit_and_row(rows, id)?.ok_or_else(|| VaultError::NoSuchCommit {
+        let (commit, row) = stored::commit_and_row(rows, id)?.ok_or_else(|| VaultError::NoSuchCommit {
             commit: id.to_string(),
         })?;
         let body = self.open_body(&commit)?;
@@ -422,7 +423,7 @@ impl Shared {
             let mut purged = false;
             for object in &stored.objects {
                 purged |= matches!(
-                    index::object_row(look.rows, &object.id)?,
+                    stored::object_row(look.rows, &object.id)?,
                     Some(ObjectRow::Purged(_))
                 );
             }
@@ -479,7 +480,7 @@ impl Shared {
     }
 
     fn touched_by(&self, rows: &dyn Rows, id: CommitId) -> Result<Vec<SecretId>, VaultError> {
-        let (commit, _) = index::commit_and_row(rows, id)?.ok_or(VaultError::CommitDamaged { commit: id })?;
+        let (commit, _) = stored::commit_and_row(rows, id)?.ok_or(VaultError::CommitDamaged { commit: id })?;
         Ok(self
             .open_body(&commit)?
             .map_or(vec![], |body| index::touched_by(&commit, &body)))

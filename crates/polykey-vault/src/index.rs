@@ -9,80 +9,59 @@
 //! which they came. Start at [`insert`].
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::ControlFlow;
 
-use polykey_core::codec::{CodecError, Reader, Writer};
-use polykey_core::{ObjectId, Timestamp};
+use polykey_core::codec::CodecError;
+use polykey_core::{ActorId, NodeId, ObjectId, StatementId, Timestamp};
 
-use crate::commit::{Body, Commit, MAX_BODY_LEN};
+use crate::charter::cutoff::Line;
+use crate::charter::entry::CutOff;
+use crate::commit::{Body, Commit};
 use crate::error::VaultError;
 use crate::event::{Action, Event, ObjectRef, State, Stored};
-use crate::fold::{self, Standing};
+use crate::fold;
 use crate::folder;
 use crate::horizon::Horizon;
 use crate::id::{CommitId, SecretId, VersionId};
 use crate::line;
 use crate::operation::{Operation, Subject};
-use crate::rows::{BODY, COMMIT, EVENT, OBJECT, Rows, RowsMut, SECRET};
-
-/// Statement and body stand in the commit's row up to this size; looking at a commit's place in history
-/// must not cost reading all that it did.
-const INLINE_COMMIT: usize = 8 << 10;
-const MAX_ROW_LEN: usize = 16 << 20;
-
-/// What is known about a stored commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct CommitRow {
-    /// 1 + the greatest height of its parents.
-    pub height: u64,
-    /// False when it is set aside.
-    pub counted: bool,
-    /// When it was made, by its author's clock; 1970 when its body makes no sense.
-    pub time: Timestamp,
-    /// What it had seen, itself included.
-    pub horizon: Horizon,
-    /// Statement and sealed body, when they are short.
-    inline: Option<(Vec<u8>, Vec<u8>)>,
-}
-
-/// Where an object is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum ObjectRow {
-    /// Its sealed bytes are here.
-    Inline(Vec<u8>),
-    /// It is a file.
-    File,
-    /// It has not come yet.
-    Wanted,
-    /// It was deleted for good.
-    Purged(Timestamp),
-}
-
-/// A secret's state, and which commits changed it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct SecretRow {
-    /// What it is now.
-    pub state: State,
-    /// The last commit of each line that touched it.
-    pub touched: Horizon,
-    /// When it was made; `None` while only later operations on it have come.
-    pub made: Option<Timestamp>,
-}
+use crate::rows::{EVENT, Rows, RowsMut};
+use crate::stored::{
+    CommitRow, ObjectRow, SecretRow, commit_and_row, commit_row, events, object_row, secret_row, standings,
+    store_commit, store_object, store_secret,
+};
 
 /// A commit on its way into the index.
 pub(crate) struct Incoming<'a> {
     /// The commit, verified.
     pub commit: &'a Commit,
-    /// Its body; `None` when its author wrote one that makes no sense, which is then set aside.
+    /// Its body, where it is our own and at hand.
     pub body: Option<&'a Body>,
-    /// What the charter says.
-    pub counted: bool,
     /// Where its objects are; those not named are wanted.
     pub objects: HashMap<ObjectId, ObjectRow>,
 }
 
-/// Opens the body of a stored commit; `None` when its author wrote one that makes no sense.
-pub(crate) type Opening<'a> = dyn Fn(&Commit) -> Result<Option<Body>, VaultError> + 'a;
+/// Who says what counts, and opens bodies: the charter with our keys.
+pub(crate) trait Court {
+    /// True when the author had the right to make the commit, forks aside.
+    fn allows(&self, commit: &Commit) -> bool;
+
+    /// Commits of a line that removals list: what leads up to them counts also in a line that forked.
+    fn pins(&self, author: &NodeId, actor: &ActorId) -> Vec<CutOff>;
+
+    /// Opens a body.
+    fn open(&self, commit: &Commit) -> Result<Opened, VaultError>;
+}
+
+/// What a body is to us.
+#[derive(Debug)]
+pub(crate) enum Opened {
+    /// It opens.
+    Body(Body),
+    /// We do not have the key, or not yet.
+    Closed,
+    /// Its author wrote something that makes no sense. It is set aside for ever.
+    Malformed,
+}
 
 /// What became of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,12 +82,11 @@ pub enum Inserted {
 pub(crate) fn insert(
     rows: &mut dyn RowsMut,
     incoming: Incoming<'_>,
-    open: &Opening<'_>,
+    court: &dyn Court,
 ) -> Result<Inserted, VaultError> {
     let Incoming {
         commit,
         body,
-        counted,
         mut objects,
     } = incoming;
     let (id, header) = (commit.id(), commit.header());
@@ -118,14 +96,22 @@ pub(crate) fn insert(
     let (height, horizon) = place_in_history(rows.as_rows(), commit)?;
     let tips = line::tips(rows.as_rows())?;
     let saw_all = horizon.covers(&line::frontier(&tips)) && line::forks(rows.as_rows())?.is_empty();
+    let opened = match body {
+        Some(_) => None,
+        None => Some(court.open(commit)?),
+    };
+    let body = match (body, &opened) {
+        (Some(body), _) | (None, Some(Opened::Body(body))) => Some(body),
+        _ => None,
+    };
     let in_line = line::append(rows, id, header)?;
-    let forked = line::forked_at(rows.as_rows(), &header.line())?;
-    let counted = counted && body.is_some() && forked.is_none_or(|seq| header.seq < seq);
+    let counted = body.is_some() && !is_forked(rows.as_rows(), commit, court)? && court.allows(commit);
     let row = CommitRow {
         height,
         counted,
         time: body.map_or(Timestamp::default(), |body| body.time),
         horizon,
+        opened: !matches!(opened, Some(Opened::Closed)),
         inline: Some((
             commit.statement().as_bytes().to_vec(),
             commit.sealed_body().to_vec(),
@@ -144,45 +130,74 @@ pub(crate) fn insert(
         }
     }
     if !in_line {
-        // From the fork on the whole line is set aside, also what had counted until now.
+        // From the fork on the line is set aside, also what had counted until now.
         let line = header.line();
-        let from = forked.unwrap_or(header.seq);
         let last = line::tip(rows.as_rows(), &line)?.map_or(0, |tip| tip.seq);
-        for seq in from..=last {
+        for seq in line::forked_at(rows.as_rows(), &line)?.unwrap_or(header.seq)..=last {
             if let Some(id) = line::commit_at(rows.as_rows(), &line, seq)? {
-                judge(rows, id, false, open)?;
+                judge(rows, id, court)?;
             }
         }
     }
-    Ok(if counted {
-        Inserted::Counted
-    } else {
-        Inserted::SetAside
-    })
+    Ok(if counted { Inserted::Counted } else { Inserted::SetAside })
 }
 
-/// Lets a stored commit count, or sets it aside, and brings what it touches up to date.
-pub(crate) fn judge(
-    rows: &mut dyn RowsMut,
-    id: CommitId,
-    counted: bool,
-    open: &Opening<'_>,
-) -> Result<(), VaultError> {
+/// Judges a stored commit again, and brings what it touches up to date. True when something changed.
+///
+/// # Errors
+/// [`VaultError::CommitDamaged`].
+pub(crate) fn judge(rows: &mut dyn RowsMut, id: CommitId, court: &dyn Court) -> Result<bool, VaultError> {
     let Some((commit, mut row)) = commit_and_row(rows.as_rows(), id)? else {
         return Err(VaultError::CommitDamaged { commit: id });
     };
-    if row.counted == counted {
-        return Ok(());
+    let counted = court.allows(&commit) && !is_forked(rows.as_rows(), &commit, court)?;
+    if row.opened && row.counted == counted {
+        return Ok(false);
     }
-    let Some(body) = open(&commit)? else {
-        return Ok(());
+    let Opened::Body(body) = court.open(&commit)? else {
+        return Ok(false);
     };
+    let was_opened = std::mem::replace(&mut row.opened, true);
+    let height = row.height;
     row.counted = counted;
+    row.time = body.time;
     store_commit(rows, id, row)?;
-    for secret in touched_by(&commit, &body) {
-        refold(rows, secret)?;
+    for (secret, events) in events_of(&commit, &body, height) {
+        if was_opened {
+            refold(rows, secret)?;
+        } else {
+            record(rows, secret, events, false)?;
+        }
     }
-    Ok(())
+    Ok(true)
+}
+
+/// True when the commit is set aside because its line forked at or before it.
+fn is_forked(rows: &dyn Rows, commit: &Commit, court: &dyn Court) -> Result<bool, VaultError> {
+    let (id, header) = (commit.id(), commit.header());
+    let line = header.line();
+    let Some(fork) = line::fork(rows, &line)?.filter(|fork| fork.seq <= header.seq) else {
+        return Ok(false);
+    };
+    let pins = court.pins(&header.author, &header.actor);
+    if pins.is_empty() {
+        return Ok(true);
+    }
+    let mut known = Line::default();
+    let last = line::tip(rows, &line)?.map_or(0, |tip| tip.seq);
+    let mut ids = fork.others;
+    for seq in fork.seq..=last {
+        ids.extend(line::commit_at(rows, &line, seq)?);
+    }
+    for id in ids {
+        // The newest may not be stored yet.
+        if let Some((commit, _)) = commit_and_row(rows, id)? {
+            let header = commit.header();
+            known.insert(header.seq, id.into(), header.previous.map(StatementId::from));
+        }
+    }
+    known.insert(header.seq, id.into(), header.previous.map(StatementId::from));
+    Ok(known.is_forked_at(header.seq, &id.into(), &pins))
 }
 
 /// Height and horizon from its parents, and the check that it continues its line.
@@ -360,195 +375,13 @@ fn settle(
             }
         }
     }
-    let mut out = Writer::new();
-    out.array(3);
-    after.state.write(&mut out);
-    after.touched.write(&mut out);
-    match after.made {
-        Some(made) => out.u64(made.as_millis()),
-        None => out.null(),
-    };
-    rows.put(SECRET, secret.as_bytes(), b"", &out.finish())?;
-    Ok(())
+    store_secret(rows, secret, &after)
 }
 
 fn fold_anew(rows: &dyn Rows, secret: SecretId) -> Result<State, VaultError> {
     let events = events(rows, secret)?;
     let standings = standings(rows, &events, None)?;
     Ok(fold::fold(&events, &standings))
-}
-
-/// All events of a secret.
-pub(crate) fn events(rows: &dyn Rows, secret: SecretId) -> Result<Vec<Event>, VaultError> {
-    let mut events = vec![];
-    rows.each(EVENT, secret.as_bytes(), &mut |_, value| {
-        events.push(Event::decode(value.expose())?);
-        Ok(ControlFlow::Continue(()))
-    })?;
-    Ok(events)
-}
-
-/// One event of a secret.
-pub(crate) fn event(rows: &dyn Rows, secret: SecretId, version: VersionId) -> Result<Event, VaultError> {
-    match rows.value(EVENT, secret.as_bytes(), &version.to_bytes())? {
-        Some(value) => Ok(Event::decode(value.expose())?),
-        None => Err(VaultError::IndexDamaged {
-            what: "a version of a secret is missing",
-        }),
-    }
-}
-
-/// The commits of `events`, as the fold asks for them; with `within`, only those that it sees.
-pub(crate) fn standings(
-    rows: &dyn Rows,
-    events: &[Event],
-    within: Option<&Horizon>,
-) -> Result<HashMap<CommitId, Standing>, VaultError> {
-    let mut standings = HashMap::new();
-    for event in events {
-        let commit = event.version.commit;
-        let inside = within.is_none_or(|horizon| horizon.sees(&event.actor, event.seq));
-        if !inside || standings.contains_key(&commit) {
-            continue;
-        }
-        let row = commit_row(rows, commit)?.ok_or(VaultError::CommitDamaged { commit })?;
-        let standing = Standing {
-            horizon: row.horizon,
-            counted: row.counted,
-        };
-        standings.insert(commit, standing);
-    }
-    Ok(standings)
-}
-
-/// The state of a secret; `None` when there is no such secret.
-pub(crate) fn secret_row(rows: &dyn Rows, secret: SecretId) -> Result<Option<SecretRow>, VaultError> {
-    let Some(value) = rows.value(SECRET, secret.as_bytes(), b"")? else {
-        return Ok(None);
-    };
-    let mut from = Reader::new(value.expose(), MAX_ROW_LEN, "the state of a secret")?;
-    from.array_of(3)?;
-    let row = SecretRow {
-        state: State::read(&mut from)?,
-        touched: Horizon::read(&mut from)?,
-        made: if from.null()? {
-            None
-        } else {
-            Some(Timestamp::from_millis(from.u64()?))
-        },
-    };
-    from.finish()?;
-    Ok(Some(row))
-}
-
-fn commit_group(id: &CommitId) -> &[u8] {
-    &id.as_bytes()[..2]
-}
-
-/// What is known about a commit, without its content when that is large.
-pub(crate) fn commit_row(rows: &dyn Rows, id: CommitId) -> Result<Option<CommitRow>, VaultError> {
-    let Some(value) = rows.value(COMMIT, commit_group(&id), id.as_bytes())? else {
-        return Ok(None);
-    };
-    let mut from = Reader::new(value.expose(), MAX_ROW_LEN, "the row of a commit")?;
-    from.array_of(5)?;
-    let row = CommitRow {
-        height: from.u64()?,
-        counted: from.bool()?,
-        time: Timestamp::from_millis(from.u64()?),
-        horizon: Horizon::read(&mut from)?,
-        inline: if from.null()? {
-            None
-        } else {
-            from.array_of(2)?;
-            Some((from.bytes()?.to_vec(), from.bytes()?.to_vec()))
-        },
-    };
-    from.finish()?;
-    Ok(Some(row))
-}
-
-/// A stored commit and what is known about it.
-pub(crate) fn commit_and_row(
-    rows: &dyn Rows,
-    id: CommitId,
-) -> Result<Option<(Commit, CommitRow)>, VaultError> {
-    let Some(row) = commit_row(rows, id)? else {
-        return Ok(None);
-    };
-    let damaged = VaultError::CommitDamaged { commit: id };
-    let (statement, sealed) = match &row.inline {
-        Some(inline) => inline.clone(),
-        None => {
-            let part = |name: &[u8]| rows.value(BODY, id.as_bytes(), name);
-            match (part(b"statement")?, part(b"body")?) {
-                (Some(statement), Some(body)) => (statement.expose().to_vec(), body.expose().to_vec()),
-                _ => return Err(damaged),
-            }
-        }
-    };
-    match Commit::accept_stored(statement, sealed) {
-        Ok(commit) if commit.id() == id => Ok(Some((commit, row))),
-        _ => Err(damaged),
-    }
-}
-
-fn store_commit(rows: &mut dyn RowsMut, id: CommitId, mut row: CommitRow) -> Result<(), VaultError> {
-    if let Some((statement, sealed)) = row
-        .inline
-        .take_if(|(statement, sealed)| statement.len() + sealed.len() > INLINE_COMMIT)
-    {
-        debug_assert!(sealed.len() <= MAX_BODY_LEN + 64, "bodies are bounded");
-        rows.put(BODY, id.as_bytes(), b"statement", &statement)?;
-        rows.put(BODY, id.as_bytes(), b"body", &sealed)?;
-    }
-    let mut out = Writer::new();
-    out.array(5)
-        .u64(row.height)
-        .bool(row.counted)
-        .u64(row.time.as_millis());
-    row.horizon.write(&mut out);
-    match &row.inline {
-        Some((statement, sealed)) => out.array(2).bytes(statement).bytes(sealed),
-        None => out.null(),
-    };
-    rows.put(COMMIT, commit_group(&id), id.as_bytes(), &out.finish())?;
-    Ok(())
-}
-
-/// Where an object is; `None` when no commit names it.
-pub(crate) fn object_row(rows: &dyn Rows, id: &ObjectId) -> Result<Option<ObjectRow>, VaultError> {
-    let Some(value) = rows.value(OBJECT, id.as_bytes(), b"")? else {
-        return Ok(None);
-    };
-    let (kind, rest) = value
-        .expose()
-        .split_first()
-        .ok_or(CodecError::Truncated)
-        .map_err(VaultError::from)?;
-    match (kind, rest.try_into()) {
-        (0, _) => Ok(Some(ObjectRow::Inline(rest.to_vec()))),
-        (1, _) => Ok(Some(ObjectRow::File)),
-        (2, _) => Ok(Some(ObjectRow::Wanted)),
-        (3, Ok(time)) => Ok(Some(ObjectRow::Purged(Timestamp::from_millis(
-            u64::from_be_bytes(time),
-        )))),
-        _ => Err(VaultError::IndexDamaged {
-            what: "the row of an object",
-        }),
-    }
-}
-
-/// Stores where an object is.
-pub(crate) fn store_object(rows: &mut dyn RowsMut, id: &ObjectId, row: &ObjectRow) -> Result<(), VaultError> {
-    let value = match row {
-        ObjectRow::Inline(bytes) => [&[0], bytes.as_slice()].concat(),
-        ObjectRow::File => vec![1],
-        ObjectRow::Wanted => vec![2],
-        ObjectRow::Purged(time) => [&[3], time.as_millis().to_be_bytes().as_slice()].concat(),
-    };
-    rows.put(OBJECT, id.as_bytes(), b"", &value)?;
-    Ok(())
 }
 
 /// The secrets that a commit touches.

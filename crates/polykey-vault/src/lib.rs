@@ -34,6 +34,7 @@ pub mod record;
 mod reset;
 mod rows;
 mod stage;
+mod stored;
 pub mod sync;
 #[cfg(test)]
 mod trial;

@@ -236,12 +236,17 @@ pub(crate) fn forks(rows: &dyn Rows) -> Result<Vec<Fork>, VaultError> {
     Ok(forks)
 }
 
-/// The number from which on `line` is set aside, if it forked.
-pub(crate) fn forked_at(rows: &dyn Rows, line: &ActorId) -> Result<Option<u64>, VaultError> {
+/// The fork of `line`, if it forked.
+pub(crate) fn fork(rows: &dyn Rows, line: &ActorId) -> Result<Option<Fork>, VaultError> {
     match rows.value(FORK, b"", line.as_bytes())? {
-        Some(value) => Ok(Some(decode_fork(*line, value.expose())?.seq)),
+        Some(value) => Ok(Some(decode_fork(*line, value.expose())?)),
         None => Ok(None),
     }
+}
+
+/// The number from which on `line` is set aside, if it forked.
+pub(crate) fn forked_at(rows: &dyn Rows, line: &ActorId) -> Result<Option<u64>, VaultError> {
+    Ok(fork(rows, line)?.map(|fork| fork.seq))
 }
 
 fn decode_fork(line: ActorId, bytes: &[u8]) -> Result<Fork, CodecError> {
@@ -259,8 +264,8 @@ fn decode_fork(line: ActorId, bytes: &[u8]) -> Result<Fork, CodecError> {
 
 fn record_fork(rows: &mut dyn RowsMut, id: CommitId, header: &Header) -> Result<(), VaultError> {
     let line = header.line();
-    let mut fork = match rows.value(FORK, b"", line.as_bytes())? {
-        Some(value) => decode_fork(line, value.expose())?,
+    let mut fork = match fork(rows.as_rows(), &line)? {
+        Some(fork) => fork,
         None => Fork {
             author: header.author,
             line,

@@ -9,20 +9,23 @@
 
 use std::collections::HashMap;
 
-use polykey_core::{ActorId, Key, StatementId, Timestamp, VaultId};
+use polykey_core::{ActorId, Key, NodeId, StatementId, Timestamp, VaultId};
 
 use crate::charter::Charter;
+use crate::charter::cutoff::{CommitFacts, LineId, Verdict};
+use crate::charter::entry::CutOff;
 use crate::charter::epoch::EpochKeys;
-use crate::commit::{Body, Commit, CommitError, Header, MAX_HEADS};
+use crate::commit::{Body, Commit, Header, MAX_HEADS};
 use crate::draft::Step;
 use crate::error::VaultError;
 use crate::id::CommitId;
 use crate::identity::Identity;
-use crate::index::{self, Incoming, ObjectRow};
+use crate::index::{self, Court, Incoming, Opened};
 use crate::line;
 use crate::message;
 use crate::operation::{MAX_OPERATIONS, Operation, Subject};
 use crate::rows::RowsMut;
+use crate::stored::{self, ObjectRow};
 
 /// A commit of a change that must be split is closed before its body or header grows past this.
 const SPLIT_LEN: usize = 2 << 20;
@@ -106,7 +109,7 @@ impl Pen<'_> {
         // A line's times ascend, so that the state at a time can be found by halving.
         let mut time = self.time;
         if let Some(tip) = own {
-            let row = index::commit_row(rows.as_rows(), tip.last())?;
+            let row = stored::commit_row(rows.as_rows(), tip.last())?;
             time = time.max(row.map_or(time, |row| row.time));
         }
         let mut operations = Vec::new();
@@ -158,27 +161,51 @@ impl Pen<'_> {
         let incoming = Incoming {
             commit: &commit,
             body: Some(&body),
-            counted: true,
             objects: places,
         };
-        index::insert(rows, incoming, &|commit| open_body(self.charter, self.keys, commit))?;
+        let court = Bench {
+            charter: self.charter,
+            keys: self.keys,
+        };
+        index::insert(rows, incoming, &court)?;
         Ok(commit.id())
     }
 }
 
-/// Opens the body of a stored commit; `None` when it makes no sense.
-pub(crate) fn open_body(
-    charter: &Charter,
-    keys: &EpochKeys,
-    commit: &Commit,
-) -> Result<Option<Body>, VaultError> {
-    let key = keys
-        .commit_key(charter, &commit.header().charter_heads)
-        .map_err(|source| VaultError::Charter(Box::new(source.into())))?;
-    match commit.open(&key) {
-        Ok(body) => Ok(Some(body)),
-        Err(CommitError::Malformed(_)) => Ok(None),
-        Err(error) => Err(error.into()),
+/// The charter with our keys, as the index asks for them.
+pub(crate) struct Bench<'a> {
+    pub charter: &'a Charter,
+    pub keys: &'a EpochKeys,
+}
+
+impl Court for Bench<'_> {
+    fn allows(&self, commit: &Commit) -> bool {
+        let header = commit.header();
+        let facts = CommitFacts {
+            id: commit.id().into(),
+            line: LineId {
+                author: header.author,
+                actor: header.actor,
+            },
+            seq: header.seq,
+            heads: &header.charter_heads,
+        };
+        self.charter.verdict(&facts, false) == Verdict::Counted
+    }
+
+    fn pins(&self, author: &NodeId, actor: &ActorId) -> Vec<CutOff> {
+        self.charter.pins(&LineId {
+            author: *author,
+            actor: *actor,
+        })
+    }
+
+    fn open(&self, commit: &Commit) -> Result<Opened, VaultError> {
+        let Ok(key) = self.keys.commit_key(self.charter, &commit.header().charter_heads) else {
+            return Ok(Opened::Closed);
+        };
+        // With the right key, whatever does not open is the author's own nonsense.
+        Ok(commit.open(&key).map_or(Opened::Malformed, Opened::Body))
     }
 }
 

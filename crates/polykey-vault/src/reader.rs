@@ -10,7 +10,7 @@ use polykey_store::{Database, Objects, StoreError};
 use crate::content::{Content, Kind};
 use crate::error::VaultError;
 use crate::event::ObjectRef;
-use crate::index::{ObjectRow, object_row};
+use crate::stored::{ObjectRow, object_row};
 use crate::object::{self, MAX_OBJECT_LEN, Opened, objects_for, sealed_len};
 
 /// Where the sealed bytes of objects are.

@@ -12,7 +12,7 @@ use crate::draft::Handle;
 use crate::error::VaultError;
 use crate::event::State;
 use crate::id::{CommitId, SecretId};
-use crate::index;
+use crate::stored;
 use crate::vault::Vault;
 use crate::view::{At, Look, Moment};
 
@@ -89,7 +89,7 @@ impl Change<'_> {
         };
         if let [(only, _)] = now.contents.as_slice() {
             let content = |version| -> Result<_, VaultError> {
-                let event = index::event(self.draft.rows(), id, version)?;
+                let event = stored::event(self.draft.rows(), id, version)?;
                 Ok(event.stored().map(|stored| stored.content))
             };
             if let (Some(a), Some(b)) = (content(only.version)?, content(wanted.version)?)

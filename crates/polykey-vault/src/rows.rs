@@ -39,6 +39,8 @@ pub(crate) const PAST: Table = Table::new(11);
 pub(crate) const OBJECT: Table = Table::new(12);
 /// Forked lines. Group: nothing. Item: line.
 pub(crate) const FORK: Table = Table::new(13);
+/// Objects that are named by commits and have not come yet. Group: nothing. Item: object.
+pub(crate) const WANTED: Table = Table::new(15);
 /// Purges that wait for their day. Group: nothing. Item: charter entry.
 pub(crate) const PURGE: Table = Table::new(14);
 

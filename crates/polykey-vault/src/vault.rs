@@ -26,9 +26,10 @@ use crate::error::VaultError;
 use crate::horizon::Horizon;
 use crate::id::CommitId;
 use crate::identity::Identity;
-use crate::index;
+use crate::index::{Court, Opened};
+use crate::stored;
 use crate::line;
-use crate::pen::{Note, Pen, open_body};
+use crate::pen::{Bench, Note, Pen};
 use crate::reader::Source;
 use crate::record::Record;
 use crate::rows::{CHARTER, Rows, RowsMut, SELF};
@@ -72,6 +73,16 @@ pub(crate) struct Shared {
 pub(crate) struct Membership {
     pub charter: Charter,
     pub keys: EpochKeys,
+}
+
+impl Membership {
+    /// Who says what counts.
+    pub fn bench(&self) -> Bench<'_> {
+        Bench {
+            charter: &self.charter,
+            keys: &self.keys,
+        }
+    }
 }
 
 impl Vault {
@@ -269,7 +280,7 @@ impl Vault {
         match at {
             At::Now => Ok(Moment::Now),
             At::Commit(id) => database.read(|tx| {
-                let row = index::commit_row(tx, id)?;
+                let row = stored::commit_row(tx, id)?;
                 let row = row.ok_or_else(|| VaultError::NoSuchCommit {
                     commit: id.to_string(),
                 })?;
@@ -375,7 +386,7 @@ fn horizon_at(rows: &dyn Rows, time: Timestamp) -> Result<Horizon, VaultError> {
             let id = line::commit_at(rows, &line, middle)?.ok_or(VaultError::IndexDamaged {
                 what: "a line of commits has a gap",
             })?;
-            let row = index::commit_row(rows, id)?.ok_or(VaultError::CommitDamaged { commit: id })?;
+            let row = stored::commit_row(rows, id)?.ok_or(VaultError::CommitDamaged { commit: id })?;
             if row.time <= time {
                 low = middle;
                 found = Some(row.horizon);
@@ -399,10 +410,13 @@ impl Shared {
         }
     }
 
-    /// Opens the body of a stored commit; `None` when it makes no sense.
+    /// Opens the body of a stored commit; `None` when it is closed to us or makes no sense.
     pub(crate) fn open_body(&self, commit: &Commit) -> Result<Option<Body>, VaultError> {
         let membership = self.membership();
-        open_body(&membership.charter, &membership.keys, commit)
+        Ok(match membership.bench().open(commit)? {
+            Opened::Body(body) => Some(body),
+            Opened::Closed | Opened::Malformed => None,
+        })
     }
 
     /// The charter and the keys. A panic elsewhere leaves them whole: they are replaced, never edited.

@@ -21,7 +21,7 @@ use crate::fold;
 use crate::folder::{self, Entry};
 use crate::horizon::Horizon;
 use crate::id::{CommitId, SecretId, VersionId};
-use crate::index::{self, ObjectRow};
+use crate::stored::{self, ObjectRow};
 use crate::reader::{ContentReader, Source};
 use crate::record::{MAX_RECORD_LEN, Record};
 use crate::rows::{ENTRY, GRAVE, Rows};
@@ -273,13 +273,13 @@ pub(crate) struct Look<'r> {
 impl Look<'_> {
     /// The state of a secret at the moment.
     pub fn state(&self, id: SecretId) -> Result<State, VaultError> {
-        let Some(row) = index::secret_row(self.rows, id)? else {
+        let Some(row) = stored::secret_row(self.rows, id)? else {
             return Ok(State::default());
         };
         match self.moment {
             Moment::Past(horizon) if !horizon.covers(&row.touched) => {
-                let events = index::events(self.rows, id)?;
-                let standings = index::standings(self.rows, &events, Some(horizon))?;
+                let events = stored::events(self.rows, id)?;
+                let standings = stored::standings(self.rows, &events, Some(horizon))?;
                 Ok(fold::fold(&events, &standings))
             }
             _ => Ok(row.state),
@@ -420,9 +420,9 @@ impl Look<'_> {
     /// True when `path` is where the secret stood when it was removed.
     fn was_removed_from(&self, id: SecretId, state: &State, path: &SecretPath) -> Result<bool, VaultError> {
         for version in state.place_versions() {
-            let removal = index::event(self.rows, id, version)?;
+            let removal = stored::event(self.rows, id, version)?;
             for replaced in removal.replaced_places() {
-                let before = index::event(self.rows, id, *replaced)?;
+                let before = stored::event(self.rows, id, *replaced)?;
                 if before.place().flatten() == Some(path) {
                     return Ok(true);
                 }
@@ -536,7 +536,7 @@ impl Look<'_> {
             .entry(path)?
             .and_then(|entry| entry.directories.first().copied())
         {
-            Some(id) => index::secret_row(self.rows, id)?.and_then(|row| row.made),
+            Some(id) => stored::secret_row(self.rows, id)?.and_then(|row| row.made),
             None => None,
         };
         Ok(Stat {
@@ -558,7 +558,7 @@ impl Look<'_> {
     pub fn secret_stat(&self, path: &SecretPath, id: SecretId) -> Result<Stat, VaultError> {
         let state = self.state(id)?;
         let (rank, number) = state.content().ok_or_else(|| no_such(path))?;
-        let event = index::event(self.rows, id, rank.version)?;
+        let event = stored::event(self.rows, id, rank.version)?;
         let content = event.stored().map(|stored| stored.content);
         let content = content.ok_or(VaultError::IndexDamaged {
             what: "a version has no content",
@@ -572,7 +572,7 @@ impl Look<'_> {
             size: content.size,
             version: number,
             versions: state.contents.iter().map(|(rank, _)| rank.version).collect(),
-            created: index::secret_row(self.rows, id)?.and_then(|row| row.made),
+            created: stored::secret_row(self.rows, id)?.and_then(|row| row.made),
             modified: Some(event.time),
             author: Some(event.author),
             conflict: state.in_conflict(),
@@ -587,9 +587,9 @@ impl Look<'_> {
 
     /// A version's event, and its first object when that is in the database.
     pub fn content(&self, id: SecretId, version: VersionId) -> Result<(Event, Option<Vec<u8>>), VaultError> {
-        let event = index::event(self.rows, id, version)?;
+        let event = stored::event(self.rows, id, version)?;
         let first = match event.stored().map(|stored| stored.objects.as_slice()) {
-            Some([only]) => match index::object_row(self.rows, &only.id)? {
+            Some([only]) => match stored::object_row(self.rows, &only.id)? {
                 Some(ObjectRow::Inline(bytes)) => Some(bytes),
                 _ => None,
             },
@@ -638,12 +638,12 @@ impl Look<'_> {
 
     /// Every content version of a secret, the highest first.
     pub fn versions(&self, id: SecretId) -> Result<Vec<Numbered>, VaultError> {
-        let events = index::events(self.rows, id)?;
+        let events = stored::events(self.rows, id)?;
         let within = match self.moment {
             Moment::Now => None,
             Moment::Past(horizon) => Some(horizon),
         };
-        let standings = index::standings(self.rows, &events, within)?;
+        let standings = stored::standings(self.rows, &events, within)?;
         let numbers = fold::version_numbers(&events, &standings);
         let mut versions: Vec<_> = events
             .into_iter()
