@@ -162,7 +162,7 @@ impl World {
     fn deliver(&self, rows: &mut Memory, number: usize, court: &dyn Court) -> Result<Inserted, VaultError> {
         let incoming = Incoming {
             commit: &self.commits[number],
-            body: None,
+            own: None,
             objects: HashMap::new(),
         };
         index::insert(rows, incoming, court)
@@ -254,7 +254,9 @@ fn shown(rows: &Memory) -> Shown {
             .expect("in memory");
         assert!(dir.is_root() || !names.is_empty() || !rows.table(SECRET).is_empty());
         for name in names {
-            let at = dir.join(&polykey_core::Segment::parse(&name).expect("a name")).expect("short");
+            let at = dir
+                .join(&polykey_core::Segment::parse(&name).expect("a name"))
+                .expect("short");
             let entry = folder::living(rows, &at).expect("in memory").expect("listed");
             assert!(entry.is_alive(), "{at} stands");
             let told: Vec<Told> = entry
@@ -323,23 +325,42 @@ impl Model {
                 match operation {
                     Operation::Create { at, .. } => {
                         model.contents.entry(new).or_default().insert(version, vec![]);
-                        model.places.entry(new).or_default().insert(version, (vec![], Some(at)));
+                        model
+                            .places
+                            .entry(new)
+                            .or_default()
+                            .insert(version, (vec![], Some(at)));
                     }
                     Operation::MakeDirectory { at } => {
                         model.made.insert(new);
-                        model.places.entry(new).or_default().insert(version, (vec![], Some(at)));
+                        model
+                            .places
+                            .entry(new)
+                            .or_default()
+                            .insert(version, (vec![], Some(at)));
                     }
                     Operation::Put { secret, replaces, .. } => {
-                        model.contents.entry(secret).or_default().insert(version, replaces);
+                        model
+                            .contents
+                            .entry(secret)
+                            .or_default()
+                            .insert(version, replaces);
                     }
                     Operation::Move { secret, replaces, to } => {
                         let place = (replaces, Some(to));
                         model.places.entry(secret).or_default().insert(version, place);
                     }
                     Operation::Remove { secret, replaces } => {
-                        model.places.entry(secret).or_default().insert(version, (replaces, None));
+                        model
+                            .places
+                            .entry(secret)
+                            .or_default()
+                            .insert(version, (replaces, None));
                     }
-                    Operation::SetAttributes { of: Subject::Made(_) | Subject::Known(_), .. } => {}
+                    Operation::SetAttributes {
+                        of: Subject::Made(_) | Subject::Known(_),
+                        ..
+                    } => {}
                 }
             }
         }
@@ -395,31 +416,41 @@ impl Model {
             let content_links = |version: &VersionId| contents.get(version);
             let place_links = |version: &VersionId| places.get(version).map(|(replaces, _)| replaces);
             let counted: Vec<_> = contents.keys().filter(|version| self.counts(version)).collect();
-            let covered: BTreeSet<_> =
-                counted.iter().flat_map(|version| self.reach(version, &content_links)).collect();
+            let covered: BTreeSet<_> = counted
+                .iter()
+                .flat_map(|version| self.reach(version, &content_links))
+                .collect();
             let mut standing: Vec<_> = counted.iter().filter(|v| !covered.contains(v)).collect();
             standing.sort_by_key(|version| std::cmp::Reverse(self.rank(version)));
             let valid: Vec<_> = places
                 .iter()
                 .filter(|(version, (_, to))| match to {
                     Some(_) => self.counts(version) || covered.contains(version),
-                    None => {
-                        self.counts(version) && !counted.iter().any(|put| self.concurrent(put, version))
-                    }
+                    None => self.counts(version) && !counted.iter().any(|put| self.concurrent(put, version)),
                 })
                 .collect();
-            let moved: BTreeSet<_> =
-                valid.iter().flat_map(|(version, _)| self.reach(version, &place_links)).collect();
+            let moved: BTreeSet<_> = valid
+                .iter()
+                .flat_map(|(version, _)| self.reach(version, &place_links))
+                .collect();
             let place = valid
                 .iter()
                 .filter(|(version, _)| !moved.contains(version))
                 .max_by_key(|(version, (_, to))| (to.is_some(), self.rank(version)));
-            let Some((version, (_, Some(at)))) = place else { continue };
+            let Some((version, (_, Some(at)))) = place else {
+                continue;
+            };
             if self.made.contains(id) {
                 directories.insert(at.clone());
             } else if !standing.is_empty() {
-                let told = standing.iter().map(|v| (***v, self.number(id, v))).collect::<Vec<_>>();
-                secrets.entry(at.clone()).or_default().push((self.rank(version), (*id, told)));
+                let told = standing
+                    .iter()
+                    .map(|v| (***v, self.number(id, v)))
+                    .collect::<Vec<_>>();
+                secrets
+                    .entry(at.clone())
+                    .or_default()
+                    .push((self.rank(version), (*id, told)));
             }
         }
         let secrets = secrets
@@ -563,7 +594,12 @@ fn a_single_writer_takes_the_short_way_to_the_same_rows() {
     assert!(world.commits.len() > 40);
     assert_eq!(shown(&world.writers[0].rows), model.shown());
     let mut anew = world.writers[0].rows.clone();
-    let secrets: BTreeSet<SecretId> = model.places.keys().chain(model.contents.keys()).copied().collect();
+    let secrets: BTreeSet<SecretId> = model
+        .places
+        .keys()
+        .chain(model.contents.keys())
+        .copied()
+        .collect();
     for secret in secrets {
         index::refold(&mut anew, secret).expect("in memory");
     }

@@ -17,11 +17,11 @@ use crate::draft::{Draft, Handle, Standing};
 use crate::error::VaultError;
 use crate::event::State;
 use crate::id::{CommitId, SecretId, VersionId};
-use crate::stored;
 use crate::reader::{ContentReader, Source};
 use crate::record::Record;
 use crate::rows::Rows;
 use crate::stage::{Staged, Stager};
+use crate::stored;
 use crate::view::{self, EntryKind, Look, Moment, Stat, VersionRef, no_such};
 
 /// What a write expects to find.

@@ -13,11 +13,12 @@ use polykey_core::{SecretPath, Segment};
 use crate::attributes::AttributeChanges;
 use crate::error::VaultError;
 use crate::event::State;
+use crate::folder;
 use crate::id::SecretId;
-use crate::stored;
 use crate::operation::{Operation, Subject};
 use crate::rows::{ENTRY, Rows};
 use crate::stage::Staged;
+use crate::stored::{self, SecretRow};
 use crate::view::{Found, Look, Moment};
 
 /// A secret or made directory inside a change.
@@ -42,6 +43,8 @@ pub(crate) enum Standing {
 pub(crate) struct Pending {
     /// What it was before; nothing for a new one.
     before: State,
+    /// The same as it is stored.
+    row: SecretRow,
     directory: bool,
     /// New content.
     pub content: Option<Staged>,
@@ -81,6 +84,8 @@ pub(crate) struct Step {
     pub deed: Deed,
     /// The path that it is about.
     pub path: SecretPath,
+    /// The secret as it is stored, unless it is new.
+    pub before: Option<(SecretId, SecretRow)>,
 }
 
 /// What was done to a path, in a word.
@@ -135,7 +140,11 @@ impl<'t> Draft<'t> {
             return Ok(Standing::Directory);
         }
         let slot = self.slot(path)?;
-        if !slot.directories.is_empty() || self.has_children(path)? {
+        let below = match self.slots.contains_key(path) {
+            true => self.has_children(path)?,
+            false => slot.children,
+        };
+        if below || !slot.directories.is_empty() {
             return Ok(Standing::Directory);
         }
         if let Some(handle) = slot.secrets.first() {
@@ -174,13 +183,14 @@ impl<'t> Draft<'t> {
                 false => Ok(self.slot(dir)?.children),
             };
         };
+        let stands = |slot: &Slot| !slot.secrets.is_empty() || !slot.directories.is_empty();
+        // The last name is the one that a row of writes in order has just touched.
+        if names.values().rev().any(stands) {
+            return Ok(true);
+        }
         let touched: Vec<_> = names.keys().cloned().collect();
         for name in touched {
-            let slot = &self.slots[dir][&name];
-            if !slot.secrets.is_empty()
-                || !slot.directories.is_empty()
-                || self.has_children(&child(dir, &name)?)?
-            {
+            if self.has_children(&child(dir, &name)?)? {
                 return Ok(true);
             }
         }
@@ -269,10 +279,11 @@ impl<'t> Draft<'t> {
             Handle::New(number) => Ok(&mut self.new[number]),
             Handle::Known(id) => {
                 if !self.known.contains_key(&id) {
-                    let before = stored::secret_row(self.rows, id)?.unwrap_or_default().state;
+                    let row = stored::secret_row(self.rows, id)?.unwrap_or_default();
                     let pending = Pending {
-                        directory: before.directory,
-                        before,
+                        directory: row.state.directory,
+                        before: row.state.clone(),
+                        row,
                         content: None,
                         to: None,
                         settle: false,
@@ -337,6 +348,7 @@ impl<'t> Draft<'t> {
         let handle = Handle::New(self.new.len());
         self.new.push(Pending {
             before: State::default(),
+            row: SecretRow::default(),
             directory: content.is_none(),
             content,
             to: Some(Some(path.clone())),
@@ -418,6 +430,10 @@ impl<'t> Draft<'t> {
         {
             return Ok(Some(handle));
         }
+        // Where nothing stands, an entry that once stood lies among the buried.
+        if folder::buried(self.rows, path)?.is_none() {
+            return Ok(None);
+        }
         let Some(id) = self.look().removed(path)? else {
             return Ok(None);
         };
@@ -447,6 +463,7 @@ fn new_step(pending: Pending) -> Option<Step> {
             staged: None,
             deed: Deed::MadeDirectory,
             path: at,
+            before: None,
         });
     };
     let mut operations = vec![Operation::Create {
@@ -468,6 +485,7 @@ fn new_step(pending: Pending) -> Option<Step> {
         staged: Some(staged),
         deed: Deed::Added,
         path: at,
+        before: None,
     })
 }
 
@@ -526,6 +544,7 @@ fn known_step(secret: SecretId, pending: Pending) -> Option<Step> {
         staged,
         deed: deed?,
         path: after.or(before).unwrap_or_default(),
+        before: Some((secret, pending.row)),
     })
 }
 

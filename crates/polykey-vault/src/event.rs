@@ -114,6 +114,11 @@ impl Event {
         self.stored().is_some()
     }
 
+    /// True when it made the secret or directory.
+    pub fn is_making(&self) -> bool {
+        matches!(self.action, Action::Create { .. } | Action::MakeDirectory { .. })
+    }
+
     /// The place that it gave, where it gave or took one.
     pub fn place(&self) -> Option<Option<&SecretPath>> {
         match &self.action {

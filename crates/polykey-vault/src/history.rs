@@ -14,9 +14,9 @@ use crate::content::Kind;
 use crate::error::VaultError;
 use crate::id::{CommitId, SecretId, VersionId};
 use crate::index;
-use crate::stored::{self, CommitRow, ObjectRow};
 use crate::line::{self, Fork};
 use crate::rows::{COMMIT, Rows};
+use crate::stored::{self, CommitRow, ObjectRow};
 use crate::vault::{Shared, Vault};
 use crate::view::{At, Look, MIN_PREFIX_LEN, Moment};
 
@@ -335,7 +335,7 @@ fn walk(
 ) -> Result<(), VaultError> {
     let starts = match from {
         Some(id) => vec![id],
-        None => line::heads(rows, &line::tips(rows)?)?,
+        None => line::Lines::load(rows)?.heads(rows)?,
     };
     let mut open: BTreeSet<(u64, CommitId)> = BTreeSet::new();
     for id in starts {
@@ -385,7 +385,8 @@ fn commits_below(rows: &dyn Rows, path: &SecretPath) -> Result<BTreeSet<CommitId
 impl Shared {
     /// The body of a stored commit.
     pub(crate) fn body(&self, rows: &dyn Rows, id: CommitId) -> Result<Option<Body>, VaultError> {
-        let (commit, _) = stored::commit_and_row(rows, id)?.ok_or(VaultError::CommitDamaged { commit: id })?;
+        let (commit, _) =
+            stored::commit_and_row(rows, id)?.ok_or(VaultError::CommitDamaged { commit: id })?;
         self.open_body(&commit)
     }
 
@@ -453,7 +454,7 @@ impl Shared {
         a: &Moment,
         b: &Moment,
     ) -> Result<BTreeSet<SecretId>, VaultError> {
-        let now = line::frontier(&line::tips(rows)?);
+        let now = line::Lines::load(rows)?.frontier();
         let horizon = |moment: &Moment| match moment {
             Moment::Now => now.clone(),
             Moment::Past(horizon) => horizon.clone(),
@@ -480,7 +481,8 @@ impl Shared {
     }
 
     fn touched_by(&self, rows: &dyn Rows, id: CommitId) -> Result<Vec<SecretId>, VaultError> {
-        let (commit, _) = stored::commit_and_row(rows, id)?.ok_or(VaultError::CommitDamaged { commit: id })?;
+        let (commit, _) =
+            stored::commit_and_row(rows, id)?.ok_or(VaultError::CommitDamaged { commit: id })?;
         Ok(self
             .open_body(&commit)?
             .map_or(vec![], |body| index::touched_by(&commit, &body)))

@@ -22,7 +22,7 @@ use crate::fold;
 use crate::folder;
 use crate::horizon::Horizon;
 use crate::id::{CommitId, SecretId, VersionId};
-use crate::line;
+use crate::line::{self, Last, Lines};
 use crate::operation::{Operation, Subject};
 use crate::rows::{EVENT, Rows, RowsMut};
 use crate::stored::{
@@ -34,10 +34,20 @@ use crate::stored::{
 pub(crate) struct Incoming<'a> {
     /// The commit, verified.
     pub commit: &'a Commit,
-    /// Its body, where it is our own and at hand.
-    pub body: Option<&'a Body>,
+    /// What is at hand when it is our own, made a moment ago.
+    pub own: Option<Own<'a>>,
     /// Where its objects are; those not named are wanted.
     pub objects: HashMap<ObjectId, ObjectRow>,
+}
+
+/// What whoever made a commit knows already.
+pub(crate) struct Own<'a> {
+    /// Its body.
+    pub body: &'a Body,
+    /// The lines that it continues.
+    pub lines: Lines,
+    /// The secrets that it changes, as they are.
+    pub known: HashMap<SecretId, SecretRow>,
 }
 
 /// Who says what counts, and opens bodies: the charter with our keys.
@@ -86,32 +96,45 @@ pub(crate) fn insert(
 ) -> Result<Inserted, VaultError> {
     let Incoming {
         commit,
-        body,
+        own,
         mut objects,
     } = incoming;
     let (id, header) = (commit.id(), commit.header());
-    if commit_row(rows.as_rows(), id)?.is_some() {
+    let is_own = own.is_some();
+    if !is_own && commit_row(rows.as_rows(), id)?.is_some() {
         return Ok(Inserted::Known);
     }
-    let (height, horizon) = place_in_history(rows.as_rows(), commit)?;
-    let tips = line::tips(rows.as_rows())?;
-    let saw_all = horizon.covers(&line::frontier(&tips)) && line::forks(rows.as_rows())?.is_empty();
-    let opened = match body {
-        Some(_) => None,
-        None => Some(court.open(commit)?),
+    let (body, lines, mut known) = match own {
+        Some(own) => (Ok(own.body), own.lines, own.known),
+        None => (
+            Err(court.open(commit)?),
+            Lines::load(rows.as_rows())?,
+            HashMap::new(),
+        ),
     };
-    let body = match (body, &opened) {
-        (Some(body), _) | (None, Some(Opened::Body(body))) => Some(body),
-        _ => None,
+    let closed = matches!(body, Err(Opened::Closed));
+    let body = match &body {
+        Ok(body) => Some(*body),
+        Err(Opened::Body(body)) => Some(body),
+        Err(Opened::Closed | Opened::Malformed) => None,
     };
-    let in_line = line::append(rows, id, header)?;
-    let counted = body.is_some() && !is_forked(rows.as_rows(), commit, court)? && court.allows(commit);
+    let (height, horizon) = place_in_history(rows.as_rows(), &lines, commit)?;
+    let saw_all = horizon.covers(&lines.frontier()) && lines.forks.is_empty();
+    let time = body.map_or(Timestamp::default(), |body| body.time);
+    let last = Last {
+        height,
+        time,
+        horizon: horizon.clone(),
+    };
+    let in_line = line::append(rows, &lines, id, header, last)?;
+    let forked = (!in_line || !lines.forks.is_empty()) && is_forked(rows.as_rows(), commit, court)?;
+    let counted = body.is_some() && !forked && court.allows(commit);
     let row = CommitRow {
         height,
         counted,
-        time: body.map_or(Timestamp::default(), |body| body.time),
+        time,
         horizon,
-        opened: !matches!(opened, Some(Opened::Closed)),
+        opened: !closed,
         inline: Some((
             commit.statement().as_bytes().to_vec(),
             commit.sealed_body().to_vec(),
@@ -119,14 +142,22 @@ pub(crate) fn insert(
     };
     store_commit(rows, id, row)?;
     for (object, _) in &header.objects {
-        if object_row(rows.as_rows(), object)?.is_none_or(|row| row == ObjectRow::Wanted) {
+        // The objects of our own commits are new.
+        let has = !is_own && object_row(rows.as_rows(), object)?.is_some_and(|row| row != ObjectRow::Wanted);
+        if !has {
             let row = objects.remove(object).unwrap_or(ObjectRow::Wanted);
             store_object(rows, object, &row)?;
         }
     }
     if let Some(body) = body {
         for (secret, events) in events_of(commit, body, height) {
-            record(rows, secret, events, saw_all && counted)?;
+            let is_new = is_own && events.first().is_some_and(Event::is_making);
+            let before = match known.remove(&secret) {
+                Some(before) => before,
+                None if is_new => SecretRow::default(),
+                None => secret_row(rows.as_rows(), secret)?.unwrap_or_default(),
+            };
+            record(rows, secret, &before, &events, saw_all && counted)?;
         }
     }
     if !in_line {
@@ -139,7 +170,11 @@ pub(crate) fn insert(
             }
         }
     }
-    Ok(if counted { Inserted::Counted } else { Inserted::SetAside })
+    Ok(if counted {
+        Inserted::Counted
+    } else {
+        Inserted::SetAside
+    })
 }
 
 /// Judges a stored commit again, and brings what it touches up to date. True when something changed.
@@ -166,7 +201,8 @@ pub(crate) fn judge(rows: &mut dyn RowsMut, id: CommitId, court: &dyn Court) -> 
         if was_opened {
             refold(rows, secret)?;
         } else {
-            record(rows, secret, events, false)?;
+            let before = secret_row(rows.as_rows(), secret)?.unwrap_or_default();
+            record(rows, secret, &before, &events, false)?;
         }
     }
     Ok(true)
@@ -201,16 +237,22 @@ fn is_forked(rows: &dyn Rows, commit: &Commit, court: &dyn Court) -> Result<bool
 }
 
 /// Height and horizon from its parents, and the check that it continues its line.
-fn place_in_history(rows: &dyn Rows, commit: &Commit) -> Result<(u64, Horizon), VaultError> {
+fn place_in_history(rows: &dyn Rows, lines: &Lines, commit: &Commit) -> Result<(u64, Horizon), VaultError> {
     let header = commit.header();
     let mut height = 1;
     let mut horizon = Horizon::default();
     for parent in &header.parents {
+        if let Some(tip) = lines.ending_in(parent) {
+            height = height.max(tip.last.height + 1);
+            horizon.merge(&tip.last.horizon);
+            continue;
+        }
         let row = commit_row(rows, *parent)?.ok_or(VaultError::ParentMissing { missing: *parent })?;
         height = height.max(row.height + 1);
         horizon.merge(&row.horizon);
     }
     if let Some(previous) = header.previous
+        && lines.ending_in(&previous).is_none()
         && commit_row(rows, previous)?.is_none()
     {
         return Err(VaultError::ParentMissing { missing: previous });
@@ -310,14 +352,14 @@ fn events_of(commit: &Commit, body: &Body, height: u64) -> BTreeMap<SecretId, Ve
 fn record(
     rows: &mut dyn RowsMut,
     secret: SecretId,
-    events: Vec<Event>,
+    before: &SecretRow,
+    events: &[Event],
     saw_all: bool,
 ) -> Result<(), VaultError> {
-    let before = secret_row(rows.as_rows(), secret)?.unwrap_or_default();
     let mut short = saw_all.then(|| before.state.clone());
     let mut touched = before.touched.clone();
     let mut made = before.made;
-    for event in &events {
+    for event in events {
         rows.put(
             EVENT,
             secret.as_bytes(),
@@ -326,7 +368,7 @@ fn record(
         )?;
         short = short.and_then(|state| fold::advance(state, event));
         touched.add(event.actor, event.seq);
-        if matches!(event.action, Action::Create { .. } | Action::MakeDirectory { .. }) {
+        if event.is_making() {
             made = Some(event.time);
         }
     }

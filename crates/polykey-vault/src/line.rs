@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 
 use polykey_core::codec::{CodecError, Reader, Writer};
 use polykey_core::hash::hash;
-use polykey_core::{ActorId, NodeId, label};
+use polykey_core::{ActorId, NodeId, Timestamp, label};
 
 use crate::commit::Header;
 use crate::error::VaultError;
@@ -50,34 +50,106 @@ pub(crate) struct Tip {
     pub recent: Vec<CommitId>,
     /// True when no commit builds on the last one yet.
     pub head: bool,
+    /// What is known about the last commit, so that the next one need not look it up.
+    pub last: Last,
+}
+
+/// What the next commit asks about the last one of a line.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Last {
+    /// Its height.
+    pub height: u64,
+    /// When it was made, by its author's clock.
+    pub time: Timestamp,
+    /// What it had seen, itself included.
+    pub horizon: Horizon,
+}
+
+/// The ends of all lines and the forks, as they stand before a commit comes in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Lines {
+    pub tips: Vec<(ActorId, Tip)>,
+    pub forks: Vec<Fork>,
+}
+
+impl Lines {
+    pub fn load(rows: &dyn Rows) -> Result<Lines, VaultError> {
+        Ok(Lines {
+            tips: tips(rows)?,
+            forks: forks(rows)?,
+        })
+    }
+
+    /// The end of one line.
+    pub fn tip(&self, line: &ActorId) -> Option<&Tip> {
+        let found = self.tips.binary_search_by_key(line, |(of, _)| *of);
+        found.ok().map(|at| &self.tips[at].1)
+    }
+
+    /// The end whose last commit this is.
+    pub fn ending_in(&self, commit: &CommitId) -> Option<&Tip> {
+        self.tips
+            .iter()
+            .map(|(_, tip)| tip)
+            .find(|tip| tip.commit() == *commit)
+    }
+
+    /// All that is known, as a horizon.
+    pub fn frontier(&self) -> Horizon {
+        self.tips.iter().map(|(line, tip)| (*line, tip.seq)).collect()
+    }
+
+    /// The commits on which nothing builds yet, ascending.
+    pub fn heads(&self, rows: &dyn Rows) -> Result<Vec<CommitId>, VaultError> {
+        let tips = self.tips.iter().filter(|(_, tip)| tip.head);
+        let mut heads: Vec<_> = tips.map(|(_, tip)| tip.commit()).collect();
+        for fork in &self.forks {
+            heads.extend(loose(rows, &fork.line)?);
+        }
+        heads.sort();
+        heads.dedup();
+        Ok(heads)
+    }
 }
 
 impl Tip {
     /// The last commit.
-    pub fn last(&self) -> CommitId {
+    pub fn commit(&self) -> CommitId {
         *self.recent.last().expect("decoding refuses an empty tip")
     }
 
     fn encode(&self) -> Vec<u8> {
         let mut out = Writer::new();
-        out.array(5)
+        out.array(6)
             .bytes(self.author.as_bytes())
             .bytes(self.actor.as_bytes())
             .u64(self.seq);
         write_commits(&mut out, &self.recent);
-        out.bool(self.head);
+        out.bool(self.head)
+            .array(3)
+            .u64(self.last.height)
+            .u64(self.last.time.as_millis());
+        self.last.horizon.write(&mut out);
         out.finish()
     }
 
     fn decode(bytes: &[u8]) -> Result<Tip, CodecError> {
-        let mut from = Reader::new(bytes, 1 << 16, "the end of a line of commits")?;
-        from.array_of(5)?;
+        let mut from = Reader::new(bytes, 1 << 20, "the end of a line of commits")?;
+        from.array_of(6)?;
         let tip = Tip {
             author: NodeId::from_bytes(from.bytes_of()?),
             actor: ActorId::from_bytes(from.bytes_of()?),
             seq: from.u64()?,
             recent: read_commits(&mut from)?,
             head: from.bool()?,
+            last: {
+                from.array_of(3)?;
+                Last {
+                    height: from.u64()?,
+                    time: Timestamp::from_millis(from.u64()?),
+                    horizon: Horizon::read(&mut from)?,
+                }
+            },
         };
         if tip.recent.is_empty() || tip.seq < tip.recent.len() as u64 {
             return Err(from.shape());
@@ -136,48 +208,45 @@ pub(crate) fn tip(rows: &dyn Rows, line: &ActorId) -> Result<Option<Tip>, VaultE
     }
 }
 
-/// All that is known, as a horizon.
-pub(crate) fn frontier(tips: &[(ActorId, Tip)]) -> Horizon {
-    tips.iter().map(|(line, tip)| (*line, tip.seq)).collect()
-}
-
-/// The commits on which nothing builds yet, ascending.
-pub(crate) fn heads(rows: &dyn Rows, tips: &[(ActorId, Tip)]) -> Result<Vec<CommitId>, VaultError> {
-    let mut heads: Vec<_> = tips
-        .iter()
-        .filter(|(_, tip)| tip.head)
-        .map(|(_, tip)| tip.last())
-        .collect();
-    for fork in forks(rows)? {
-        heads.extend(loose(rows, &fork.line)?);
-    }
-    heads.sort();
-    heads.dedup();
-    Ok(heads)
-}
-
 /// Appends a commit to its line and makes it a head in place of its parents. `false` when the line has
 /// another commit of that number: then nothing was changed but the record of the fork.
-pub(crate) fn append(rows: &mut dyn RowsMut, id: CommitId, header: &Header) -> Result<bool, VaultError> {
+pub(crate) fn append(
+    rows: &mut dyn RowsMut,
+    lines: &Lines,
+    id: CommitId,
+    header: &Header,
+    last: Last,
+) -> Result<bool, VaultError> {
     let line = header.line();
-    for (of, mut tip) in tips(rows.as_rows())? {
-        if of != line && tip.head && header.parents.contains(&tip.last()) {
+    for (of, tip) in &lines.tips {
+        if *of != line && tip.head && header.parents.contains(&tip.commit()) {
+            let mut tip = tip.clone();
             tip.head = false;
             rows.put(TIP, b"", of.as_bytes(), &tip.encode())?;
         }
     }
-    forget_loose(rows, &header.parents)?;
-    let tip = match tip(rows.as_rows(), &line)? {
+    for fork in &lines.forks {
+        for parent in header
+            .parents
+            .iter()
+            .filter(|parent| fork.others.contains(parent))
+        {
+            rows.remove(FORK, fork.line.as_bytes(), parent.as_bytes())?;
+        }
+    }
+    let tip = match lines.tip(&line).cloned() {
         None if header.seq == 1 => Tip {
             author: header.author,
             actor: header.actor,
             seq: 1,
             recent: vec![id],
             head: true,
+            last,
         },
-        Some(mut tip) if header.seq == tip.seq + 1 && header.previous == Some(tip.last()) => {
+        Some(mut tip) if header.seq == tip.seq + 1 && header.previous == Some(tip.commit()) => {
             tip.seq += 1;
             tip.head = true;
+            tip.last = last;
             if tip.recent.len() as u64 == ROW_LEN {
                 let mut out = Writer::new();
                 write_commits(&mut out, &tip.recent);
@@ -298,15 +367,6 @@ fn loose(rows: &dyn Rows, line: &ActorId) -> Result<Vec<CommitId>, VaultError> {
     Ok(loose)
 }
 
-fn forget_loose(rows: &mut dyn RowsMut, parents: &[CommitId]) -> Result<(), VaultError> {
-    for fork in forks(rows.as_rows())? {
-        for parent in parents.iter().filter(|parent| fork.others.contains(parent)) {
-            rows.remove(FORK, fork.line.as_bytes(), parent.as_bytes())?;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -333,11 +393,21 @@ mod tests {
         }
     }
 
+    fn add(rows: &mut Memory, id: CommitId, header: &Header) -> bool {
+        let lines = Lines::load(rows).expect("in memory");
+        append(rows, &lines, id, header, Last::default()).expect("in memory")
+    }
+
+    fn heads(rows: &Memory) -> Vec<CommitId> {
+        let lines = Lines::load(rows).expect("in memory");
+        lines.heads(rows).expect("in memory")
+    }
+
     #[test]
     fn every_commit_of_a_long_line_is_found_by_number() {
         let mut rows = Memory::default();
         for seq in 1..=200 {
-            assert!(append(&mut rows, id(seq, 0), &header(seq, 0)).expect("in memory"));
+            assert!(add(&mut rows, id(seq, 0), &header(seq, 0)));
         }
         let line = header(1, 0).line();
         for seq in 1..=200 {
@@ -347,24 +417,22 @@ mod tests {
         for seq in [0, 201, u64::MAX] {
             assert_eq!(commit_at(&rows, &line, seq).expect("in memory"), None);
         }
-        let tips = tips(&rows).expect("in memory");
-        assert_eq!(heads(&rows, &tips).expect("in memory"), [id(200, 0)]);
+        assert_eq!(heads(&rows), [id(200, 0)]);
     }
 
     #[test]
     fn a_second_commit_with_one_number_is_a_fork() {
         let mut rows = Memory::default();
         for seq in 1..=3 {
-            append(&mut rows, id(seq, 0), &header(seq, 0)).expect("in memory");
+            add(&mut rows, id(seq, 0), &header(seq, 0));
         }
         let mut twin = header(2, 0);
         twin.charter_heads = vec![StatementId::from_bytes([9; 32])];
-        assert!(!append(&mut rows, id(2, 1), &twin).expect("in memory"));
+        assert!(!add(&mut rows, id(2, 1), &twin));
         let line = twin.line();
         assert_eq!(forked_at(&rows, &line).expect("in memory"), Some(2));
         assert_eq!(forks(&rows).expect("in memory")[0].others, [id(2, 1)]);
-        let tips = tips(&rows).expect("in memory");
-        assert_eq!(heads(&rows, &tips).expect("in memory"), [id(2, 1), id(3, 0)]);
+        assert_eq!(heads(&rows), [id(2, 1), id(3, 0)]);
     }
 
     #[test]

@@ -66,6 +66,7 @@ mod tests {
             staged: None,
             deed: Deed::Added,
             path: SecretPath::parse(path).expect("a path"),
+            before: None,
         };
         paths.iter().map(step).collect()
     }

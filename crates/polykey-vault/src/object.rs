@@ -7,7 +7,7 @@
 //! Always: a piece comes out only when its name, its key, its vault and its position are all right.
 //! Source: `docs/format.md`, section "Vault".
 
-use polykey_core::aead::{self, NONCE_LEN, OVERHEAD, OpenError};
+use polykey_core::aead::{self, NONCE_LEN, OVERHEAD, OpenError, TAG_LEN};
 use polykey_core::hash::hash;
 use polykey_core::padme::{MIN_PADDED, padded_len};
 use polykey_core::random::{Random, random_array};
@@ -25,67 +25,84 @@ pub const PIECE_LEN: usize = MAX_OBJECT_LEN - OVERHEAD;
 /// Objects up to this sealed length live in the database and travel with their commit.
 pub const INLINE_LEN: usize = 16 << 10;
 
-/// A sealed piece, on its way to where it will rest.
-#[derive(Debug)]
-pub(crate) struct Sealed {
-    /// Its name, length and key.
-    pub object: ObjectRef,
-    /// Nonce, ciphertext and tag.
-    pub bytes: Vec<u8>,
+/// A buffer for one piece, with room at the front for the nonce and at the end for the tag: the piece is
+/// read, sealed and written in one place, and the buffer serves the next piece.
+pub(crate) struct Piece {
+    buffer: Zeroizing<Vec<u8>>,
+    len: usize,
 }
 
-/// A buffer for one piece, with room at the front for the nonce: the piece is sealed where it was read.
-pub(crate) struct Piece(Zeroizing<Vec<u8>>);
-
 impl Piece {
-    /// An empty buffer.
-    pub fn new() -> Piece {
-        let mut buffer = Vec::with_capacity(MAX_OBJECT_LEN);
-        buffer.resize(NONCE_LEN, 0);
-        Piece(Zeroizing::new(buffer))
+    /// An empty piece that takes up to `room` plain bytes, at most [`PIECE_LEN`].
+    pub fn new(room: usize) -> Piece {
+        Piece {
+            buffer: Zeroizing::new(vec![0; room + OVERHEAD]),
+            len: 0,
+        }
     }
 
     /// The plain bytes so far.
     pub fn plain(&self) -> &[u8] {
-        &self.0[NONCE_LEN..]
+        &self.buffer[NONCE_LEN..NONCE_LEN + self.len]
     }
 
     /// Length of the plain bytes so far.
     pub fn len(&self) -> usize {
-        self.0.len() - NONCE_LEN
+        self.len
     }
 
-    /// Makes room for `len` plain bytes in all and returns the new ones, which are zero.
-    pub fn extend_to(&mut self, len: usize) -> &mut [u8] {
-        let old = self.0.len();
-        self.0.resize(NONCE_LEN + len, 0);
-        &mut self.0[old..]
+    /// The room that is left.
+    pub fn room(&mut self) -> &mut [u8] {
+        let end = self.buffer.len() - TAG_LEN;
+        &mut self.buffer[NONCE_LEN + self.len..end]
     }
 
-    /// Cuts off what lies after `len` plain bytes.
-    pub fn truncate(&mut self, len: usize) {
-        self.0.truncate(NONCE_LEN + len);
+    /// Counts bytes that were written at the start of the room.
+    pub fn add(&mut self, len: usize) {
+        debug_assert!(len <= self.room().len(), "what was written fits the room");
+        self.len += len;
     }
 
-    /// Seals the piece number `index` of a secret in `vault`.
-    pub fn seal(mut self, vault: &VaultId, index: u64, random: &dyn Random) -> Sealed {
+    /// Fills up with zeros to `len` plain bytes.
+    pub fn pad_to(&mut self, len: usize) {
+        let more = len - self.len;
+        self.room()[..more].fill(0);
+        self.len = len;
+    }
+
+    /// The same bytes with room for `room` of them.
+    pub fn grown_to(self, room: usize) -> Piece {
+        let mut grown = Piece::new(room);
+        grown.room()[..self.len].copy_from_slice(self.plain());
+        grown.add(self.len);
+        grown
+    }
+
+    /// The sealed bytes, after [`Piece::seal`] told their length.
+    pub fn sealed(&self, len: usize) -> &[u8] {
+        &self.buffer[..len]
+    }
+
+    /// Seals the piece as number `index` of a secret in `vault`; the sealed bytes, and what names and opens
+    /// them.
+    pub fn seal(&mut self, vault: &VaultId, index: u64, random: &dyn Random) -> (ObjectRef, &[u8]) {
         let key = Key::random(random);
         // A key of its own seals nothing else; the nonce is random all the same, so that two keys that
         // are equal by a fault of the generator do not share a key stream.
         let nonce: [u8; NONCE_LEN] = random_array(random);
-        self.0[..NONCE_LEN].copy_from_slice(&nonce);
-        let tag = aead::seal_in_place(&key, &nonce, &context(vault, index), &mut self.0[NONCE_LEN..]);
-        self.0.extend_from_slice(&tag);
-        // No plain byte is left in the buffer.
-        let bytes = std::mem::take(&mut *self.0);
-        Sealed {
-            object: ObjectRef {
-                id: object_id(&bytes),
-                size: u32::try_from(bytes.len()).expect("at most 256 KiB"),
-                key,
-            },
-            bytes,
-        }
+        self.buffer[..NONCE_LEN].copy_from_slice(&nonce);
+        let end = NONCE_LEN + self.len;
+        let body = &mut self.buffer[NONCE_LEN..end];
+        let tag = aead::seal_in_place(&key, &nonce, &context(vault, index), body);
+        self.buffer[end..end + TAG_LEN].copy_from_slice(&tag);
+        let sealed = &self.buffer[..end + TAG_LEN];
+        self.len = 0;
+        let object = ObjectRef {
+            id: object_id(sealed),
+            size: u32::try_from(sealed.len()).expect("at most 256 KiB"),
+            key,
+        };
+        (object, sealed)
     }
 }
 
@@ -102,9 +119,33 @@ pub(crate) fn open(
     vault: &VaultId,
     index: u64,
     object: &ObjectRef,
-    mut bytes: Vec<u8>,
+    bytes: Vec<u8>,
 ) -> Result<Opened, OpenError> {
-    if bytes.len() != object.size as usize || object_id(&bytes) != object.id {
+    let named = Named::check(object.id, bytes).ok_or(OpenError)?;
+    open_named(vault, index, object, named)
+}
+
+/// Bytes that were found to be those that an id names.
+pub(crate) struct Named(ObjectId, Vec<u8>);
+
+impl Named {
+    /// Compares the hash of `bytes` with `id`.
+    pub fn check(id: ObjectId, bytes: Vec<u8>) -> Option<Named> {
+        (object_id(&bytes) == id).then_some(Named(id, bytes))
+    }
+}
+
+/// As [`open`], for bytes whose name was checked.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn open_named(
+    vault: &VaultId,
+    index: u64,
+    object: &ObjectRef,
+    Named(id, mut bytes): Named,
+) -> Result<Opened, OpenError> {
+    if bytes.len() != object.size as usize || id != object.id {
         return Err(OpenError);
     }
     let (nonce, body) = bytes.split_first_chunk_mut::<NONCE_LEN>().ok_or(OpenError)?;
@@ -153,10 +194,32 @@ mod tests {
         VaultId::from_bytes([1; 32])
     }
 
+    struct Sealed {
+        object: ObjectRef,
+        bytes: Vec<u8>,
+    }
+
     fn sealed(plain: &[u8], index: u64) -> Sealed {
-        let mut piece = Piece::new();
-        piece.extend_to(plain.len()).copy_from_slice(plain);
-        piece.seal(&vault(), index, &OsRandom)
+        let mut piece = Piece::new(PIECE_LEN);
+        piece.room()[..plain.len()].copy_from_slice(plain);
+        piece.add(plain.len());
+        let (object, bytes) = piece.seal(&vault(), index, &OsRandom);
+        let bytes = bytes.to_vec();
+        Sealed { object, bytes }
+    }
+
+    #[test]
+    fn a_buffer_leaks_nothing_from_one_piece_to_the_next() {
+        let mut piece = Piece::new(1000);
+        piece.room()[..500].fill(7);
+        piece.add(500);
+        piece.seal(&vault(), 0, &OsRandom);
+        piece.room()[..3].fill(8);
+        piece.add(3);
+        piece.pad_to(300);
+        let (object, bytes) = piece.seal(&vault(), 1, &OsRandom);
+        let opened = open(&vault(), 1, &object, bytes.to_vec()).expect("its own");
+        assert_eq!(opened.plain(), [&[8; 3][..], &[0; 297]].concat());
     }
 
     #[test]

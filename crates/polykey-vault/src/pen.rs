@@ -20,12 +20,12 @@ use crate::draft::Step;
 use crate::error::VaultError;
 use crate::id::CommitId;
 use crate::identity::Identity;
-use crate::index::{self, Court, Incoming, Opened};
-use crate::line;
+use crate::index::{self, Court, Incoming, Opened, Own};
+use crate::line::{self, Lines, Tip};
 use crate::message;
 use crate::operation::{MAX_OPERATIONS, Operation, Subject};
 use crate::rows::RowsMut;
-use crate::stored::{self, ObjectRow};
+use crate::stored::ObjectRow;
 
 /// A commit of a change that must be split is closed before its body or header grows past this.
 const SPLIT_LEN: usize = 2 << 20;
@@ -101,21 +101,18 @@ impl Pen<'_> {
         charter_heads: &[StatementId],
         key: &Key,
     ) -> Result<CommitId, VaultError> {
-        let tips = line::tips(rows.as_rows())?;
-        let mut parents = line::heads(rows.as_rows(), &tips)?;
+        let lines = Lines::load(rows.as_rows())?;
+        let mut parents = lines.heads(rows.as_rows())?;
         parents.truncate(MAX_HEADS);
         let line = line::line_of(&self.me.node(), &self.actor);
-        let own = tips.iter().find(|(of, _)| *of == line).map(|(_, tip)| tip);
+        let own = lines.tip(&line).cloned();
         // A line's times ascend, so that the state at a time can be found by halving.
-        let mut time = self.time;
-        if let Some(tip) = own {
-            let row = stored::commit_row(rows.as_rows(), tip.last())?;
-            time = time.max(row.map_or(time, |row| row.time));
-        }
+        let time = own.as_ref().map_or(self.time, |tip| self.time.max(tip.last.time));
         let mut operations = Vec::new();
         let mut objects = Vec::new();
         let mut keys = Vec::new();
         let mut places = HashMap::new();
+        let mut known = HashMap::new();
         for step in steps {
             let first = u32::try_from(operations.len()).expect("operations are bounded");
             operations.extend(step.operations.drain(..).map(|operation| match operation {
@@ -128,6 +125,7 @@ impl Pen<'_> {
                 },
                 other => other,
             }));
+            known.extend(step.before.take());
             if let Some(staged) = &step.staged {
                 for object in staged.objects() {
                     objects.push((object.id, object.size));
@@ -142,8 +140,8 @@ impl Pen<'_> {
         let header = Header {
             vault: self.vault,
             actor: self.actor,
-            seq: own.map_or(1, |tip| tip.seq + 1),
-            previous: own.map(|tip| tip.last()),
+            seq: own.as_ref().map_or(1, |tip| tip.seq + 1),
+            previous: own.as_ref().map(Tip::commit),
             author: self.me.node(),
             parents,
             charter_heads: charter_heads.to_vec(),
@@ -160,7 +158,11 @@ impl Pen<'_> {
             .map_err(|_| VaultError::ChangeTooLarge)?;
         let incoming = Incoming {
             commit: &commit,
-            body: Some(&body),
+            own: Some(Own {
+                body: &body,
+                lines,
+                known,
+            }),
             objects: places,
         };
         let court = Bench {

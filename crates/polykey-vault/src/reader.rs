@@ -3,15 +3,16 @@
 //! Always: what a reader returns is what was written; anything else is an error that names the object.
 
 use std::io;
+use std::sync::mpsc::{Receiver, sync_channel};
 
-use polykey_core::{SecretBytes, SecretPath, VaultId};
+use polykey_core::{ObjectId, SecretBytes, SecretPath, VaultId};
 use polykey_store::{Database, Objects, StoreError};
 
 use crate::content::{Content, Kind};
 use crate::error::VaultError;
 use crate::event::ObjectRef;
+use crate::object::{self, MAX_OBJECT_LEN, Named, Opened, objects_for, sealed_len};
 use crate::stored::{ObjectRow, object_row};
-use crate::object::{self, MAX_OBJECT_LEN, Opened, objects_for, sealed_len};
 
 /// Where the sealed bytes of objects are.
 #[derive(Clone)]
@@ -31,6 +32,8 @@ pub struct ContentReader {
     objects: Vec<ObjectRef>,
     /// A first object whose bytes are at hand already.
     first: Option<Vec<u8>>,
+    /// A thread that reads object files ahead and checks their names.
+    ahead: Option<Receiver<Result<Named, VaultError>>>,
     next: usize,
     opened: Option<Opened>,
     /// Bytes of the opened piece that were handed out.
@@ -60,6 +63,7 @@ impl ContentReader {
             content,
             objects,
             first,
+            ahead: None,
             next: 0,
             opened: None,
             given: 0,
@@ -128,16 +132,24 @@ impl ContentReader {
         self.opened = None;
         let index = self.next;
         let object = &self.objects[index];
-        let bytes = match self.first.take() {
-            Some(bytes) => bytes,
-            None => self.fetch(object)?,
+        let damaged = || VaultError::ObjectDamaged {
+            path: self.path.clone(),
+            object: object.id,
         };
-        let opened = object::open(&self.source.vault, index as u64, object, bytes).map_err(|_| {
-            VaultError::ObjectDamaged {
-                path: self.path.clone(),
-                object: object.id,
-            }
-        })?;
+        if index == 0 && self.objects.len() > READ_AHEAD {
+            self.ahead = Some(self.read_ahead());
+        }
+        let named = match (self.first.take(), &self.ahead) {
+            (Some(bytes), _) => Named::check(object.id, bytes).ok_or_else(damaged)?,
+            // A thread that is gone without an answer is as good as none.
+            (None, Some(ahead)) => match ahead.recv() {
+                Ok(named) => named?,
+                Err(_) => self.fetch(object.id)?,
+            },
+            (None, None) => self.fetch(object.id)?,
+        };
+        let opened =
+            object::open_named(&self.source.vault, index as u64, object, named).map_err(|_| damaged())?;
         let len = rest(&opened, 0, self.left);
         self.opened = Some(opened);
         self.given = 0;
@@ -145,37 +157,63 @@ impl ContentReader {
         Ok(Some(len))
     }
 
-    fn fetch(&self, object: &ObjectRef) -> Result<Vec<u8>, VaultError> {
-        // More than one object: they are files, and asking the database for each would only cost time.
-        if self.objects.len() > 1
-            && let Ok(bytes) = self.source.objects.read(&object.id, MAX_OBJECT_LEN)
-        {
-            return Ok(bytes);
+    /// Starts a thread that reads the object files in their order, a few ahead of what is asked for.
+    fn read_ahead(&self) -> Receiver<Result<Named, VaultError>> {
+        let (send, receive) = sync_channel(READ_AHEAD);
+        let ids: Vec<ObjectId> = self.objects.iter().map(|object| object.id).collect();
+        let (source, path) = (self.source.clone(), self.path.clone());
+        std::thread::spawn(move || {
+            for id in ids {
+                let named = source.fetch(&path, id, true);
+                let failed = named.is_err();
+                // The reader may be gone, which is no news to anybody.
+                if send.send(named).is_err() || failed {
+                    return;
+                }
+            }
+        });
+        receive
+    }
+
+    fn fetch(&self, object: ObjectId) -> Result<Named, VaultError> {
+        self.source.fetch(&self.path, object, self.objects.len() > 1)
+    }
+}
+
+/// So many objects are read ahead.
+const READ_AHEAD: usize = 4;
+
+impl Source {
+    /// The bytes of an object, and the proof that they are the right ones.
+    fn fetch(&self, path: &SecretPath, object: ObjectId, is_file: bool) -> Result<Named, VaultError> {
+        let damaged = || VaultError::ObjectDamaged {
+            path: path.clone(),
+            object,
+        };
+        // Asking the database about each of thousands of files would only cost time.
+        if is_file && let Ok(bytes) = self.objects.read(&object, MAX_OBJECT_LEN) {
+            return Named::check(object, bytes).ok_or_else(damaged);
         }
-        let row = match &self.source.database {
-            Some(database) => database.read(|tx| object_row(tx, &object.id))?,
+        let row = match &self.database {
+            Some(database) => database.read(|tx| object_row(tx, &object))?,
             None => Some(ObjectRow::File),
         };
         let missing = || VaultError::ObjectMissing {
-            path: self.path.clone(),
-            object: object.id,
+            path: path.clone(),
+            object,
         };
-        match row {
-            Some(ObjectRow::Inline(bytes)) => Ok(bytes),
-            Some(ObjectRow::File) => match self.source.objects.read(&object.id, MAX_OBJECT_LEN) {
-                Ok(bytes) => Ok(bytes),
-                Err(StoreError::Missing { .. }) => Err(missing()),
-                Err(StoreError::TooLong { .. }) => Err(VaultError::ObjectDamaged {
-                    path: self.path.clone(),
-                    object: object.id,
-                }),
-                Err(error) => Err(error.into()),
+        let bytes = match row {
+            Some(ObjectRow::Inline(bytes)) => bytes,
+            Some(ObjectRow::File) => match self.objects.read(&object, MAX_OBJECT_LEN) {
+                Ok(bytes) => bytes,
+                Err(StoreError::Missing { .. }) => return Err(missing()),
+                Err(StoreError::TooLong { .. }) => return Err(damaged()),
+                Err(error) => return Err(error.into()),
             },
-            Some(ObjectRow::Purged(_)) => Err(VaultError::Purged {
-                path: self.path.clone(),
-            }),
-            Some(ObjectRow::Wanted) | None => Err(missing()),
-        }
+            Some(ObjectRow::Purged(_)) => return Err(VaultError::Purged { path: path.clone() }),
+            Some(ObjectRow::Wanted) | None => return Err(missing()),
+        };
+        Named::check(object, bytes).ok_or_else(damaged)
     }
 }
 

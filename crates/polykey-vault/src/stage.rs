@@ -8,9 +8,10 @@
 
 use std::collections::HashSet;
 use std::io::{ErrorKind, Read};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use polykey_core::hash::Hasher;
+use polykey_core::hash::{Hasher, hash};
 use polykey_core::padme::padded_len;
 use polykey_core::{ObjectId, Random, VaultId, label};
 use polykey_store::Objects;
@@ -74,6 +75,12 @@ struct StagedFiles {
 }
 
 impl StagedFiles {
+    fn add(&mut self, id: ObjectId) {
+        let underway = self.place.underway.lock();
+        underway.unwrap_or_else(PoisonError::into_inner).insert(id);
+        self.ids.push(id);
+    }
+
     fn forget(&mut self) {
         let mut underway = self.place.underway.lock().unwrap_or_else(PoisonError::into_inner);
         for id in self.ids.drain(..) {
@@ -137,36 +144,92 @@ impl Stager {
     /// [`VaultError::Input`] when reading fails, [`VaultError::TooLarge`] past [`MAX_SECRET_LEN`],
     /// [`VaultError::Store`] when the disk fails. Nothing stays behind.
     pub fn stage(&self, kind: Kind, from: &mut dyn Read) -> Result<Staged, VaultError> {
-        let mut digest = Hasher::new(label::CONTENT_DIGEST);
-        let mut piece = Piece::new();
-        let mut ended = fill(&mut piece, from, INLINE_LEN - OVERHEAD)?;
+        let mut piece = Piece::new(INLINE_LEN - OVERHEAD);
+        let ended = fill(&mut piece, from)?;
         if ended && padded_len(piece.len() as u64) <= (INLINE_LEN - OVERHEAD) as u64 {
-            digest.update(piece.plain());
-            let size = piece.len() as u64;
-            piece.extend_to(usize::try_from(padded_len(size)).expect("at most 16 KiB"));
-            let sealed = piece.seal(&self.vault, 0, &*self.random);
-            return Ok(Staged {
-                content: Content {
-                    kind,
-                    size,
-                    digest: digest.finish(),
-                    objects: 1,
-                },
-                objects: vec![sealed.object],
-                inline: Some(sealed.bytes),
-                files: None,
-            });
+            return Ok(self.stage_inline(kind, piece));
         }
-        let mut batch = self.place.objects.batch();
-        let mut objects = Vec::new();
+        self.stage_files(kind, piece.grown_to(PIECE_LEN), ended, from)
+    }
+
+    fn stage_inline(&self, kind: Kind, mut piece: Piece) -> Staged {
+        let size = piece.len() as u64;
+        let digest = hash(label::CONTENT_DIGEST, &[piece.plain()]);
+        piece.pad_to(usize::try_from(padded_len(size)).expect("at most 16 KiB"));
+        let (object, bytes) = piece.seal(&self.vault, 0, &*self.random);
+        Staged {
+            content: Content {
+                kind,
+                size,
+                digest,
+                objects: 1,
+            },
+            inline: Some(bytes.to_vec()),
+            objects: vec![object],
+            files: None,
+        }
+    }
+
+    /// Seals pieces here while another thread writes those before to the disk.
+    fn stage_files(
+        &self,
+        kind: Kind,
+        first: Piece,
+        ended: bool,
+        from: &mut dyn Read,
+    ) -> Result<Staged, VaultError> {
         let mut files = StagedFiles {
             ids: Vec::new(),
             place: self.place.clone(),
         };
+        std::thread::scope(|scope| {
+            let (to_disk, sealed) = sync_channel::<(ObjectId, Piece, usize)>(IN_FLIGHT);
+            let (to_us, spare) = sync_channel::<Piece>(IN_FLIGHT + 1);
+            let objects = &self.place.objects;
+            let writer = scope.spawn(move || {
+                let mut batch = objects.batch();
+                for (id, piece, len) in sealed {
+                    batch.write(&id, piece.sealed(len))?;
+                    // Nobody may be waiting for a buffer any more.
+                    let _ = to_us.try_send(piece);
+                }
+                batch.finish()
+            });
+            let sealing = self.seal_all(kind, first, ended, from, &mut files, |id, piece, len| {
+                to_disk.send((id, piece, len)).ok()?;
+                Some(spare.try_recv().unwrap_or_else(|_| Piece::new(PIECE_LEN)))
+            });
+            // The writer ends when nothing more can come. After an error its files go with `files`.
+            drop(to_disk);
+            let written = writer.join().expect("the writer does not panic");
+            let (content, objects) = match (written, sealing) {
+                (Err(disk), _) => return Err(disk.into()),
+                (Ok(()), sealing) => sealing?,
+            };
+            Ok(Staged {
+                content,
+                objects,
+                inline: None,
+                files: Some(files),
+            })
+        })
+    }
+
+    fn seal_all(
+        &self,
+        kind: Kind,
+        mut piece: Piece,
+        mut ended: bool,
+        from: &mut dyn Read,
+        files: &mut StagedFiles,
+        mut write: impl FnMut(ObjectId, Piece, usize) -> Option<Piece>,
+    ) -> Result<(Content, Vec<ObjectRef>), VaultError> {
+        let mut digest = Hasher::new(label::CONTENT_DIGEST);
+        let mut objects = Vec::new();
         let (mut size, mut left) = (0, u64::MAX);
         while left > 0 {
             if !ended {
-                ended = fill(&mut piece, from, PIECE_LEN)?;
+                ended = fill(&mut piece, from)?;
             }
             digest.update(piece.plain());
             size += piece.len() as u64;
@@ -176,48 +239,42 @@ impl Stager {
                 });
             }
             if ended {
-                let total = padded_len(size) - objects.len() as u64 * PIECE_LEN as u64;
-                let len = total.min(PIECE_LEN as u64);
-                piece.extend_to(usize::try_from(len).expect("one piece"));
-                left = total - len;
+                let rest = padded_len(size) - objects.len() as u64 * PIECE_LEN as u64;
+                let len = rest.min(PIECE_LEN as u64);
+                piece.pad_to(usize::try_from(len).expect("one piece"));
+                left = rest - len;
             }
-            let sealed = piece.seal(&self.vault, objects.len() as u64, &*self.random);
-            let underway = self.place.underway.lock();
-            underway
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(sealed.object.id);
-            files.ids.push(sealed.object.id);
-            batch.write(&sealed.object.id, &sealed.bytes)?;
-            objects.push(sealed.object);
-            piece = Piece::new();
+            let (object, bytes) = piece.seal(&self.vault, objects.len() as u64, &*self.random);
+            let len = bytes.len();
+            files.add(object.id);
+            // The writer has stopped: its own error says why.
+            let Some(next) = write(object.id, piece, len) else {
+                return Err(VaultError::Input(ErrorKind::BrokenPipe.into()));
+            };
+            objects.push(object);
+            piece = next;
         }
-        batch.finish()?;
-        Ok(Staged {
-            content: Content {
-                kind,
-                size,
-                digest: digest.finish(),
-                objects: u32::try_from(objects.len()).expect("bounded by the size"),
-            },
-            objects,
-            inline: None,
-            files: Some(files),
-        })
+        let content = Content {
+            kind,
+            size,
+            digest: digest.finish(),
+            objects: u32::try_from(objects.len()).expect("bounded by the size"),
+        };
+        Ok((content, objects))
     }
 }
 
-/// Reads until the piece has `len` plain bytes; true when the stream ended before.
-fn fill(piece: &mut Piece, from: &mut dyn Read, len: usize) -> Result<bool, VaultError> {
-    let mut have = piece.len();
-    let start = have;
-    let room = piece.extend_to(len);
-    while have < len {
-        match from.read(&mut room[have - start..]) {
-            Ok(0) => {
-                piece.truncate(have);
-                return Ok(true);
-            }
-            Ok(read) => have += read.min(len - have),
+/// Sealed pieces on their way to the disk.
+const IN_FLIGHT: usize = 8;
+
+/// Reads until the piece is full; true when the stream ended before.
+fn fill(piece: &mut Piece, from: &mut dyn Read) -> Result<bool, VaultError> {
+    while !piece.room().is_empty() {
+        let room = piece.room();
+        let len = room.len();
+        match from.read(room) {
+            Ok(0) => return Ok(true),
+            Ok(read) => piece.add(read.min(len)),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(VaultError::Input(error)),
         }

@@ -178,7 +178,11 @@ pub(crate) fn commit_and_row(
     }
 }
 
-pub(crate) fn store_commit(rows: &mut dyn RowsMut, id: CommitId, mut row: CommitRow) -> Result<(), VaultError> {
+pub(crate) fn store_commit(
+    rows: &mut dyn RowsMut,
+    id: CommitId,
+    mut row: CommitRow,
+) -> Result<(), VaultError> {
     if let Some((statement, sealed)) = row
         .inline
         .take_if(|(statement, sealed)| statement.len() + sealed.len() > INLINE_COMMIT)
@@ -245,7 +249,11 @@ pub(crate) fn not_wanted(rows: &mut dyn RowsMut, id: &ObjectId) -> Result<(), Va
 }
 
 /// Stores the state of a secret.
-pub(crate) fn store_secret(rows: &mut dyn RowsMut, secret: SecretId, row: &SecretRow) -> Result<(), VaultError> {
+pub(crate) fn store_secret(
+    rows: &mut dyn RowsMut,
+    secret: SecretId,
+    row: &SecretRow,
+) -> Result<(), VaultError> {
     let mut out = Writer::new();
     out.array(3);
     row.state.write(&mut out);

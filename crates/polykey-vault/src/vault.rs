@@ -27,13 +27,13 @@ use crate::horizon::Horizon;
 use crate::id::CommitId;
 use crate::identity::Identity;
 use crate::index::{Court, Opened};
-use crate::stored;
 use crate::line;
 use crate::pen::{Bench, Note, Pen};
 use crate::reader::Source;
 use crate::record::Record;
 use crate::rows::{CHARTER, Rows, RowsMut, SELF};
 use crate::stage::{Staged, Stager};
+use crate::stored;
 use crate::view::{At, Moment, View};
 
 /// Format of `vault.db`.

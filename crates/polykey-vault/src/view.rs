@@ -21,10 +21,10 @@ use crate::fold;
 use crate::folder::{self, Entry};
 use crate::horizon::Horizon;
 use crate::id::{CommitId, SecretId, VersionId};
-use crate::stored::{self, ObjectRow};
 use crate::reader::{ContentReader, Source};
 use crate::record::{MAX_RECORD_LEN, Record};
 use crate::rows::{ENTRY, GRAVE, Rows};
+use crate::stored::{self, ObjectRow};
 
 /// Which state of a vault to look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
