@@ -18,6 +18,7 @@ pub(crate) mod cast;
 pub mod cutoff;
 pub mod entry;
 pub mod epoch;
+mod layout;
 pub mod members;
 #[cfg(test)]
 mod model;
