@@ -253,8 +253,8 @@ impl Agent {
             nodes_total: Some(1),
             version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             source_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-            state_version: Some(polykey_core::statement::FORMAT_VERSION),
-            network_version: Some(1),
+            state_version: Some(polykey_api::STATE_VERSION),
+            network_version: Some(polykey_api::NETWORK_VERSION),
         }
     }
 }

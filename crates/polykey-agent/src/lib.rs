@@ -13,6 +13,7 @@ pub mod audit;
 pub mod backoff;
 pub mod blocking;
 pub mod certificate;
+pub mod doctor;
 pub mod door;
 pub mod failure;
 pub mod glob;

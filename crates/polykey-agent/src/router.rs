@@ -16,7 +16,7 @@ use axum::routing::{MethodFilter, on};
 use futures_util::StreamExt;
 use polykey_api::endpoint::Shape;
 use polykey_api::problem::ProblemReply;
-use polykey_api::{Code, Endpoint, Problem};
+use polykey_api::{Code, Endpoint, Problem, openapi};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
@@ -33,6 +33,7 @@ const QUESTION_TIME: Duration = Duration::from_secs(30);
 #[derive(Default)]
 pub struct Routes {
     router: Router<Agent>,
+    paths: Vec<&'static str>,
 }
 
 impl Routes {
@@ -156,7 +157,7 @@ impl Routes {
         })
     }
 
-    fn route<F, R>(self, path: &'static str, method: MethodFilter, serve: F) -> Self
+    fn route<F, R>(mut self, path: &'static str, method: MethodFilter, serve: F) -> Self
     where
         F: Fn(Agent, Request) -> R + Clone + Send + Sync + 'static,
         R: Future<Output = Result<Response, Problem>> + Send,
@@ -169,14 +170,26 @@ impl Routes {
                     .unwrap_or_else(|problem| answer_problem(problem))
             }
         };
-        Routes {
-            router: self.router.route(path, on(method, serve)),
-        }
+        self.paths.push(path);
+        self.router = self.router.route(path, on(method, serve));
+        self
+    }
+
+    /// The paths of all calls, for the test that compares them with the OpenAPI page.
+    pub fn paths(&self) -> &[&'static str] {
+        &self.paths
     }
 
     /// The finished router.
     pub fn finish(self, agent: Agent) -> Router {
+        let page = async || {
+            (
+                [(header::CONTENT_TYPE, "application/json")],
+                openapi::page().to_json().unwrap_or_default(),
+            )
+        };
         self.router
+            .route("/v1/openapi.json", on(MethodFilter::GET, page))
             .fallback(async || {
                 answer_problem(Problem::new(Code::UnknownCall, "the agent knows no such call"))
             })

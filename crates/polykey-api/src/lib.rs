@@ -9,9 +9,11 @@
 pub mod agent;
 pub mod audit;
 pub mod code;
+pub mod doctor;
 pub mod endpoint;
 pub mod frames;
 pub mod keys;
+pub mod openapi;
 pub mod problem;
 pub mod secrets;
 pub mod start;
@@ -21,3 +23,8 @@ pub mod version;
 pub use code::Code;
 pub use endpoint::{Endpoint, Nothing};
 pub use problem::Problem;
+
+/// Version of the stored formats.
+pub const STATE_VERSION: u64 = polykey_core::statement::FORMAT_VERSION;
+/// Version of the protocol between nodes.
+pub const NETWORK_VERSION: u64 = 1;

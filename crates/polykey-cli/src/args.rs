@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{agent, audit, bootstrap, completions, keys, man, secrets, vaults};
+use crate::commands::{agent, audit, bootstrap, completions, config, keys, man, secrets, vaults};
 
 /// Keep secrets on your own machines, in vaults with a full history
 #[derive(Debug, Parser)]
@@ -48,11 +48,26 @@ pub enum Command {
     Bootstrap(bootstrap::Bootstrap),
     /// Print what a shell needs to complete the command line
     Completions(completions::Completions),
+    /// Show and change settings
+    #[command(subcommand)]
+    Config(config::Command),
     /// Show the main job in a throw-away folder
     #[command(after_help = "\
 Examples:
   polykey demo")]
     Demo,
+    /// Look for what is wrong and say what to do
+    #[command(after_help = "\
+Examples:
+  polykey doctor
+  polykey doctor --json")]
+    Doctor,
+    /// Make a node, for people: asks, explains and starts the agent
+    #[command(after_help = "\
+Examples:
+  polykey init
+  polykey init --node-path ~/work-node")]
+    Init,
     /// Show and use the node's keys
     #[command(subcommand)]
     Keys(keys::Command),
@@ -94,12 +109,6 @@ pub struct Global {
     /// Go on only if the agent is this node
     #[arg(long, global = true, value_name = "ID", env = "PK_NODE_ID", hide = true)]
     pub node_id: Option<String>,
-    /// Not used here: there is a socket instead
-    #[arg(long, global = true, hide = true)]
-    pub client_host: Option<String>,
-    /// Not used here: there is a socket instead
-    #[arg(long, global = true, hide = true)]
-    pub client_port: Option<String>,
 }
 
 /// Form of the output.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use polykey_api::agent::{LOGIN, Session, State, Status, UNLOCK, UnlockRequest};
+use polykey_api::doctor::Finding;
 use polykey_api::start::{Bootstrapped, StartOrder, Started};
 use polykey_api::version::Versions;
 use polykey_api::{Code, Endpoint, Problem};
@@ -20,6 +21,7 @@ use serde::de::DeserializeOwned;
 use crate::args::Global;
 use crate::output::Output;
 use crate::password::{self, Given, Secret};
+use crate::settings::Settings;
 
 /// A starting or stopping agent is waited for this long.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,12 +32,18 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// A person may mistype this often.
 const ATTEMPTS: u32 = 3;
 
+/// The first argument of an agent that finds its order on standard input. It stands in no help: nobody types
+/// it.
+pub const AGENT_CHILD: &str = "agent-with-order";
+
 /// What the command line cannot do without keys or storage; the binary has the agent's crate do it.
 pub trait Local {
     /// True when there is a node in this path.
     fn node_exists(&self, node_path: &Path) -> bool;
     /// What the program is made of.
     fn versions(&self) -> Versions;
+    /// Looks at the files of a node path without any key.
+    fn examine_files(&self, node_path: &Path) -> Vec<Finding>;
     /// Makes a node without starting it.
     ///
     /// # Errors
@@ -68,6 +76,8 @@ pub struct Context<'l> {
     pub global: Global,
     /// Where to speak.
     pub out: Output,
+    /// What the environment and config.toml say.
+    pub settings: Settings,
     /// The node path, absolute.
     pub node_path: PathBuf,
     /// What needs the agent's crate.
@@ -79,22 +89,30 @@ impl<'l> Context<'l> {
     ///
     /// # Errors
     /// [`Code::Usage`] for what cannot be meant.
-    pub fn new(global: Global, out: Output, local: &'l dyn Local) -> Result<Self, Problem> {
-        if global.client_host.is_some() || global.client_port.is_some() {
-            return Err(Problem::new(
-                Code::Usage,
-                "`--client-host` and `--client-port` do not exist here: the agent is reached over a socket",
-            )
-            .hint("name the node path instead: `--node-path`"));
-        }
+    pub fn new(
+        global: Global,
+        out: Output,
+        local: &'l dyn Local,
+        mends_settings: bool,
+    ) -> Result<Self, Problem> {
         let node_path = match &global.node_path {
             Some(path) => std::path::absolute(path)
                 .map_err(|error| Problem::new(Code::Usage, "the node path is empty").caused_by(&error))?,
             None => default_node_path()?,
         };
+        // `config` and `doctor` say themselves what is wrong with the file.
+        let settings = match Settings::read(&node_path) {
+            Err(problem) if !mends_settings => return Err(problem),
+            settings => settings.unwrap_or_default(),
+        };
+        let out = match (global.format, settings.given("format").as_deref()) {
+            (None, Some("json")) => out.in_json(),
+            _ => out,
+        };
         Ok(Context {
             global,
             out,
+            settings,
             node_path,
             local,
         })
@@ -121,19 +139,13 @@ impl<'l> Context<'l> {
     pub async fn link(&self, autostart: Autostart) -> Result<Link<'_, 'l>, Problem> {
         let mut given = password::given(self.global.password_file.as_deref())?;
         let client = self.connect(autostart, &mut given).await?;
-        let (auth, may_ask) = match given {
-            Given::Password(password) => (Some(Auth::Password(password.to_vec())), false),
-            Given::Token(token) => (Some(Auth::Token(token)), false),
-            Given::Nothing => (self.saved_token().map(Auth::Token), true),
-        };
-        let mut link = Link {
+        Ok(Link {
             cx: self,
             client,
-            may_ask,
+            given,
+            autostart,
             login: &LOGIN,
-        };
-        link.client.authorize(auth.as_ref())?;
-        Ok(link)
+        })
     }
 
     /// What lives on the node path.
@@ -160,7 +172,10 @@ impl<'l> Context<'l> {
             let status = self.status()?;
             match status.status {
                 State::Live => match self.connect_live(&status).await {
-                    Ok(client) => return Ok(client),
+                    Ok(mut client) => {
+                        client.authorize(self.auth(given).as_ref())?;
+                        return Ok(client);
+                    }
                     Err(problem) if problem.code != Code::NoAgent => return Err(problem),
                     Err(problem) => {
                         if refused.get_or_insert_with(Instant::now).elapsed() > CONNECT_PATIENCE {
@@ -188,6 +203,14 @@ impl<'l> Context<'l> {
         }
     }
 
+    fn auth(&self, given: &Given) -> Option<Auth> {
+        match given {
+            Given::Password(password) => Some(Auth::Password(password.to_vec())),
+            Given::Token(token) => Some(Auth::Token(token.clone())),
+            Given::Nothing => self.saved_token().map(Auth::Token),
+        }
+    }
+
     async fn connect_live(&self, status: &Status) -> Result<Client, Problem> {
         if let (Some(want), Some(is)) = (&self.global.node_id, &status.node_id)
             && want != is
@@ -212,7 +235,9 @@ impl<'l> Context<'l> {
             )
             .hint("start one: `polykey agent start --background`")
         };
-        let off = self.global.no_autostart || std::env::var_os("PK_NO_AUTOSTART").is_some_and(|v| v == "1");
+        let off = self.global.no_autostart
+            || std::env::var_os("PK_NO_AUTOSTART").is_some_and(|value| value == "1")
+            || self.settings.given("autostart").as_deref() == Some("false");
         if autostart == Autostart::Never || off {
             return Err(no_agent());
         }
@@ -252,13 +277,17 @@ impl<'l> Context<'l> {
 
     /// An order to start the agent of this node path with what the options say.
     pub fn start_order(&self, password: Option<&Secret>) -> StartOrder {
-        let text = |name| std::env::var(name).ok();
         StartOrder {
             node_path: self.node_path.clone(),
             password: password.map(|password| data_encoding::BASE64.encode(password)),
-            ops_limit: text("PK_PASSWORD_OPS_LIMIT"),
-            mem_limit: text("PK_PASSWORD_MEM_LIMIT"),
-            network: text("PK_NETWORK"),
+            ops_limit: self.settings.given("password-ops-limit"),
+            mem_limit: self.settings.given("password-mem-limit"),
+            network: self.settings.given("network"),
+            agent_host: self.settings.given("agent-host"),
+            agent_port: self
+                .settings
+                .given("agent-port")
+                .and_then(|port| port.parse().ok()),
             verbose: self.global.verbose,
             ..StartOrder::default()
         }
@@ -274,9 +303,7 @@ impl<'l> Context<'l> {
         })?;
         // The node path is for people who look at the list of processes.
         let args: Vec<OsString> = vec![
-            "agent".into(),
-            "start".into(),
-            "--order-on-stdin".into(),
+            AGENT_CHILD.into(),
             "--node-path".into(),
             self.node_path.clone().into(),
         ];
@@ -335,7 +362,8 @@ impl<'l> Context<'l> {
 pub struct Link<'c, 'l> {
     cx: &'c Context<'l>,
     client: Client,
-    may_ask: bool,
+    given: Given,
+    autostart: Autostart,
     login: &'static Endpoint<UnlockRequest, Session>,
 }
 
@@ -347,7 +375,7 @@ impl Link<'_, '_> {
 
     /// True when there was neither a password nor a token, so that a person may be asked.
     pub fn may_ask(&self) -> bool {
-        self.may_ask
+        matches!(self.given, Given::Nothing)
     }
 
     /// A password that is asked for also opens the keys.
@@ -365,9 +393,15 @@ impl Link<'_, '_> {
         mut calls: impl AsyncFnMut(&mut Client) -> Result<T, Problem>,
     ) -> Result<T, Problem> {
         let mut asked = false;
+        let mut lost = 0;
         loop {
             match calls(&mut self.client).await {
-                Err(problem) if self.may_ask && problem.code.wants_password() && !asked => {
+                // The agent went before it had read the question: the next one takes it.
+                Err(problem) if problem.code == Code::NoAgent && lost < ATTEMPTS => {
+                    lost += 1;
+                    self.client = self.cx.connect(self.autostart, &mut self.given).await?;
+                }
+                Err(problem) if self.may_ask() && problem.code.wants_password() && !asked => {
                     asked = true;
                     self.log_in().await?;
                 }
@@ -381,7 +415,7 @@ impl Link<'_, '_> {
     /// # Errors
     /// As [`Link::ask`].
     pub async fn authorized(&mut self) -> Result<&mut Client, Problem> {
-        if self.may_ask {
+        if self.may_ask() {
             self.ask(async |client: &mut Client| {
                 client
                     .call(&polykey_api::agent::CHECK, &polykey_api::Nothing {})

@@ -26,7 +26,9 @@ pub mod moment;
 pub mod output;
 pub mod password;
 pub mod secret_arg;
+pub mod settings;
 pub mod short_options;
+pub mod strength;
 pub mod table;
 pub mod time;
 
@@ -37,6 +39,12 @@ use output::Output;
 /// Runs the command that `args` (program name first) stand for.
 pub fn run(args: impl IntoIterator<Item = OsString>, local: &dyn Local) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
+    if args.get(1).is_some_and(|arg| arg == context::AGENT_CHILD) {
+        return match local.run_as_child() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(problem) => ExitCode::from(problem.code.exit()),
+        };
+    }
     let args = short_options::rewrite(args, Cli::command);
     let wants_json = args
         .iter()
@@ -55,7 +63,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>, local: &dyn Local) -> ExitC
         // These speak of the program alone: packagers run them where there is no home.
         Command::Completions(args) => commands::completions::run(out, &args),
         Command::Man(args) => commands::man::run(out, &args),
-        command => Context::new(cli.global, out, local).and_then(|cx| commands::run(&cx, command)),
+        command => {
+            let mends_settings = matches!(command, Command::Config(_) | Command::Doctor);
+            Context::new(cli.global, out, local, mends_settings).and_then(|cx| commands::run(&cx, command))
+        }
     };
     match done {
         Ok(done) => done.exit(),
@@ -123,6 +134,13 @@ fn usage(error: &clap::Error) -> Problem {
             message.push(' ');
             message.push_str(line);
         }
+    }
+    if message.contains("'--client-host'") || message.contains("'--client-port'") {
+        return Problem::new(
+            Code::Usage,
+            "`--client-host` and `--client-port` do not exist here: the agent is reached over a socket",
+        )
+        .hint("name the node path instead: `--node-path`");
     }
     // The parser lists them with the nearest one last.
     if let Some(near) = nearest(error) {

@@ -264,7 +264,28 @@ fn unreadable(error: &io::Error) -> Problem {
     Problem::new(Code::Io, "what should be sent cannot be read to its end").caused_by(error)
 }
 
+/// A socket that is reset, or takes no more bytes, belongs to an agent that ended before it had read the whole
+/// request: it did nothing of it, and another may be asked. At a plain end nobody knows.
 fn lost(error: &hyper::Error) -> Problem {
+    let mut source = std::error::Error::source(error);
+    let mut untouched = error.is_canceled() || error.is_closed();
+    while let Some(cause) = source {
+        untouched |= cause.downcast_ref::<io::Error>().is_some_and(|error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+            )
+        });
+        source = cause.source();
+    }
+    if untouched {
+        return Problem::new(
+            Code::NoAgent,
+            "the agent went away before it had taken the request",
+        )
+        .hint("run `polykey agent status`, then try again")
+        .caused_by(error);
+    }
     Problem::new(Code::Io, "the connection to the agent broke")
         .hint("run `polykey agent status`, then try again")
         .caused_by(error)

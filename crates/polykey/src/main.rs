@@ -4,8 +4,9 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use polykey_agent::{open, paths::NodePaths, start, versions};
+use polykey_agent::{doctor, open, paths::NodePaths, start, versions};
 use polykey_api::Problem;
+use polykey_api::doctor::Finding;
 use polykey_api::start::{Bootstrapped, StartOrder, Started};
 use polykey_api::version::Versions;
 use polykey_cli::context::Local;
@@ -15,6 +16,10 @@ struct ThisProcess;
 impl Local for ThisProcess {
     fn node_exists(&self, node_path: &Path) -> bool {
         open::exists(&NodePaths::new(node_path.to_owned()))
+    }
+
+    fn examine_files(&self, node_path: &Path) -> Vec<Finding> {
+        doctor::examine_files(&NodePaths::new(node_path.to_owned()))
     }
 
     fn bootstrap(&self, order: &StartOrder) -> Result<Bootstrapped, Problem> {

@@ -3,9 +3,12 @@
 use std::time::Instant;
 
 use polykey_api::agent::{Session, Status, UnlockRequest};
+use polykey_api::doctor::Findings;
 use polykey_api::{Code, Nothing, Problem};
 
 use crate::agent::{Agent, Event};
+use crate::blocking::blocking;
+use crate::doctor;
 use crate::door::{Action, Caller, Credentials};
 
 /// Open to every process of this user: it says nothing that the lock file does not.
@@ -77,6 +80,18 @@ fn open_session(agent: &Agent, request: UnlockRequest) -> Session {
     Session {
         token: String::from_utf8_lossy(token.expose()).into_owned(),
     }
+}
+
+/// Looks at everything that is sealed.
+pub async fn examine(agent: Agent, caller: Caller, _: Nothing) -> Result<Findings, Problem> {
+    let pass = agent.enter(&caller, Action::new("agent.examine")).await?;
+    let node = pass.node().clone();
+    blocking(move || {
+        Ok(Findings {
+            findings: doctor::examine_node(&node),
+        })
+    })
+    .await
 }
 
 /// Says whether the credentials are good.

@@ -16,8 +16,13 @@ pub mod keys;
 pub mod secrets;
 pub mod vaults;
 
-/// Every call.
+/// Every call, ready to be served.
 pub fn routes(agent: Agent) -> Router {
+    calls().finish(agent)
+}
+
+/// Every call.
+fn calls() -> Routes {
     Routes::default()
         .json(&api::agent::STATUS, agent::status)
         .json(&api::agent::STOP, agent::stop)
@@ -26,6 +31,7 @@ pub fn routes(agent: Agent) -> Router {
         .json(&api::agent::UNLOCK, agent::unlock)
         .json(&api::agent::LOGIN, agent::log_in)
         .json(&api::agent::CHECK, agent::check)
+        .json(&api::doctor::EXAMINE, agent::examine)
         .lines(&api::audit::READ, audit::read)
         .json(&api::audit::VERIFY, audit::verify)
         .json(&api::keys::PUBLIC, keys::public)
@@ -65,5 +71,17 @@ pub fn routes(agent: Agent) -> Router {
         .json(&api::secrets::SET, changes::set)
         .json(&api::secrets::ATTRIBUTES, changes::attributes)
         .json(&api::secrets::RESTORE, changes::restore)
-        .finish(agent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_call_stands_on_the_openapi_page() {
+        let page = api::openapi::page();
+        for path in calls().paths() {
+            assert!(page.paths.paths.contains_key(*path), "{path}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 use polykey_api::agent::{LOCK, LOCK_ALL, STATUS, STOP, State, Status, UNLOCK, UnlockRequest};
 use polykey_api::start::{Bootstrapped, StartOrder, Started};
-use polykey_api::{Code, Nothing, Problem};
+use polykey_api::{Code, Nothing, Problem, openapi};
 use polykey_client::Client;
 use zeroize::Zeroizing;
 
@@ -62,6 +62,11 @@ Examples:
   polykey agent unlock
   polykey agent unlock --password-file password.txt")]
     Unlock,
+    /// Print the OpenAPI page of the agent's socket
+    #[command(after_help = "\
+Examples:
+  polykey agent openapi")]
+    Openapi,
 }
 
 /// How to start.
@@ -93,9 +98,6 @@ pub struct Start {
     /// Port on which other nodes reach this one
     #[arg(long, value_name = "PORT", env = "PK_AGENT_PORT")]
     agent_port: Option<u16>,
-    /// Internal: the order stands on standard input
-    #[arg(long, hide = true)]
-    order_on_stdin: bool,
 }
 
 /// What a new node is made of; shared with `bootstrap`.
@@ -147,13 +149,14 @@ impl NewNode {
                     .map_err(|_| Problem::new(Code::BadData, "the private key file is not text"))?,
             ),
         };
+        let mut base = cx.start_order(Some(password));
         Ok(StartOrder {
             recovery_code: self.recovery_code()?,
             private_key,
             fresh: self.fresh,
-            ops_limit: self.password_ops_limit.clone(),
-            mem_limit: self.password_mem_limit.clone(),
-            ..cx.start_order(Some(password))
+            ops_limit: self.password_ops_limit.clone().or(base.ops_limit.take()),
+            mem_limit: self.password_mem_limit.clone().or(base.mem_limit.take()),
+            ..base
         })
     }
 
@@ -218,6 +221,9 @@ pub async fn run(cx: &Context<'_>, command: Command) -> Result<Done, Problem> {
         Command::Lock => lock(cx).await,
         Command::Lockall => lock_all(cx).await,
         Command::Unlock => unlock(cx).await,
+        Command::Openapi => cx
+            .out
+            .answer(&openapi::page(), |page| page.to_pretty_json().unwrap_or_default()),
     }
 }
 
@@ -226,10 +232,6 @@ pub async fn run(cx: &Context<'_>, command: Command) -> Result<Done, Problem> {
 /// # Errors
 /// The problem to tell of.
 pub fn start(cx: &Context<'_>, args: &Start) -> Result<Done, Problem> {
-    if args.order_on_stdin {
-        cx.local.run_as_child()?;
-        return Ok(Done::All);
-    }
     let new = args.new.fresh || !cx.local.node_exists(&cx.node_path);
     let reset = !new && args.new.recovery_code()?.is_some();
     let password = match password::given(cx.global.password_file.as_deref())? {
@@ -242,13 +244,14 @@ pub fn start(cx: &Context<'_>, args: &Start) -> Result<Done, Problem> {
         Given::Nothing => password::ask("Password: ")?,
     };
     let absolute = |path: &Option<PathBuf>| path.as_ref().and_then(|path| std::path::absolute(path).ok());
+    let mut base = args.new.order(cx, &password)?;
     let order = StartOrder {
         out_file: absolute(&args.background_out_file),
         err_file: absolute(&args.background_err_file),
-        network: args.network.clone(),
-        agent_host: args.agent_host.clone(),
-        agent_port: args.agent_port,
-        ..args.new.order(cx, &password)?
+        network: args.network.clone().or(base.network.take()),
+        agent_host: args.agent_host.clone().or(base.agent_host.take()),
+        agent_port: args.agent_port.or(base.agent_port),
+        ..base
     };
     if args.background {
         let started = cx.start_background(&order)?;

@@ -207,12 +207,11 @@ fn private_text(jwe: &PrivateJwe) -> String {
     )
 }
 
-fn request(password: &Secret) -> ExportRequest {
-    let text = |name| std::env::var(name).ok();
+fn request(cx: &Context<'_>, password: &Secret) -> ExportRequest {
     ExportRequest {
         password: data_encoding::BASE64.encode(password),
-        ops_limit: text("PK_PASSWORD_OPS_LIMIT"),
-        mem_limit: text("PK_PASSWORD_MEM_LIMIT"),
+        ops_limit: cx.settings.given("password-ops-limit"),
+        mem_limit: cx.settings.given("password-mem-limit"),
     }
 }
 
@@ -223,7 +222,7 @@ async fn export(cx: &Context<'_>, args: &NewPassword) -> Result<PrivateJwe, Prob
         args.password_new_file.as_deref(),
         "Password for the exported key: ",
     )?;
-    link.client().call(&keys::EXPORT, &request(&password)).await
+    link.client().call(&keys::EXPORT, &request(cx, &password)).await
 }
 
 async fn keypair(cx: &Context<'_>, args: &NewPassword) -> Result<Done, Problem> {
@@ -249,7 +248,9 @@ async fn set_password(cx: &Context<'_>, args: &NewPassword) -> Result<Done, Prob
     let mut link = cx.link(Autostart::Allowed).await?;
     link.authorized().await?;
     let password = password::new_password(args.password_new_file.as_deref(), "New password: ")?;
-    link.client().call(&keys::PASSWORD, &request(&password)).await?;
+    link.client()
+        .call(&keys::PASSWORD, &request(cx, &password))
+        .await?;
     keep_session(cx, &mut link, &password).await?;
     cx.out
         .success("the new password holds; the old one opens nothing any more");
@@ -291,7 +292,7 @@ async fn new_root(
         password: text,
         ops_limit,
         mem_limit,
-    } = request(&password);
+    } = request(cx, &password);
     let renewed = link
         .client()
         .call(

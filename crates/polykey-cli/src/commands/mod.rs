@@ -12,7 +12,10 @@ pub mod agent;
 pub mod audit;
 pub mod bootstrap;
 pub mod completions;
+pub mod config;
 pub mod demo;
+pub mod doctor;
+pub mod init;
 pub mod keys;
 pub mod man;
 pub mod secrets;
@@ -28,7 +31,13 @@ pub fn run(cx: &Context<'_>, command: Command) -> Result<Done, Problem> {
         // These may become an agent, which brings a runtime of its own.
         Command::Agent(agent::Command::Start(args)) => agent::start(cx, &args),
         Command::Bootstrap(args) => bootstrap::run(cx, &args),
+        Command::Init => match init::make(cx)? {
+            Some(password) => wait(init::open_session(cx, &password)),
+            None => Ok(Done::All),
+        },
+        Command::Config(command) => config::run(cx, &command),
         Command::Agent(command) => wait(agent::run(cx, command)),
+        Command::Doctor => wait(doctor::run(cx)),
         Command::Demo => wait(demo::run()),
         Command::Audit(args) => wait(audit::run(cx, args)),
         Command::Completions(args) => completions::run(cx.out, &args),

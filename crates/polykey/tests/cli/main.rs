@@ -4,3 +4,4 @@ mod help;
 mod home;
 mod keys;
 mod lifecycle;
+mod usage;

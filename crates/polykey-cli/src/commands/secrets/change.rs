@@ -35,7 +35,8 @@ pub struct Rm {
     #[arg(long, short = 'f')]
     force: bool,
     /// Form of the output
-    #[arg(id = "format", long, value_name = "FORMAT", hide = true)]
+    // Of the same name as the global one, which so leaves the letter `f` to `--force`.
+    #[arg(id = "format", long, value_name = "FORMAT")]
     format: Option<crate::args::Format>,
 }
 

@@ -1,0 +1,177 @@
+//! What holds for every command: usage, formats, settings, pages made from the definitions.
+
+use crate::home::{Ended, Home, run};
+
+#[track_caller]
+fn check(home: &Home, args: &[&str], code: i32, says: &str) -> Ended {
+    home.pk(args).ended(code).says(says)
+}
+
+#[test]
+fn wrong_usage_is_64_with_one_sentence_and_a_hint() {
+    let home = Home::empty();
+    for (args, says) in [
+        (&["nope"][..], "unrecognized subcommand 'nope'"),
+        (&["keys", "public", "extra"], "unexpected argument 'extra'"),
+        (&["keys", "public", "--nope"], "unexpected argument '--nope'"),
+        (&["keys", "sign"], "<FILE>"),
+        (&["--format", "xml", "keys", "public"], "xml"),
+        (&["--client-host", "::1", "keys", "public"], "--node-path"),
+        (&["keys", "public", "-cp", "7"], "--node-path"),
+        (&["init"], "polykey bootstrap"),
+        (&["audit", "--seek-start", "gaga"], "gaga"),
+        (&["config", "set", "nope", "1"], "config show"),
+        (&["config", "set", "agent-port", "x"], "65535"),
+    ] {
+        check(&home, args, 64, says).silent().says("polykey: error: ");
+    }
+    let problem = home.pk(["--json", "nope"]).ended(64).problem();
+    assert_eq!(
+        (problem["code"].as_str(), problem["exit"].as_i64()),
+        (Some("usage"), Some(64))
+    );
+    assert!(!home.node().exists());
+}
+
+#[test]
+fn the_original_s_two_letter_options_work() {
+    let home = Home::empty();
+    home.pk(["bootstrap", "-np", "elsewhere", "-rcof", "code"])
+        .ok()
+        .silent();
+    assert!(home.path().join("elsewhere/keys").exists());
+    assert!(home.path().join("code").exists());
+    let status = home
+        .pk(["agent", "status", "-np", "elsewhere", "-f", "json"])
+        .ok()
+        .json();
+    assert_eq!(status["status"], "DEAD");
+}
+
+#[test]
+fn a_password_file_wins_and_never_leads_to_a_prompt() {
+    let home = Home::empty();
+    std::fs::write(home.path().join("right"), b"  from a file \n").expect("writes");
+    std::fs::write(home.path().join("wrong"), b"no").expect("writes");
+    home.pk(["bootstrap", "--password-file", "right"]).ok();
+    home.pk(["keys", "public", "--password-file", "right"]).ok();
+    home.pk(["keys", "public", "--password-file", "wrong"]).ended(77);
+    home.pk(["keys", "public", "--password-file", "absent"]).ended(66);
+    home.pk(["keys", "public", "--password-file", "."]).ended(66);
+    home.pk(["keys", "public"]).ended(77);
+    home.pk_with_input(["keys", "public", "--password-file", "-"], b"from a file")
+        .ok();
+}
+
+#[test]
+fn settings_come_from_flag_environment_file_and_default_in_that_order() {
+    let home = Home::empty();
+    let network =
+        |home: &Home| home.pk(["config", "show", "--origin", "--json"]).ok().json()["network"].clone();
+    let without = |args: &[&str]| {
+        let mut command = home.command(args);
+        command.env_remove("PK_NETWORK");
+        run(command, b"")
+    };
+    assert_eq!(network(&home)["origin"], "environment");
+    let shown = without(&["config", "show", "--origin", "--json"]).ok().json();
+    assert_eq!(
+        (&shown["network"]["value"], &shown["network"]["origin"]),
+        (&"mainnet".into(), &"default".into())
+    );
+    home.pk(["config", "set", "network", "local"]).ok().silent();
+    let shown = without(&["config", "show", "--origin", "--json"]).ok().json();
+    assert_eq!(
+        (&shown["network"]["value"], &shown["network"]["origin"]),
+        (&"local".into(), &"file".into())
+    );
+    home.pk(["config", "set", "format", "json"]).ok();
+    assert_eq!(home.pk(["config", "show"]).ok().json()["format"], "json");
+    assert!(
+        home.pk(["config", "show", "--format", "human"])
+            .ok()
+            .text()
+            .starts_with("agent-host\t-\n")
+    );
+    home.pk(["config", "set", "format", "--unset"]).ok();
+
+    std::fs::write(home.node().join("config.toml"), "network = 1\nnope = 2\n").expect("writes");
+    home.pk(["keys", "public"]).ended(78).says("config.toml");
+    home.pk(["config", "show"]).ended(78);
+    home.pk(["doctor"]).ended(1);
+}
+
+#[test]
+fn the_openapi_page_needs_no_agent() {
+    let page = Home::empty().pk(["agent", "openapi"]).ok().json();
+    assert!(page["paths"]["/v1/keys/public"]["post"]["responses"]["200"].is_object());
+}
+
+#[test]
+fn doctor_finds_what_is_wrong() {
+    use std::os::unix::fs::PermissionsExt;
+    let home = Home::empty();
+    home.pk(["doctor"]).ended(1);
+    home.pk(["bootstrap"]).ok();
+    let health = |home: &Home, check: &str| {
+        let all = home.pk(["doctor", "--json"]).json();
+        let found = all["findings"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .find(|f| f["check"] == check);
+        found.map(|f| f["health"].as_str().expect("a word").to_owned())
+    };
+    assert_eq!(health(&home, "node database").as_deref(), Some("good"));
+    assert_eq!(health(&home, "audit log").as_deref(), Some("good"));
+    assert_eq!(health(&home, "permissions").as_deref(), Some("good"));
+    assert_eq!(health(&home, "key file").as_deref(), Some("warning"));
+    home.pk(["doctor"]).ok();
+    std::fs::set_permissions(home.node().join("keys"), std::fs::Permissions::from_mode(0o644))
+        .expect("own file");
+    assert_eq!(health(&home, "permissions").as_deref(), Some("warning"));
+    home.pk(["agent", "stop"]).ok();
+    home.pk_without_password(["doctor"]).ok();
+    std::fs::write(home.node().join("keys"), "junk").expect("writes");
+    home.pk(["doctor"]).ended(1);
+    home.pk(["agent", "start", "--background"])
+        .ended(65)
+        .says("damaged");
+}
+
+#[test]
+fn audit_shows_what_was_asked_and_notices_harm() {
+    let home = Home::live();
+    home.pk(["keys", "public"]).ok();
+    home.pk_as("wrong", ["keys", "public"]).ended(77);
+    let lines = |args: &[&str]| -> Vec<serde_json::Value> {
+        let ended = home.pk(args).ok();
+        ended
+            .text()
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect()
+    };
+    let seen = lines(&["audit", "--json", "--events", "keys"]);
+    assert_eq!(seen.len(), 2);
+    assert_eq!(
+        (&seen[0]["path"], &seen[0]["allowed"]),
+        (&"keys.public".into(), &true.into())
+    );
+    assert_eq!(
+        (&seen[1]["path"], &seen[1]["allowed"]),
+        (&"keys.public".into(), &false.into())
+    );
+    assert_eq!(lines(&["audit", "--json", "--events", "key"]).len(), 0);
+    assert_eq!(
+        lines(&["audit", "--json", "--limit", "1", "--order", "desc"])[0]["path"],
+        "audit.read"
+    );
+    assert_eq!(lines(&["audit", "--json", "--seek-end", "2020-01-01"]).len(), 0);
+    assert_eq!(home.pk(["audit", "verify", "--json"]).ok().json()["valid"], true);
+    // Records survive a kill at once.
+    home.pk(["keys", "cert"]).ok();
+    home.signal(rustix::process::Signal::KILL);
+    assert_eq!(lines(&["audit", "--json", "--events", "keys.cert"]).len(), 1);
+    assert_eq!(home.pk(["audit", "verify", "--json"]).ok().json()["valid"], true);
+}
