@@ -76,8 +76,15 @@ impl Database {
         // Made beside its place and renamed: a crash leaves no half-made database under the final name.
         let draft = file::with_suffix(&path, ".new");
         file::remove_with_logs(&draft)?;
-        Engine::create(draft.clone(), key, env)?.close_into_one_file()?;
-        file::rename(&draft, &path)?;
+        let made = Engine::create(draft.clone(), key, env)
+            .and_then(Engine::close_into_one_file)
+            .and_then(|()| file::remove_logs(&path))
+            .and_then(|()| file::rename(&draft, &path));
+        if let Err(error) = made {
+            // What cannot be removed now, the next attempt removes.
+            let _ = file::remove_with_logs(&draft);
+            return Err(error);
+        }
         Database::open(&path, key, env)
     }
 

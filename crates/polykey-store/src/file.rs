@@ -247,16 +247,21 @@ pub(crate) fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
 
 /// Removes a file that was to become a database, and what SQLite put beside it. It need not exist.
 pub(crate) fn remove_with_logs(path: &Path) -> Result<(), StoreError> {
-    for suffix in ["", "-wal", "-journal"] {
-        let name = with_suffix(path, suffix);
-        match fs::remove_file(&name) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(from_io("remove", &name, e));
-            }
-            _ => {}
-        }
+    remove(path)?;
+    remove_logs(path)
+}
+
+/// Removes the logs of a database that is not there: SQLite would take them for those of a new one.
+pub(crate) fn remove_logs(path: &Path) -> Result<(), StoreError> {
+    remove(&with_suffix(path, "-wal"))?;
+    remove(&with_suffix(path, "-journal"))
+}
+
+fn remove(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(from_io("remove", path, e)),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// The path with something behind its name.

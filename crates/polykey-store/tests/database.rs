@@ -100,6 +100,17 @@ fn a_panic_in_a_change_takes_it_back_and_goes_on_to_its_caller() {
 }
 
 #[test]
+fn a_panic_in_a_look_harms_nobody() {
+    let place = Place::new();
+    let db = place.create();
+    let look =
+        std::panic::AssertUnwindSafe(|| db.read(|_| -> Result<(), StoreError> { panic!("as a test") }));
+    assert!(std::panic::catch_unwind(look).is_err());
+    put(&db, b"g", b"a", b"1");
+    assert_eq!(value(&db, b"g", b"a").as_deref(), Some(&b"1"[..]));
+}
+
+#[test]
 #[should_panic(expected = "begun inside another")]
 fn a_transaction_inside_a_transaction_says_so() {
     let place = Place::new();

@@ -117,7 +117,7 @@ fn compare(db: &Database, model: &Model) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     #[test]
     fn a_database_behaves_like_a_map(steps in proptest::collection::vec(step(), 1..30)) {
