@@ -65,7 +65,7 @@ impl Pen<'_> {
         if !charter.role(&self.me.node()).is_some_and(|role| role.writes()) {
             return Err(VaultError::NotAllowed { action: "write" });
         }
-        let charter_heads = charter.heads();
+        let charter_heads = charter.heads_to_name();
         let key = self
             .keys
             .commit_key(charter, &charter_heads)
