@@ -43,6 +43,8 @@ pub(crate) const FORK: Table = Table::new(13);
 pub(crate) const WANTED: Table = Table::new(15);
 /// Purges that wait for their day. Group: nothing. Item: charter entry.
 pub(crate) const PURGE: Table = Table::new(14);
+/// What peers did that no honest program does. Group: nothing. Item: hash of the value.
+pub(crate) const EVIDENCE: Table = Table::new(16);
 
 /// Reading rows.
 pub(crate) trait Rows {

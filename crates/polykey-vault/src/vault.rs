@@ -94,6 +94,35 @@ impl Vault {
     pub fn create(folder: &Path, key: &Key, me: Arc<Identity>, env: Env) -> Result<Vault, VaultError> {
         let (charter, genesis, keys) = Charter::create(me.signer(), me.keys(), env.clock.now(), &*env.random)
             .map_err(|source| VaultError::Charter(Box::new(source)))?;
+        Vault::found(folder, key, me, env, &genesis, Membership { charter, keys })
+    }
+
+    /// Makes a replica of another node's vault in `folder`, as [`Vault::create`] does. It starts with genesis
+    /// alone; all else comes with the first pull. The caller has checked that it is the vault that was meant.
+    ///
+    /// # Errors
+    /// [`VaultError::Store`]; [`VaultError::Charter`] when `genesis` is none.
+    pub fn join(
+        folder: &Path,
+        key: &Key,
+        me: Arc<Identity>,
+        env: Env,
+        genesis: Statement,
+    ) -> Result<Vault, VaultError> {
+        let charter =
+            Charter::found(genesis.clone()).map_err(|source| VaultError::Charter(Box::new(source.into())))?;
+        let keys = me.with_opener(|opener| EpochKeys::open(&charter, opener));
+        Vault::found(folder, key, me, env, &genesis, Membership { charter, keys })
+    }
+
+    fn found(
+        folder: &Path,
+        key: &Key,
+        me: Arc<Identity>,
+        env: Env,
+        genesis: &Statement,
+        membership: Membership,
+    ) -> Result<Vault, VaultError> {
         let io = |doing, path: &Path, source| StoreError::Io {
             doing,
             path: path.to_owned(),
@@ -106,11 +135,11 @@ impl Vault {
         }
         let objects = Objects::open(env.disk.clone(), &folder.join(OBJECTS), env.random.clone())?;
         let database = Database::create(&folder.join(DATABASE), key, &store_env(&env))?;
-        let id = charter.id();
+        let id = membership.charter.id();
         let actor = ActorId::from_bytes(random_array(&*env.random));
         database.write(|tx| {
             put_self(tx, &id, &actor, &env.machine)?;
-            store_entry(tx, 0, &genesis)
+            store_entry(tx, 0, genesis)
         })?;
         if let Some(above) = folder.parent().filter(|above| !above.as_os_str().is_empty()) {
             env.disk
@@ -118,14 +147,7 @@ impl Vault {
                 .map_err(|source| io("sync the folder", above, source))?;
         }
         Ok(Vault::assemble(
-            folder,
-            database,
-            objects,
-            id,
-            actor,
-            me,
-            Membership { charter, keys },
-            env,
+            folder, database, objects, id, actor, me, membership, env,
         ))
     }
 

@@ -353,10 +353,10 @@ impl Replica for Memory {
         &self,
         limit: usize,
         except: &BTreeSet<ObjectId>,
-    ) -> Result<Vec<(ObjectId, u32)>, Infallible> {
+    ) -> Result<Vec<ObjectId>, Infallible> {
         let all = self.commits.values().flat_map(|stored| &stored.header.objects);
         let missing = all.filter(|(id, _)| !self.objects.contains_key(id) && !except.contains(id));
-        Ok(missing.take(limit).copied().collect())
+        Ok(missing.take(limit).map(|(id, _)| *id).collect())
     }
 
     fn verify_commit(

@@ -85,7 +85,7 @@ pub struct Pull {
     /// Responses in a row that brought nothing.
     idle: u32,
     objects: bool,
-    wanted: Vec<(ObjectId, u32)>,
+    wanted: Vec<ObjectId>,
     absent: BTreeSet<ObjectId>,
     report: PullReport,
 }
@@ -143,7 +143,7 @@ impl Pull {
         }
         Ok(Some(Request::Objects {
             vault: charter.id(),
-            wanted: self.wanted.iter().map(|(object, _)| *object).collect(),
+            wanted: self.wanted.clone(),
         }))
     }
 
@@ -360,22 +360,15 @@ impl Pull {
         let mut bad = None;
         for bytes in objects {
             let id = object_id(&bytes);
-            let asked = wanted.iter().position(|(object, _)| *object == id);
-            match asked {
-                Some(at) if wanted[at].1 as usize == bytes.len() => {
-                    wanted.swap_remove(at);
-                    batch.objects.push((id, bytes));
-                }
-                // The bytes are what their name says, and the commit that names them lies about the length.
-                Some(_) => {}
-                None => {
-                    bad = Some(bytes);
-                    break;
-                }
-            }
+            let Some(at) = wanted.iter().position(|object| *object == id) else {
+                bad = Some(bytes);
+                break;
+            };
+            wanted.swap_remove(at);
+            batch.objects.push((id, bytes));
         }
         if batch.is_empty() {
-            self.absent.extend(wanted.iter().map(|(object, _)| *object));
+            self.absent.extend(wanted);
         } else {
             self.store(replica, batch)?;
         }

@@ -129,7 +129,7 @@ pub trait Replica {
         &self,
         limit: usize,
         except: &std::collections::BTreeSet<ObjectId>,
-    ) -> Result<Vec<(ObjectId, u32)>, Self::Error>;
+    ) -> Result<Vec<ObjectId>, Self::Error>;
 
     /// Checks signature, form and body hash of a commit.
     ///
