@@ -103,7 +103,7 @@ pub fn protect(
     let jwk = PrivateJwk {
         alg: "EdDSA".to_owned(),
         crv: "Ed25519".to_owned(),
-        d: BASE64URL_NOPAD.encode(&*key.expose_seed()),
+        d: BASE64URL_NOPAD.encode(key.expose_seed()),
         ext: true,
         key_ops: vec!["sign".to_owned(), "verify".to_owned()],
         kty: "OKP".to_owned(),
@@ -145,7 +145,7 @@ fn open(jwe: &PrivateJwe, password: &Password) -> Result<SigningKey, JwkError> {
     };
     let header: Header = serde_json::from_slice(&decode(&jwe.protected)?).map_err(|_| JwkError::Malformed)?;
     let known = header.alg == "Argon2id-1.3" && header.enc == "XChaCha20-Poly1305-IETF";
-    if !known || header.mem % 1024 != 0 {
+    if !known || !header.mem.is_multiple_of(1024) {
         return Err(JwkError::Malformed);
     }
     let memory = u32::try_from(header.mem >> 10).map_err(|_| JwkError::Cost)?;

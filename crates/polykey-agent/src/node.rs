@@ -75,13 +75,6 @@ impl Node {
     pub fn set_password_check(&self, check: PasswordCheck) {
         *self.password.write().unwrap_or_else(PoisonError::into_inner) = check;
     }
-
-    /// The key with which this node is `member` of a vault: its root key, or one that it had before.
-    pub fn signer(&self, member: &NodeId) -> Option<&SigningKey> {
-        std::iter::once(&self.root)
-            .chain(&self.former)
-            .find(|key| key.public() == *member)
-    }
 }
 
 /// A keyed hash of the password, under a key that lives as long as this value: it checks a password in

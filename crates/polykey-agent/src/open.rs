@@ -45,6 +45,9 @@ pub(crate) const KEY_RECORDS: &[u8] = b"key-record";
 pub(crate) const SIGCHAIN: &[u8] = b"sigchain";
 /// Group of the sealed seeds of former root keys, oldest first.
 pub(crate) const FORMER: &[u8] = b"former";
+/// Groups of the key records and first sigchain entries that went with them.
+pub(crate) const FORMER_RECORDS: &[u8] = b"former-record";
+pub(crate) const FORMER_STARTS: &[u8] = b"former-start";
 /// Group of the claims in which a former root key names its successor.
 pub(crate) const ROTATIONS: &[u8] = b"rotation";
 
@@ -246,7 +249,7 @@ fn found(
     })
     .map_err(|error| failure::store(&error))?;
     let audit = open_audit(paths, &db, &master)?;
-    let me = identity(&root, &encryption, &key_record, &sigchain_start);
+    let me = vec![identity(&root, &encryption, &key_record, &sigchain_start)];
     let vaults = open_vaults(paths, &db, &master, me)?;
     Ok(Node {
         master,
@@ -307,7 +310,15 @@ fn load(paths: &NodePaths, master: MasterKey, password: PasswordCheck) -> Result
     let sigchain_start =
         SigchainStart::accept_unverified(start.expose().to_vec()).map_err(|error| damaged(&error))?;
     let audit = open_audit(paths, &db, &master)?;
-    let me = identity(&root, &encryption, &key_record, &sigchain_start);
+    let mut me = vec![identity(&root, &encryption, &key_record, &sigchain_start)];
+    for (number, root) in (0u64..).zip(&former).collect::<Vec<_>>().into_iter().rev() {
+        let place = number.to_be_bytes();
+        let key_record = KeyRecord::accept_unverified(record(FORMER_RECORDS, &place)?.expose().to_vec())
+            .map_err(|error| damaged(&error))?;
+        let start = SigchainStart::accept_unverified(record(FORMER_STARTS, &place)?.expose().to_vec())
+            .map_err(|error| damaged(&error))?;
+        me.push(identity(root, &encryption, &key_record, &start));
+    }
     let vaults = open_vaults(paths, &db, &master, me)?;
     Ok(Node {
         master,
@@ -352,7 +363,7 @@ fn open_vaults(
     paths: &NodePaths,
     db: &Database,
     master: &MasterKey,
-    me: Identity,
+    me: Vec<Identity>,
 ) -> Result<Vaults, Problem> {
     let keys = master.derive(label::MASTER_DATABASE, b"vault folders");
     Vaults::load(db.clone(), keys, me, paths.root())

@@ -17,7 +17,10 @@ use polykey_core::{Clock, Key, Random, clock::SystemClock, label};
 
 use crate::failure;
 use crate::node::{Node, PasswordCheck};
-use crate::open::{self, FORMER, KEY_RECORDS, ROOT, ROTATIONS, SEEDS, SIGCHAIN, former_context};
+use crate::open::{
+    self, FORMER, FORMER_RECORDS, FORMER_STARTS, KEY_RECORDS, ROOT, ROTATIONS, SEEDS, SIGCHAIN,
+    former_context,
+};
 use crate::paths::NodePaths;
 use crate::tables::IDENTITY;
 
@@ -87,6 +90,8 @@ pub fn take_new_root(
     node.db
         .write(|tx| {
             tx.put(IDENTITY, FORMER, &place, &old)?;
+            tx.put(IDENTITY, FORMER_RECORDS, &place, node.key_record.as_bytes())?;
+            tx.put(IDENTITY, FORMER_STARTS, &place, node.sigchain_start.as_bytes())?;
             if let Some(rotation) = &rotation {
                 tx.put(IDENTITY, ROTATIONS, &place, rotation.as_bytes())?;
             }

@@ -164,11 +164,7 @@ impl Routes {
     {
         let serve = move |State(agent): State<Agent>, request: Request| {
             let serve = serve.clone();
-            async move {
-                serve(agent, request)
-                    .await
-                    .unwrap_or_else(|problem| answer_problem(problem))
-            }
+            async move { serve(agent, request).await.unwrap_or_else(answer_problem) }
         };
         self.paths.push(path);
         self.router = self.router.route(path, on(method, serve));

@@ -214,6 +214,11 @@ impl Vault {
         self.0.id
     }
 
+    /// The role of the identity that the vault was opened with; `None` when it is no member.
+    pub fn my_role(&self) -> Option<crate::charter::Role> {
+        self.0.membership().charter.role(&self.0.me.node())
+    }
+
     /// Its folder.
     pub fn folder(&self) -> &Path {
         &self.0.folder

@@ -57,7 +57,8 @@ pub struct Vaults {
     node: PathBuf,
     database: Database,
     keys: Key,
-    me: Arc<Identity>,
+    /// The node as it is now, and then as it was under former root keys, newest first.
+    me: Vec<Arc<Identity>>,
     /// Held while the set of vaults changes, so that checks and changes are one step.
     changing: Mutex<()>,
     slots: RwLock<BTreeMap<Storage, Slot>>,
@@ -76,11 +77,12 @@ pub struct InUse {
 
 impl Vaults {
     /// Reads the register from the node's database, and clears away what an interrupted change left.
-    /// `keys` gives the keys of the folders, `me` acts in the vaults, `node` is the node path.
+    /// `keys` gives the keys of the folders, `node` is the node path. The first of `me` acts in new vaults; in
+    /// others the first that is a member.
     ///
     /// # Errors
     /// [`Code::BadData`] when a record is damaged; what the disk says.
-    pub fn load(database: Database, keys: Key, me: Identity, node: &Path) -> Result<Vaults, Problem> {
+    pub fn load(database: Database, keys: Key, me: Vec<Identity>, node: &Path) -> Result<Vaults, Problem> {
         let node = node.canonicalize().unwrap_or_else(|_| node.to_owned());
         let records = database
             .read(|tx| tx.group(VAULTS, ALL))
@@ -104,7 +106,7 @@ impl Vaults {
             node,
             database,
             keys,
-            me: Arc::new(me),
+            me: me.into_iter().map(Arc::new).collect(),
             changing: Mutex::new(()),
             slots: RwLock::new(slots),
         };
@@ -455,7 +457,7 @@ impl Vaults {
         let made = Vault::create(
             folder,
             &self.folder_key(storage),
-            self.me.clone(),
+            self.me[0].clone(),
             environment(folder),
         )?;
         made.close()?;
@@ -464,12 +466,24 @@ impl Vaults {
     }
 
     fn open_folder(&self, folder: &Path, storage: &Storage) -> Result<Vault, VaultError> {
-        Vault::open(
-            folder,
-            &self.folder_key(storage),
-            self.me.clone(),
-            environment(folder),
-        )
+        let open = |me: &Arc<Identity>| {
+            Vault::open(folder, &self.folder_key(storage), me.clone(), environment(folder))
+        };
+        let vault = open(&self.me[0])?;
+        if vault.my_role().is_some() || self.me.len() == 1 {
+            return Ok(vault);
+        }
+        // A vault from before the keys were renewed knows the node by its former id.
+        vault.close()?;
+        drop(vault);
+        for me in &self.me[1..] {
+            let vault = open(me)?;
+            if vault.my_role().is_some() {
+                return Ok(vault);
+            }
+            vault.close()?;
+        }
+        open(&self.me[0])
     }
 
     fn folder_key(&self, storage: &Storage) -> Key {

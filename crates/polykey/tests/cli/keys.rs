@@ -143,11 +143,20 @@ fn a_renewed_node_has_a_new_id_and_nothing_old_opens_it() {
             with(&recovery_code(&Home::empty())).ended(77).silent();
             assert_eq!(home.status()["nodeId"], old_id);
         }
+        home.pk(["vaults", "create", "old"]).ok();
+        home.pk_with_input(["secrets", "write", "old:a"], b"before").ok();
         let renewed = with(&old_code).ok().json();
         assert_ne!(renewed["nodeId"], old_id);
         assert_eq!(home.status()["nodeId"], renewed["nodeId"]);
         home.pk(["keys", "public"]).ended(77);
         home.pk_as("new", ["keys", "public"]).ok();
+        assert_eq!(
+            home.pk_as("new", ["secrets", "cat", "old:a"]).ok().stdout,
+            b"before"
+        );
+        home.pk_as("new", ["secrets", "touch", "old:b"]).ok();
+        home.pk_as("new", ["vaults", "create", "new"]).ok();
+        home.pk_as("new", ["secrets", "touch", "new:b"]).ok();
         let chain = home.pk_as("new", ["keys", "certchain", "--json"]).ok().json();
         assert_eq!(chain.as_array().expect("a list").len(), 2);
         home.pk_as("new", ["agent", "stop"]).ok();
