@@ -107,12 +107,12 @@ impl Vault {
         key: &Key,
         me: Arc<Identity>,
         env: Env,
-        genesis: Statement,
+        genesis: &Statement,
     ) -> Result<Vault, VaultError> {
         let charter =
             Charter::found(genesis.clone()).map_err(|source| VaultError::Charter(Box::new(source.into())))?;
         let keys = me.with_opener(|opener| EpochKeys::open(&charter, opener));
-        Vault::found(folder, key, me, env, &genesis, Membership { charter, keys })
+        Vault::found(folder, key, me, env, genesis, Membership { charter, keys })
     }
 
     fn found(

@@ -20,6 +20,7 @@ pub mod replica;
 pub mod serve;
 #[cfg(test)]
 mod trials;
+mod vault;
 
 pub use message::{Announcement, CommitItem, Have, Items, MessageError, Request, Response, Tip};
 pub use pull::{Outcome, Pull, PullReport, Seen};

@@ -1,0 +1,624 @@
+//! A vault on disk as a replica.
+//!
+//! Entries, commits and objects of a pull go through the same door as our own, in one transaction; large
+//! objects are files before the transaction that says so. When entries came, the membership is replaced
+//! and what counts is judged again, in that same transaction.
+//!
+//! Always: whoever holds the vault open sees the old membership with the old rows or the new with the new.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::ControlFlow;
+use std::sync::PoisonError;
+
+use polykey_core::codec::Writer;
+use polykey_core::hash::hash;
+use polykey_core::id::{ObjectId, StatementId};
+use polykey_core::label;
+use polykey_core::statement::{Kind, Statement};
+
+use super::message::{CommitItem, Tip};
+use super::replica::{Batch, Blame, CommitHeader, Evidence, Offence, Replica};
+use crate::charter::{Charter, LineId};
+use crate::commit::{Commit, CommitError, Header};
+use crate::error::VaultError;
+use crate::id::CommitId;
+use crate::index::{self, Incoming};
+use crate::line;
+use crate::object::{INLINE_LEN, MAX_OBJECT_LEN};
+use crate::rows::{EVIDENCE, Rows, RowsMut, WANTED};
+use crate::stored::{self, ObjectRow, commit_and_row, object_row};
+use crate::vault::{Membership, Shared, Vault, store_entry};
+
+/// Why a batch was taken back: whole, or from one commit on.
+enum Back {
+    Refused(CommitId),
+    Failed(VaultError),
+}
+
+impl From<VaultError> for Back {
+    fn from(error: VaultError) -> Self {
+        Back::Failed(error)
+    }
+}
+
+impl From<polykey_store::StoreError> for Back {
+    fn from(error: polykey_store::StoreError) -> Self {
+        Back::Failed(error.into())
+    }
+}
+
+impl Replica for Vault {
+    type Commit = Commit;
+    type Error = VaultError;
+
+    fn charter(&self) -> Result<Charter, VaultError> {
+        Ok(self.shared().membership().charter.clone())
+    }
+
+    fn tips(&self) -> Result<Vec<Tip>, VaultError> {
+        self.shared().database.read(|tx| {
+            let mut tips = Vec::new();
+            for (line, tip) in line::tips(tx)? {
+                let of = LineId {
+                    author: tip.author,
+                    actor: tip.actor,
+                };
+                tips.push(Tip {
+                    line: of,
+                    seq: tip.seq,
+                    commit: tip.commit().into(),
+                });
+                let branches = branches(tx, &line)?;
+                let followed: BTreeSet<_> = branches.values().filter_map(|(_, previous)| *previous).collect();
+                let ends = branches.iter().filter(|(id, _)| !followed.contains(id));
+                tips.extend(ends.map(|(id, (seq, _))| Tip {
+                    line: of,
+                    seq: *seq,
+                    commit: (*id).into(),
+                }));
+            }
+            Ok(tips)
+        })
+    }
+
+    fn header(&self, commit: &StatementId) -> Result<Option<CommitHeader>, VaultError> {
+        let found = self
+            .shared()
+            .database
+            .read(|tx| commit_and_row(tx, CommitId::from(*commit)))?;
+        Ok(found.map(|(commit, _)| header_of(&commit)))
+    }
+
+    fn line(&self, line: &LineId, first: u64, last: u64) -> Result<Vec<(u64, StatementId)>, VaultError> {
+        let name = line::line_of(&line.author, &line.actor);
+        self.shared().database.read(|tx| {
+            let mut commits = Vec::new();
+            let end = line::tip(tx, &name)?.map_or(0, |tip| tip.seq).min(last);
+            for seq in first.max(1)..=end {
+                if let Some(commit) = line::commit_at(tx, &name, seq)? {
+                    commits.push((seq, commit.into()));
+                }
+            }
+            let branches = branches(tx, &name)?.into_iter();
+            commits.extend(
+                branches
+                    .filter(|(_, (seq, _))| (first..=last).contains(seq))
+                    .map(|(id, (seq, _))| (seq, id.into())),
+            );
+            commits.sort_unstable();
+            Ok(commits)
+        })
+    }
+
+    fn commit(&self, commit: &StatementId) -> Result<Option<CommitItem>, VaultError> {
+        self.shared().database.read(|tx| {
+            let Some((commit, _)) = commit_and_row(tx, CommitId::from(*commit))? else {
+                return Ok(None);
+            };
+            let mut objects = Vec::new();
+            for (object, _) in &commit.header().objects {
+                if let Some(ObjectRow::Inline(bytes)) = object_row(tx, object)? {
+                    objects.push(bytes);
+                }
+            }
+            Ok(Some(CommitItem {
+                statement: commit.statement().as_bytes().to_vec(),
+                body: commit.sealed_body().to_vec(),
+                objects,
+            }))
+        })
+    }
+
+    fn object(&self, object: &ObjectId) -> Result<Option<Vec<u8>>, VaultError> {
+        match self.shared().database.read(|tx| object_row(tx, object))? {
+            Some(ObjectRow::Inline(bytes)) => Ok(Some(bytes)),
+            Some(ObjectRow::File) => Ok(Some(self.shared().objects.read(object, MAX_OBJECT_LEN)?)),
+            Some(ObjectRow::Wanted | ObjectRow::Purged(_)) | None => Ok(None),
+        }
+    }
+
+    fn missing_objects(
+        &self,
+        limit: usize,
+        except: &BTreeSet<ObjectId>,
+    ) -> Result<Vec<ObjectId>, VaultError> {
+        let mut missing = Vec::new();
+        self.shared().database.read(|tx| {
+            Rows::each(tx, WANTED, b"", &mut |item, _| {
+                match ObjectId::try_from(item.as_slice()) {
+                    Ok(object) if !except.contains(&object) => missing.push(object),
+                    _ => {}
+                }
+                Ok(match missing.len() < limit {
+                    true => ControlFlow::Continue(()),
+                    false => ControlFlow::Break(()),
+                })
+            })
+        })?;
+        Ok(missing)
+    }
+
+    fn verify_commit(&self, statement: Vec<u8>, body: Vec<u8>) -> Result<(Commit, CommitHeader), Blame> {
+        let signer = match Statement::verify(Kind::Commit, statement.clone()) {
+            Ok(statement) => statement.signers()[0],
+            Err(_) => return Err(Blame::Sender),
+        };
+        match Commit::verify(statement, body) {
+            Ok(commit) => {
+                let header = header_of(&commit);
+                Ok((commit, header))
+            }
+            Err(CommitError::OtherBody) => Err(Blame::Sender),
+            Err(_) => Err(Blame::Author(signer)),
+        }
+    }
+
+    fn store(&mut self, batch: Batch<Commit>) -> Result<Option<StatementId>, VaultError> {
+        let Batch {
+            entries,
+            mut commits,
+            objects,
+        } = batch;
+        let shared = self.shared();
+        let mut places: HashMap<ObjectId, ObjectRow> = HashMap::new();
+        let mut files = shared.objects.batch();
+        for (object, bytes) in objects {
+            if bytes.len() > INLINE_LEN {
+                files.write(&object, &bytes)?;
+                places.insert(object, ObjectRow::File);
+            } else {
+                places.insert(object, ObjectRow::Inline(bytes));
+            }
+        }
+        files.finish()?;
+        let mut refused = None;
+        loop {
+            let taken = shared
+                .database
+                .write(|tx| take_in(shared, tx, &entries, &commits, &places));
+            match taken {
+                Ok(()) => return Ok(refused),
+                Err(Back::Failed(error)) => return Err(error),
+                // Nothing of the transaction was kept: again, without that commit and what follows it.
+                Err(Back::Refused(id)) => {
+                    commits.truncate(
+                        commits
+                            .iter()
+                            .position(|(commit, _)| commit.id() == id)
+                            .unwrap_or(0),
+                    );
+                    refused = Some(id.into());
+                }
+            }
+        }
+    }
+
+    fn keep_evidence(&mut self, evidence: Evidence) -> Result<(), VaultError> {
+        let value = encode_evidence(&evidence);
+        let name = hash(label::OBJECT, &[&value]);
+        self.shared().database.write(|tx| {
+            let rows: &mut dyn RowsMut = tx;
+            Ok(rows.put(EVIDENCE, b"", &name, &value)?)
+        })
+    }
+}
+
+fn header_of(commit: &Commit) -> CommitHeader {
+    let Header {
+        vault,
+        actor,
+        seq,
+        previous,
+        author,
+        parents,
+        charter_heads,
+        objects,
+    } = commit.header().clone();
+    CommitHeader {
+        id: commit.id().into(),
+        vault,
+        line: LineId { author, actor },
+        seq,
+        previous: previous.map(StatementId::from),
+        parents: parents.into_iter().map(StatementId::from).collect(),
+        heads: charter_heads,
+        objects,
+    }
+}
+
+type Branches = BTreeMap<CommitId, (u64, Option<CommitId>)>;
+
+/// The commits of a line that are no part of it as we know it, with their numbers and what they follow.
+fn branches(rows: &dyn Rows, line: &polykey_core::ActorId) -> Result<Branches, VaultError> {
+    let mut branches = BTreeMap::new();
+    for id in line::fork(rows, line)?.map_or(Vec::new(), |fork| fork.others) {
+        if let Some((commit, _)) = commit_and_row(rows, id)? {
+            branches.insert(id, (commit.header().seq, commit.header().previous));
+        }
+    }
+    Ok(branches)
+}
+
+fn take_in(
+    shared: &Shared,
+    rows: &mut dyn RowsMut,
+    entries: &[Statement],
+    commits: &[(Commit, CommitHeader)],
+    places: &HashMap<ObjectId, ObjectRow>,
+) -> Result<(), Back> {
+    let renewed = renew(shared, rows, entries)?;
+    {
+        let current = shared.membership();
+        let membership = renewed.as_ref().unwrap_or(&current);
+        let court = membership.bench();
+        let mut left = places.clone();
+        for (commit, header) in commits {
+            let named = header
+                .objects
+                .iter()
+                .filter_map(|(object, _)| left.remove_entry(object));
+            let incoming = Incoming {
+                commit,
+                own: None,
+                objects: named.collect(),
+            };
+            match index::insert(rows, incoming, &court) {
+                Ok(_) => {}
+                Err(VaultError::ParentMissing { .. } | VaultError::Commit(_)) => {
+                    return Err(Back::Refused(commit.id()));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // What is left came for commits that were here before.
+        for (object, row) in left {
+            if object_row(rows.as_rows(), &object)? == Some(ObjectRow::Wanted) {
+                stored::store_object(rows, &object, &row)?;
+                stored::not_wanted(rows, &object)?;
+            }
+        }
+        if renewed.is_some() {
+            for id in all_commits(rows.as_rows())? {
+                index::judge(rows, id, &court)?;
+            }
+        }
+    }
+    if let Some(renewed) = renewed {
+        let mut membership = shared.membership.write().unwrap_or_else(PoisonError::into_inner);
+        *membership = renewed;
+    }
+    Ok(())
+}
+
+/// Stores new entries; the membership with them, when there are any.
+fn renew(shared: &Shared, rows: &mut dyn RowsMut, entries: &[Statement]) -> Result<Option<Membership>, Back> {
+    let mut charter = shared.membership().charter.clone();
+    let before = charter.len();
+    for entry in entries {
+        let number = charter.len() as u64;
+        let fresh = !charter.contains(&entry.id());
+        let placed = charter.insert(entry.clone());
+        placed.map_err(|source| VaultError::Charter(Box::new(source.into())))?;
+        if fresh {
+            store_entry(rows, number, entry)?;
+        }
+    }
+    if charter.len() == before {
+        return Ok(None);
+    }
+    let keys = shared
+        .me
+        .with_opener(|opener| crate::charter::EpochKeys::open(&charter, opener));
+    Ok(Some(Membership { charter, keys }))
+}
+
+/// Every commit, by line and number.
+fn all_commits(rows: &dyn Rows) -> Result<Vec<CommitId>, VaultError> {
+    let mut all = Vec::new();
+    for (line, tip) in line::tips(rows)? {
+        for seq in 1..=tip.seq {
+            all.extend(line::commit_at(rows, &line, seq)?);
+        }
+        all.extend(branches(rows, &line)?.into_keys());
+    }
+    Ok(all)
+}
+
+fn encode_evidence(evidence: &Evidence) -> Vec<u8> {
+    let mut w = Writer::new();
+    w.array(5).bytes(evidence.peer.as_bytes());
+    match &evidence.author {
+        Some(author) => w.bytes(author.as_bytes()),
+        None => w.null(),
+    };
+    let (number, other) = match &evidence.offence {
+        Offence::BadItem => (0, None),
+        Offence::Misplaced => (1, None),
+        Offence::Fork { other } => (2, Some(other)),
+        Offence::Disorder => (3, None),
+    };
+    w.u64(number);
+    match other {
+        Some(other) => w.bytes(other.as_bytes()),
+        None => w.null(),
+    };
+    w.bytes(&evidence.item);
+    w.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use polykey_core::NodeId;
+    use polykey_core::random::OsRandom;
+
+    use super::super::message::{Request, Response};
+    use super::super::pull::{Outcome, Pull, PullReport, Seen};
+    use super::super::serve::serve;
+    use super::*;
+    use crate::Identity;
+    use crate::charter::cast::time;
+    use crate::charter::{CutOff, Joiner, Removal, Role};
+    use crate::commit::Body;
+    use crate::trial::{Trial, env, identity, key};
+    use crate::view::At;
+
+    /// One node's replica of the vault.
+    struct Replicated {
+        trial: Trial,
+        me: Arc<Identity>,
+    }
+
+    impl Replicated {
+        fn founder() -> Self {
+            Replicated {
+                trial: Trial::new(),
+                me: identity(1),
+            }
+        }
+
+        fn joined(seed: u8, from: &Replicated) -> Self {
+            let place = tempfile::tempdir().expect("a folder");
+            let genesis = from.charter().genesis().statement().clone();
+            let folder = place.path().join("vault");
+            let vault = Vault::join(&folder, &key(), identity(seed), env(), &genesis).expect("joins");
+            Replicated {
+                trial: Trial { vault, place },
+                me: identity(seed),
+            }
+        }
+
+        fn node(&self) -> NodeId {
+            self.me.node()
+        }
+
+        fn charter(&self) -> Charter {
+            self.trial.vault.charter().expect("open")
+        }
+
+        fn admit(&self, entry: Statement) {
+            let batch = Batch {
+                entries: vec![entry],
+                ..Batch::default()
+            };
+            assert_eq!(self.trial.vault.clone().store(batch).expect("stored"), None);
+        }
+
+        fn grant(&self, seed: u8, role: Role) {
+            let who = identity(seed);
+            let joiner = Joiner {
+                node: who.node(),
+                role,
+                keys: role.reads().then(|| who.keys().clone()),
+            };
+            let membership = self.trial.vault.shared().membership();
+            let made = membership
+                .charter
+                .grant(self.me.signer(), &membership.keys, &joiner, time(1), &OsRandom)
+                .expect("granted");
+            drop(membership);
+            self.admit(made);
+        }
+
+        fn revoke(&self, node: NodeId, cut_offs: Vec<CutOff>) {
+            let membership = self.trial.vault.shared().membership();
+            let removal = Removal { node, cut_offs };
+            let made = membership
+                .charter
+                .revoke(self.me.signer(), &membership.keys, &removal, time(2), &OsRandom)
+                .expect("revoked");
+            drop(membership);
+            self.admit(made.statement);
+        }
+
+        /// The ends of a node's lines.
+        fn cut_offs(&self, node: NodeId) -> Vec<CutOff> {
+            let tips = self.trial.vault.tips().expect("open").into_iter();
+            tips.filter(|tip| tip.line.author == node)
+                .map(|tip| CutOff {
+                    actor: tip.line.actor,
+                    seq: tip.seq,
+                    commit: tip.commit,
+                })
+                .collect()
+        }
+
+        fn tree(&self) -> Vec<(String, Vec<u8>)> {
+            self.trial.tree(At::Now)
+        }
+
+        fn pull(&self, from: &Replicated) -> PullReport {
+            self.pull_answers(from.node(), |request| {
+                serve(&from.trial.vault, &self.node(), &request).expect("served")
+            })
+        }
+
+        fn pull_answers(&self, peer: NodeId, answer: impl Fn(Request) -> Response) -> PullReport {
+            let mut vault = self.trial.vault.clone();
+            let mut pull = Pull::new(self.node(), peer, Seen::default());
+            while let Some(request) = pull.next(&vault).expect("open") {
+                let request = Request::decode(&request.encode()).expect("reads back");
+                let response = Response::decode(&answer(request).encode()).expect("reads back");
+                pull.receive(&mut vault, response).expect("stored");
+            }
+            pull.report().clone()
+        }
+    }
+
+    #[test]
+    fn two_vaults_on_disk_come_to_show_the_same() {
+        let a = Replicated::founder();
+        a.trial.write("small", b"one");
+        a.trial.write("folder/large", &vec![7; 700_000]);
+        a.grant(2, Role::Writer);
+        let b = Replicated::joined(2, &a);
+        let report = b.pull(&a);
+        assert_eq!((report.outcome, report.commits), (Outcome::Complete, 2));
+        assert_eq!(b.tree(), a.tree());
+        b.trial.write("from b", &vec![8; 40_000]);
+        a.trial.write("small", b"two");
+        assert_eq!(a.pull(&b).outcome, Outcome::Complete);
+        assert_eq!(b.pull(&a).outcome, Outcome::Complete);
+        assert_eq!(b.tree(), a.tree());
+        assert_eq!(a.trial.read("from b").expect("there"), vec![8; 40_000]);
+        assert_eq!(a.pull(&b).commits, 0);
+        assert_eq!(b.trial.read("small").expect("there"), b"two");
+    }
+
+    #[test]
+    fn what_was_pulled_is_there_after_opening_again() {
+        let a = Replicated::founder();
+        a.trial.write("small", b"one");
+        a.grant(2, Role::Reader);
+        let b = Replicated::joined(2, &a);
+        b.pull(&a);
+        let shown = b.tree();
+        b.trial.vault.close().expect("closes");
+        let folder = b.trial.folder();
+        let again = Vault::open(&folder, &key(), identity(2), env()).expect("opens again");
+        let again = Replicated {
+            me: identity(2),
+            trial: Trial {
+                vault: again,
+                place: b.trial.place,
+            },
+        };
+        assert_eq!(again.tree(), shown);
+        assert_eq!(again.charter().role(&again.node()), Some(Role::Reader));
+    }
+
+    #[test]
+    fn a_keeper_hands_on_what_it_cannot_read_and_reads_it_once_it_may() {
+        let a = Replicated::founder();
+        a.grant(2, Role::Keeper);
+        a.trial.write("secret", &vec![7; 300_000]);
+        let keeper = Replicated::joined(2, &a);
+        assert_eq!(keeper.pull(&a).outcome, Outcome::Complete);
+        assert!(keeper.tree().is_empty(), "it has no key");
+        a.grant(3, Role::Reader);
+        keeper.pull(&a);
+        let c = Replicated::joined(3, &a);
+        assert_eq!(c.pull(&keeper).outcome, Outcome::Complete);
+        assert_eq!(c.tree(), a.tree());
+        a.grant(2, Role::Reader);
+        keeper.pull(&a);
+        assert_eq!(keeper.tree(), a.tree(), "what it held opens");
+    }
+
+    #[test]
+    fn what_a_removed_writer_adds_is_set_aside() {
+        let a = Replicated::founder();
+        a.grant(2, Role::Writer);
+        let b = Replicated::joined(2, &a);
+        b.pull(&a);
+        b.trial.write("accepted", b"one");
+        a.pull(&b);
+        a.revoke(b.node(), a.cut_offs(b.node()));
+        b.trial.write("late", b"two");
+        assert_eq!(a.pull(&b).commits, 1, "it is kept");
+        assert_eq!(a.trial.paths(), ["accepted"]);
+        assert!(matches!(b.pull(&a).outcome, Outcome::Removed(_)));
+        assert_eq!(b.trial.paths(), ["accepted"], "its own replica says so, too");
+        // A removal that lists nothing takes back what had counted.
+        let c = Replicated::founder();
+        c.grant(2, Role::Writer);
+        let d = Replicated::joined(2, &c);
+        d.pull(&c);
+        d.trial.write("taken back", b"one");
+        c.pull(&d);
+        assert_eq!(c.trial.paths(), ["taken back"]);
+        c.revoke(d.node(), Vec::new());
+        assert!(c.trial.paths().is_empty());
+    }
+
+    #[test]
+    fn a_commit_that_has_not_seen_its_own_line_names_its_author() {
+        let a = Replicated::founder();
+        a.grant(2, Role::Writer);
+        let b = Replicated::joined(2, &a);
+        b.pull(&a);
+        b.trial.write("first", b"one");
+        a.pull(&b);
+        let tip = b.trial.vault.tips().expect("open")[0];
+        let membership = b.trial.vault.shared().membership();
+        let heads = membership.charter.heads();
+        let header = Header {
+            vault: membership.charter.id(),
+            actor: tip.line.actor,
+            seq: 2,
+            previous: Some(tip.commit.into()),
+            author: b.node(),
+            parents: Vec::new(),
+            charter_heads: heads.clone(),
+            objects: Vec::new(),
+        };
+        let body = Body {
+            time: time(9),
+            message: String::new(),
+            reset_to: None,
+            operations: Vec::new(),
+            keys: Vec::new(),
+        };
+        let sealed = membership
+            .keys
+            .commit_key(&membership.charter, &heads)
+            .expect("a member");
+        let commit = Commit::seal(header, &body, &sealed, b.me.signer(), &OsRandom).expect("fits");
+        drop(membership);
+        let report = a.pull_answers(b.node(), |_| {
+            Response::Items(super::super::message::Items {
+                commits: vec![CommitItem {
+                    statement: commit.statement().as_bytes().to_vec(),
+                    body: commit.sealed_body().to_vec(),
+                    objects: Vec::new(),
+                }],
+                ..Default::default()
+            })
+        });
+        assert_eq!((report.outcome, report.commits), (Outcome::Hostile, 0));
+        let found = a.trial.vault.shared().database.read(|tx| tx.any(EVIDENCE, b""));
+        assert!(found.expect("open"), "evidence is kept");
+        assert_eq!(a.trial.paths(), ["first"]);
+    }
+}
