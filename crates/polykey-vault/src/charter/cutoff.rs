@@ -83,17 +83,19 @@ impl Charter {
             if !writes || !standing.stands(at) || !self.knows(&heads, at) {
                 continue;
             }
-            let mut removals = standing
-                .removals_of(&commit.line.author)
-                .filter(|removal| ends(&self.entries, *removal, at));
-            let refused = removals.find_map(|removal| {
-                if self.knows(&heads, removal) {
-                    return Some(SetAside::NoRight);
-                }
-                let entry = &self.entries[removal].entry;
-                let listed = cut_offs(entry.body()).is_some_and(|list| accepts(list, commit));
-                (!listed).then(|| SetAside::CutOff(entry.id()))
-            });
+            let removals = standing.removals_of(&commit.line.author);
+            let refusals = removals
+                .filter(|removal| ends(&self.entries, *removal, at))
+                .filter_map(|removal| {
+                    if self.knows(&heads, removal) {
+                        return Some(SetAside::NoRight);
+                    }
+                    let entry = &self.entries[removal].entry;
+                    let listed = cut_offs(entry.body()).is_some_and(|list| accepts(list, commit));
+                    (!listed).then(|| SetAside::CutOff(entry.id()))
+                });
+            // The reason must not depend on what came first, either.
+            let refused = refusals.min();
             match refused {
                 None => return Ok(()),
                 Some(reason) => refusal = refusal.max(reason),

@@ -94,17 +94,21 @@ impl Charter {
         ended
     }
 
-    /// The removal that a node should be told of: it was in and is out. `None` for a member and for
+    /// The removals that a node should be told of, by id: they ended what it held. Empty for a member and for
     /// somebody who never was one.
-    pub fn removal_of(&self, node: &NodeId) -> Option<StatementId> {
+    pub fn removals_of(&self, node: &NodeId) -> Vec<StatementId> {
         if self.role(node).is_some() {
-            return None;
+            return Vec::new();
         }
         let standing = self.now();
-        let held = self.tenures.get(node)?.iter().rev();
-        held.filter(|at| standing.stands(**at))
-            .find_map(|at| standing.ended[*at])
-            .map(|removal| self.entries[removal].entry.id())
+        let held = self.tenures.get(node).into_iter().flatten();
+        let ended = held
+            .filter(|at| standing.stands(**at))
+            .filter_map(|at| standing.ended[*at]);
+        let mut removals: Vec<_> = ended.map(|removal| self.entries[removal].entry.id()).collect();
+        removals.sort_unstable();
+        removals.dedup();
+        removals
     }
 
     /// True when `key` is a recovery key that may act in this charter.
@@ -294,9 +298,9 @@ mod tests {
         let mut charter = a.found(1);
         let grant = a.grants(&mut charter, &b, Role::Writer);
         let before = charter.heads();
-        assert_eq!(charter.removal_of(&b.node()), None);
+        assert!(charter.removals_of(&b.node()).is_empty());
         let removal = a.revokes(&mut charter, &b, &[]);
-        assert_eq!(charter.removal_of(&b.node()), Some(removal));
+        assert_eq!(charter.removals_of(&b.node()), [removal]);
         assert_eq!(
             charter.ended_members(),
             [EndedMember {
@@ -314,8 +318,11 @@ mod tests {
         assert_eq!(charter.role_at(&charter.heads(), &b.node()), None);
         a.grants(&mut charter, &b, Role::Reader);
         assert_eq!(charter.role(&b.node()), Some(Role::Reader));
-        assert!(charter.ended_members().is_empty() && charter.removal_of(&b.node()).is_none());
-        assert_eq!(charter.removal_of(&Person::new(9).node()), None, "never was in");
+        assert!(charter.ended_members().is_empty() && charter.removals_of(&b.node()).is_empty());
+        assert!(
+            charter.removals_of(&Person::new(9).node()).is_empty(),
+            "never was in"
+        );
         assert_eq!(
             charter.role_at(&[StatementId::from_bytes([0; 32])], &a.node()),
             None

@@ -375,13 +375,15 @@ impl Charter {
         false
     }
 
-    /// The entry and all its ancestors, each after its parents: what a removed node is told.
-    pub fn ancestors(&self, id: &StatementId) -> Vec<&Entry> {
-        let Some(at) = self.index.get(id) else {
-            return Vec::new();
-        };
-        let past = self.entries[*at].past.iter();
-        past.chain([*at]).map(|at| &self.entries[at].entry).collect()
+    /// These entries and all their ancestors, each after its parents: what a removed node is told. Ids that
+    /// are not here say nothing.
+    pub fn ancestors(&self, ids: &[StatementId]) -> Vec<&Entry> {
+        let mut known = Bits::default();
+        for at in ids.iter().filter_map(|id| self.index.get(id)) {
+            known.union(&self.entries[*at].past);
+            known.insert(*at);
+        }
+        known.iter().map(|at| &self.entries[at].entry).collect()
     }
 
     /// True when every entry that `older` names is among `newer` and their ancestors. False when an id is

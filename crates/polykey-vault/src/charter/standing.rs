@@ -126,7 +126,7 @@ pub enum Status {
 #[derive(Debug, Clone)]
 pub(super) struct Standing {
     pub(super) status: Vec<Status>,
-    /// For each standing grant, the first standing removal that ends it.
+    /// For each standing grant, the standing removal with the lowest id that ends it.
     pub(super) ended: Vec<Option<usize>>,
     /// Standing removals by the node they name.
     pub(super) removals: HashMap<NodeId, Vec<usize>>,
@@ -188,6 +188,17 @@ impl Standing {
         self.removals.get(node).into_iter().flatten().copied()
     }
 
+    /// The removal of `node` with the lowest id that `counts`: the same one whatever came first.
+    fn lowest(
+        &self,
+        placed: &[Arc<Placed>],
+        node: &NodeId,
+        counts: impl Fn(&usize) -> bool,
+    ) -> Option<StatementId> {
+        let removals = self.removals_of(node).filter(counts);
+        removals.map(|at| placed[at].entry.id()).min()
+    }
+
     fn judge_one(&self, placed: &[Arc<Placed>], at: usize) -> Status {
         let p = &placed[at];
         let id = |at: usize| placed[at].entry.id();
@@ -205,17 +216,17 @@ impl Standing {
         let ended = match p.authority {
             Authority::Founder | Authority::Crown => None,
             // A succession of the creator moves the recovery key's authority, too.
-            Authority::Recovery => self.removals_of(&tenure.holder).find(|removal| {
+            Authority::Recovery => self.lowest(placed, &tenure.holder, |removal| {
                 let crown = placed[*removal].authority == Authority::Crown;
                 crown && placed[*removal].under == p.under && missed(removal)
             }),
-            Authority::Holder => self.removals_of(&tenure.holder).find(|removal| {
+            Authority::Holder => self.lowest(placed, &tenure.holder, |removal| {
                 let both = p.is_farewell() && placed[*removal].is_farewell();
                 !both && ends(placed, *removal, p.under) && missed(removal)
             }),
         };
         match ended {
-            Some(removal) => Status::Void(Void::Removed(id(removal))),
+            Some(removal) => Status::Void(Void::Removed(removal)),
             None => Status::Stands,
         }
     }
@@ -313,6 +324,10 @@ mod tests {
             let other = shuffled(&history, &dice);
             prop_assert_eq!(judged(&history, &charter), judged(&history, &other));
             prop_assert_eq!(charter.members(), other.members());
+            prop_assert_eq!(charter.ended_members(), other.ended_members());
+            for entry in charter.entries() {
+                prop_assert_eq!(charter.status(&entry.id()), other.status(&entry.id()));
+            }
             prop_assert_eq!(charter.heads(), other.heads());
             prop_assert_eq!(charter.epochs_at(&charter.heads()), other.epochs_at(&charter.heads()));
         }

@@ -344,9 +344,9 @@ impl Pull {
         for evidence in evidence {
             replica.keep_evidence(evidence)?;
         }
-        self.report.outcome = match charter.removal_of(&self.me) {
+        self.report.outcome = match charter.removals_of(&self.me).first() {
             _ if hostile => Outcome::Hostile,
-            Some(removal) => Outcome::Removed(removal),
+            Some(removal) => Outcome::Removed(*removal),
             None if more && progress => Outcome::Unfinished,
             // It says that we were removed and cannot show it.
             None => Outcome::Refused,

@@ -94,13 +94,17 @@ fn summary<R: Replica>(replica: &R, charter: &Charter) -> Result<(Vec<StatementI
     Ok((heads, tips))
 }
 
-/// The removal of `peer` and its ancestors, as far as it lacks them.
+/// What ended all that `peer` held, and the ancestors, as far as it lacks them.
 fn farewell(charter: &Charter, peer: &NodeId, request: &Request) -> Response {
-    let (Some(removal), Request::Items { charter: have, .. }) = (charter.removal_of(peer), request) else {
+    let removals = charter.removals_of(peer);
+    let Request::Items { charter: have, .. } = request else {
         return Response::Refused;
     };
+    if removals.is_empty() {
+        return Response::Refused;
+    }
     let told: BTreeSet<_> = charter
-        .ancestors(&removal)
+        .ancestors(&removals)
         .iter()
         .map(|entry| entry.id())
         .collect();
