@@ -1,7 +1,12 @@
 //! The program as its users meet it: real processes in temporary homes.
 
+mod crash;
+mod env;
 mod help;
 mod home;
+mod hostile_names;
 mod keys;
 mod lifecycle;
+mod secrets;
 mod usage;
+mod vaults;

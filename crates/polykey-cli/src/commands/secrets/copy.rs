@@ -161,6 +161,14 @@ async fn export(cx: &Context<'_>, targets: Vec<Target>, to: &Path, recursive: bo
             format!("there is no folder {shown}"),
         ));
     }
+    let parent = to.parent().filter(|parent| *parent != Path::new(""));
+    if let Some(parent) = parent.filter(|parent| !is_folder && !parent.is_dir()) {
+        let parent = escape::bytes(parent.as_os_str().as_encoded_bytes());
+        return Err(Problem::new(
+            Code::FileNotFound,
+            format!("there is no folder {parent}"),
+        ));
+    }
     let question = Fetch {
         targets,
         purpose: Purpose::Copy,
