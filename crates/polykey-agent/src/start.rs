@@ -148,6 +148,14 @@ async fn live(
         GRACE,
     ));
     lock.write(&status).map_err(written)?;
+    if let Some(node) = agent.node() {
+        // Nobody waits for it; what fails now is tried again at the next start.
+        tokio::task::spawn_blocking(move || {
+            if let Err(problem) = node.vaults.remove_expired() {
+                tracing::warn!("a deleted vault was not removed: {problem}");
+            }
+        });
+    }
     tracing::info!(pid = std::process::id(), "live");
     ready();
 

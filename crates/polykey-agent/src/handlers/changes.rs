@@ -19,11 +19,11 @@ use polykey_vault::{
     At, Change, Depth, EntryKind, Expect, FieldKind, Parents, Record, Staged, Stat, VaultError, VersionRef,
 };
 
-use super::secrets::shown;
+use super::secrets::{on, shown};
 use super::vaults::committed;
 use crate::agent::Agent;
 use crate::blocking::{BodyReader, blocking};
-use crate::door::{Action, Caller};
+use crate::door::Caller;
 use crate::glob::Hidden;
 use crate::node::Node;
 use crate::vaults::InUse;
@@ -33,17 +33,15 @@ use crate::vaults::select::{Meanings, Seen, new_path};
 /// Longest value that fits a field, in base64.
 const MAX_WRITTEN_FIELD: usize = 1 << 20;
 
-fn named(event: &'static str, targets: &[Target]) -> Action {
-    Action {
-        event,
-        vault: None,
-        targets: targets.iter().map(shown).collect(),
-    }
-}
-
 /// One secret, or one field of a record, from raw bytes.
 pub async fn write(agent: Agent, caller: Caller, q: Write, body: Body) -> Result<Written, Problem> {
-    let action = Action::new("secrets.write").vault(&q.vault).target(&q.path);
+    let action = on(
+        "secrets.write",
+        [&Target {
+            vault: q.vault.clone(),
+            path: q.path.clone(),
+        }],
+    );
     let pass = agent.enter(&caller, action).await?;
     let node = pass.node().clone();
     let mut body = BodyReader::new(body);
@@ -133,7 +131,13 @@ fn write_field(
 
 /// Several secrets in one commit.
 pub async fn import(agent: Agent, caller: Caller, q: Import, body: Body) -> Result<Imported, Problem> {
-    let action = Action::new("secrets.import").vault(&q.vault).target(&q.path);
+    let action = on(
+        "secrets.import",
+        [&Target {
+            vault: q.vault.clone(),
+            path: q.path.clone(),
+        }],
+    );
     let pass = agent.enter(&caller, action).await?;
     let node = pass.node().clone();
     let body = BodyReader::new(body);
@@ -368,7 +372,7 @@ fn each_vault(
 
 /// Removes secrets and directories.
 pub async fn remove(agent: Agent, caller: Caller, q: Remove) -> Result<Batch, Problem> {
-    let pass = agent.enter(&caller, named("secrets.remove", &q.targets)).await?;
+    let pass = agent.enter(&caller, on("secrets.remove", &q.targets)).await?;
     let node = pass.node().clone();
     blocking(move || {
         let depth = if q.recursive {
@@ -457,7 +461,7 @@ fn matching(node: &Node, target: &Target) -> Result<Vec<SecretPath>, Problem> {
 
 /// Makes directories.
 pub async fn mkdir(agent: Agent, caller: Caller, q: Mkdir) -> Result<Batch, Problem> {
-    let pass = agent.enter(&caller, named("secrets.mkdir", &q.targets)).await?;
+    let pass = agent.enter(&caller, on("secrets.mkdir", &q.targets)).await?;
     let node = pass.node().clone();
     blocking(move || {
         let parents = if q.parents { Parents::Made } else { Parents::Needed };
@@ -474,7 +478,7 @@ pub async fn mkdir(agent: Agent, caller: Caller, q: Mkdir) -> Result<Batch, Prob
 
 /// Makes empty secrets where there are none.
 pub async fn touch(agent: Agent, caller: Caller, q: Touch) -> Result<Batch, Problem> {
-    let pass = agent.enter(&caller, named("secrets.touch", &q.targets)).await?;
+    let pass = agent.enter(&caller, on("secrets.touch", &q.targets)).await?;
     let node = pass.node().clone();
     blocking(move || {
         Ok(each_vault(&node, &q.targets, |change, vault, target| {
@@ -492,8 +496,7 @@ pub async fn touch(agent: Agent, caller: Caller, q: Touch) -> Result<Batch, Prob
 
 /// Moves secrets and directories.
 pub async fn move_all(agent: Agent, caller: Caller, q: Transfer) -> Result<Batch, Problem> {
-    let mut action = named("secrets.move", &q.sources);
-    action.targets.push(shown(&q.to));
+    let action = on("secrets.move", q.sources.iter().chain([&q.to]));
     let pass = agent.enter(&caller, action).await?;
     let node = pass.node().clone();
     blocking(move || {
@@ -602,8 +605,7 @@ fn make_room(
 
 /// Copies secrets and directories.
 pub async fn copy_all(agent: Agent, caller: Caller, q: Transfer) -> Result<Batch, Problem> {
-    let mut action = named("secrets.copy", &q.sources);
-    action.targets.push(shown(&q.to));
+    let action = on("secrets.copy", q.sources.iter().chain([&q.to]));
     let pass = agent.enter(&caller, action).await?;
     let node = pass.node().clone();
     blocking(move || {
@@ -804,10 +806,14 @@ fn unpack(
 
 /// Changes the fields of a record, or makes one.
 pub async fn set(agent: Agent, caller: Caller, q: SetFields) -> Result<Written, Problem> {
-    let mut action = Action::new("secrets.set").vault(&q.target.vault);
-    for name in q.fields.iter().map(|field| &field.name).chain(&q.unset) {
-        action = action.target(format!("{}#{name}", q.target.path));
-    }
+    let mut action = on("secrets.set", [&q.target]);
+    action.targets = q
+        .fields
+        .iter()
+        .map(|field| &field.name)
+        .chain(&q.unset)
+        .map(|name| format!("{}#{name}", shown(&q.target)))
+        .collect();
     let pass = agent.enter(&caller, action).await?;
     let node = pass.node().clone();
     blocking(move || {
@@ -870,9 +876,7 @@ fn to_field(field: &Field) -> Result<polykey_vault::Field, Problem> {
 
 /// Changes or shows attributes.
 pub async fn attributes(agent: Agent, caller: Caller, q: SetAttributes) -> Result<Attributes, Problem> {
-    let action = Action::new("secrets.attributes")
-        .vault(&q.target.vault)
-        .target(&q.target.path);
+    let action = on("secrets.attributes", [&q.target]);
     let pass = agent.enter(&caller, action).await?;
     let node = pass.node().clone();
     blocking(move || {
@@ -903,10 +907,7 @@ pub async fn attributes(agent: Agent, caller: Caller, q: SetAttributes) -> Resul
 
 /// Brings a version of a secret back.
 pub async fn restore(agent: Agent, caller: Caller, q: Restore) -> Result<Committed, Problem> {
-    let action = Action::new("secrets.restore")
-        .vault(&q.target.vault)
-        .target(&q.target.path)
-        .target(&q.version);
+    let action = on("secrets.restore", [&q.target]).target(&q.version);
     let pass = agent.enter(&caller, action).await?;
     let node = pass.node().clone();
     blocking(move || {

@@ -96,12 +96,7 @@ pub async fn fetch(agent: Agent, caller: Caller, q: Fetch) -> Result<Body, Probl
         Purpose::Edit => "secrets.edit",
         Purpose::Cat => "secrets.read",
     };
-    let typed = q.targets.iter().map(|target| shown(target)).collect();
-    let asked = Action {
-        event,
-        vault: None,
-        targets: typed,
-    };
+    let asked = on(event, &q.targets);
     let pass = agent.enter_to_look(&caller, &asked).await?;
     let node = pass.node().clone();
     streamed(move |out| {
@@ -113,11 +108,8 @@ pub async fn fetch(agent: Agent, caller: Caller, q: Fetch) -> Result<Body, Probl
         };
         let planned = plan(&mut openings, &q);
         let mut targets = Vec::new();
-        for value in planned.iter().flatten() {
-            match value {
-                Ok(value) => targets.push(full_name(&value.head)),
-                Err(_) => continue,
-            }
+        for value in planned.iter().flatten().flatten() {
+            targets.push(full_name(&value.head));
         }
         if targets.is_empty() {
             targets.clone_from(&asked.targets);
@@ -141,6 +133,20 @@ pub async fn fetch(agent: Agent, caller: Caller, q: Fetch) -> Result<Body, Probl
 
 fn unframed(error: &frames::FrameError) -> Problem {
     Problem::new(Code::Internal, "an answer does not fit its frame").caused_by(error)
+}
+
+/// An action on `targets`, as typed; with the vault where there is only one.
+pub fn on<'t>(event: &'static str, targets: impl IntoIterator<Item = &'t Target>) -> Action {
+    let mut action = Action::new(event);
+    let mut vaults = std::collections::BTreeSet::new();
+    for target in targets {
+        vaults.insert(target.vault.as_str());
+        action = action.target(shown(target));
+    }
+    if vaults.len() == 1 {
+        action.vault = vaults.pop_first().map(str::to_owned);
+    }
+    action
 }
 
 /// `vault:path`, as typed.
@@ -491,7 +497,13 @@ fn record_json(record: &Record) -> SecretBytes {
 
 /// One secret as raw bytes.
 pub async fn read(agent: Agent, caller: Caller, q: ReadOne) -> Result<Body, Problem> {
-    let action = Action::new("secrets.read").vault(&q.vault).target(&q.path);
+    let action = on(
+        "secrets.read",
+        [&Target {
+            vault: q.vault.clone(),
+            path: q.path.clone(),
+        }],
+    );
     let pass = agent.enter(&caller, action).await?;
     let node = pass.node().clone();
     streamed(move |out| {
@@ -552,9 +564,7 @@ fn entry(stat: &Stat, name: &str) -> Entry {
 
 /// What a directory holds, what a pattern finds, or one secret.
 pub async fn list(agent: Agent, caller: Caller, q: List) -> Result<mpsc::Receiver<Entry>, Problem> {
-    let action = Action::new("secrets.list")
-        .vault(&q.target.vault)
-        .target(&q.target.path);
+    let action = on("secrets.list", [&q.target]);
     let pass = agent.enter(&caller, action).await?;
     let node = pass.node().clone();
     let entries = blocking(move || {
@@ -617,9 +627,7 @@ fn parent(path: &str) -> Vec<&str> {
 
 /// What is known about one thing.
 pub async fn stat(agent: Agent, caller: Caller, q: OneTarget) -> Result<Entry, Problem> {
-    let action = Action::new("secrets.stat")
-        .vault(&q.target.vault)
-        .target(&q.target.path);
+    let action = on("secrets.stat", [&q.target]);
     let pass = agent.enter(&caller, action).await?;
     let node = pass.node().clone();
     blocking(move || {
@@ -632,9 +640,7 @@ pub async fn stat(agent: Agent, caller: Caller, q: OneTarget) -> Result<Entry, P
 
 /// The versions of one secret.
 pub async fn log(agent: Agent, caller: Caller, q: SecretLog) -> Result<mpsc::Receiver<LogItem>, Problem> {
-    let action = Action::new("secrets.log")
-        .vault(&q.target.vault)
-        .target(&q.target.path);
+    let action = on("secrets.log", [&q.target]);
     let pass = agent.enter(&caller, action).await?;
     let node = pass.node().clone();
     let items = blocking(move || {

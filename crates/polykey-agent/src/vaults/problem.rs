@@ -79,7 +79,7 @@ pub fn vault_problem(vault: &str, error: VaultError) -> Problem {
         VaultError::NotAllowed { .. } => {
             Problem::new(Code::NotAllowed, format!("in the vault {vault}: {error}"))
         }
-        VaultError::Store(error) => store_problem(vault, error),
+        VaultError::Store(error) => store_problem(vault, &error),
         VaultError::Input(error) => {
             Problem::new(Code::Io, "what should be stored could not be read to its end").caused_by(&error)
         }
@@ -106,8 +106,8 @@ pub fn path_problem(vault: &str, error: PathError) -> Problem {
 }
 
 /// The problem of a failed store.
-pub fn store_problem(vault: &str, error: StoreError) -> Problem {
-    let code = match &error {
+pub fn store_problem(vault: &str, error: &StoreError) -> Problem {
+    let code = match error {
         StoreError::DiskFull { .. } => Code::DiskFull,
         StoreError::Busy { .. } => Code::Busy,
         StoreError::TooLong { .. }
@@ -117,7 +117,7 @@ pub fn store_problem(vault: &str, error: StoreError) -> Problem {
         | StoreError::NewerFormat { .. } => Code::BadData,
         _ => Code::Io,
     };
-    let problem = Problem::new(code, format!("the vault {vault} cannot be used: {error}")).caused_by(&error);
+    let problem = Problem::new(code, format!("the vault {vault} cannot be used: {error}")).caused_by(error);
     match code {
         Code::DiskFull => problem.hint("make room, for example with `polykey secrets rm`"),
         Code::BadData => problem.hint("run `polykey doctor`"),

@@ -261,7 +261,6 @@ fn wipe(folder: &Path) {
 
 /// A folder that is in memory. A disk would keep what was written to it.
 fn memory_folder() -> io::Result<PathBuf> {
-    const TMPFS: i64 = 0x0102_1994;
     let candidates = [
         Some(PathBuf::from("/dev/shm")),
         std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
@@ -269,16 +268,25 @@ fn memory_folder() -> io::Result<PathBuf> {
     candidates
         .into_iter()
         .flatten()
-        .find(|folder| {
-            folder.is_absolute()
-                && rustix::fs::statfs(folder).is_ok_and(|stat| i64::from(stat.f_type) == TMPFS)
-        })
+        .find(|folder| folder.is_absolute() && is_in_memory(folder))
         .ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::NotFound,
                 "neither /dev/shm nor XDG_RUNTIME_DIR is in memory",
             )
         })
+}
+
+#[cfg(target_os = "linux")]
+fn is_in_memory(folder: &Path) -> bool {
+    const TMPFS: i64 = 0x0102_1994;
+    rustix::fs::statfs(folder).is_ok_and(|stat| stat.f_type == TMPFS)
+}
+
+/// Elsewhere no folder is known to be in memory.
+#[cfg(not(target_os = "linux"))]
+fn is_in_memory(_: &Path) -> bool {
+    false
 }
 
 /// A harmless file name that still tells the editor what kind of text it is.

@@ -42,11 +42,11 @@ pub fn walk(root: &Path, recursive: bool) -> Result<Vec<Item>, Problem> {
         return Err(Problem::new(Code::Usage, format!("{} is a folder", shown(root))).hint("pass `-r`"));
     }
     let mut items = Vec::new();
-    add(root.to_owned(), base, &metadata, &mut items)?;
+    add(root, &base, &metadata, &mut items)?;
     Ok(items)
 }
 
-fn add(disk: PathBuf, path: String, metadata: &fs::Metadata, items: &mut Vec<Item>) -> Result<(), Problem> {
+fn add(disk: &Path, path: &str, metadata: &fs::Metadata, items: &mut Vec<Item>) -> Result<(), Problem> {
     let kind = metadata.file_type();
     if !kind.is_dir() && !kind.is_file() {
         let what = if kind.is_symlink() {
@@ -56,22 +56,22 @@ fn add(disk: PathBuf, path: String, metadata: &fs::Metadata, items: &mut Vec<Ite
         };
         return Err(Problem::new(
             Code::BadData,
-            format!("{} is {what}, which a vault cannot hold", shown(&disk)),
+            format!("{} is {what}, which a vault cannot hold", shown(disk)),
         )
         .hint("leave it out, or put a copy of what it stands for in its place"));
     }
     let directory = kind.is_dir();
     items.push(Item {
-        disk: disk.clone(),
-        path: path.clone(),
+        disk: disk.to_owned(),
+        path: path.to_owned(),
         directory,
     });
     if !directory {
         return Ok(());
     }
-    let mut children: Vec<_> = fs::read_dir(&disk)
+    let mut children: Vec<_> = fs::read_dir(disk)
         .and_then(Iterator::collect)
-        .map_err(|error| unreadable(&disk, &error))?;
+        .map_err(|error| unreadable(disk, &error))?;
     children.sort_by_key(fs::DirEntry::file_name);
     for child in children {
         let name = child.file_name();
@@ -83,7 +83,7 @@ fn add(disk: PathBuf, path: String, metadata: &fs::Metadata, items: &mut Vec<Ite
             )
         })?;
         let metadata = child.metadata().map_err(|error| unreadable(&below, &error))?;
-        add(below.clone(), format!("{path}/{name}"), &metadata, items)?;
+        add(&below, &format!("{path}/{name}"), &metadata, items)?;
     }
     Ok(())
 }
