@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{agent, audit, bootstrap, completions, config, keys, man, secrets, vaults};
+use crate::output::Output;
+use crate::settings::Settings;
 
 /// Keep secrets on your own machines, in vaults with a full history
 #[derive(Debug, Parser)]
@@ -21,6 +23,7 @@ use crate::commands::{agent, audit, bootstrap, completions, config, keys, man, s
 )]
 #[command(after_help = "\
 Examples:
+  polykey init
   polykey vaults create work
   polykey secrets write work:db/PASSWORD < password.txt
   polykey secrets env work:db -- ./server
@@ -48,7 +51,7 @@ pub enum Command {
     Bootstrap(bootstrap::Bootstrap),
     /// Print what a shell needs to complete the command line
     Completions(completions::Completions),
-    /// Show and change settings
+    /// Show and set the defaults of options
     #[command(subcommand)]
     Config(config::Command),
     /// Show the main job in a throw-away folder
@@ -101,14 +104,52 @@ pub struct Global {
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
     /// Say nothing about success
-    #[arg(long, global = true)]
-    pub quiet: bool,
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true", hide_possible_values = true)]
+    pub quiet: Option<bool>,
     /// Do not start an agent when none is running
-    #[arg(long, global = true)]
-    pub no_autostart: bool,
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true", hide_possible_values = true)]
+    pub no_autostart: Option<bool>,
     /// Go on only if the agent is this node
     #[arg(long, global = true, value_name = "ID", env = "PK_NODE_ID", hide = true)]
     pub node_id: Option<String>,
+}
+
+impl Global {
+    /// Takes what the flags and the environment leave open from `settings`.
+    pub fn take_defaults(&mut self, settings: &Settings) {
+        if self.format.is_none() && !self.json {
+            self.format = settings
+                .from_file("format")
+                .and_then(|text| Format::from_str(text, false).ok());
+        }
+        if self.verbose == 0 {
+            let number = settings.from_file("verbose").and_then(|text| text.parse().ok());
+            self.verbose = number.unwrap_or_default();
+        }
+        self.quiet = self.quiet.or_else(|| settings.flag("quiet"));
+        if self.node_id.is_none() {
+            self.node_id = settings.from_file("node-id").map(str::to_owned);
+        }
+        // The environment beats the file, although a flag of this name would beat the environment.
+        let told = ["PK_PASSWORD", "PK_TOKEN"]
+            .iter()
+            .any(|name| std::env::var_os(name).is_some());
+        if self.password_file.is_none() && !told {
+            self.password_file = settings.from_file("password-file").map(PathBuf::from);
+        }
+    }
+
+    /// Where a command with these options speaks.
+    pub fn output(&self) -> Output {
+        let format = if self.json {
+            Format::Json
+        } else {
+            self.format.unwrap_or_default()
+        };
+        Output::new(format, self.quiet.unwrap_or_default(), self.verbose)
+    }
 }
 
 /// Form of the output.

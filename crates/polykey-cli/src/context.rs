@@ -3,12 +3,14 @@
 //! A command calls [`Context::call`] (or [`Context::link`] for streams) and does not care whether an agent
 //! was running, which credentials were at hand or whether a person had to be asked.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
 use polykey_api::agent::{LOGIN, Session, State, Status, UNLOCK, UnlockRequest};
 use polykey_api::doctor::Finding;
 use polykey_api::start::{Bootstrapped, StartOrder, Started};
@@ -78,6 +80,8 @@ pub struct Context<'l> {
     pub out: Output,
     /// What the environment and config.toml say.
     pub settings: Settings,
+    /// The settings, and the node path, that stand on the command line.
+    pub flags: BTreeSet<&'static str>,
     /// The node path, absolute.
     pub node_path: PathBuf,
     /// What needs the agent's crate.
@@ -85,13 +89,13 @@ pub struct Context<'l> {
 }
 
 impl<'l> Context<'l> {
-    /// Reads the options.
+    /// Reads the options, of which `flags` stand on the command line, and the defaults of the node path.
     ///
     /// # Errors
-    /// [`Code::Usage`] for what cannot be meant.
+    /// [`Code::Usage`] for what cannot be meant; [`Code::Config`] for a bad `config.toml`.
     pub fn new(
-        global: Global,
-        out: Output,
+        mut global: Global,
+        flags: BTreeSet<&'static str>,
         local: &'l dyn Local,
         mends_settings: bool,
     ) -> Result<Self, Problem> {
@@ -105,17 +109,21 @@ impl<'l> Context<'l> {
             Err(problem) if !mends_settings => return Err(problem),
             settings => settings.unwrap_or_default(),
         };
-        let out = match (global.format, settings.given("format").as_deref()) {
-            (None, Some("json")) => out.in_json(),
-            _ => out,
-        };
+        global.take_defaults(&settings);
         Ok(Context {
+            out: global.output(),
             global,
-            out,
             settings,
+            flags,
             node_path,
             local,
         })
+    }
+
+    /// What the file says about an option that takes one of a few words.
+    pub fn default_choice<T: ValueEnum>(&self, name: &str) -> Option<T> {
+        // The table of settings and the option know the same words, so this reads.
+        T::from_str(self.settings.from_file(name)?, false).ok()
     }
 
     /// Makes one call, whatever that takes: starting an agent, asking for the password.
@@ -235,9 +243,10 @@ impl<'l> Context<'l> {
             )
             .hint("start one: `polykey agent start --background`")
         };
-        let off = self.global.no_autostart
-            || std::env::var_os("PK_NO_AUTOSTART").is_some_and(|value| value == "1")
-            || self.settings.given("autostart").as_deref() == Some("false");
+        let off = self
+            .global
+            .no_autostart
+            .unwrap_or_else(|| self.settings.flag("autostart") == Some(false));
         if autostart == Autostart::Never || off {
             return Err(no_agent());
         }

@@ -7,11 +7,13 @@
 //!
 //! Always: no keys, no storage, no network here.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, Parser};
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches};
 use polykey_api::{Code, Problem};
 
 pub mod args;
@@ -34,7 +36,7 @@ pub mod time;
 
 use args::{Cli, Command, Format};
 use context::{Context, Local};
-use output::Output;
+use output::{Done, Output};
 
 /// Runs the command that `args` (program name first) stand for.
 pub fn run(args: impl IntoIterator<Item = OsString>, local: &dyn Local) -> ExitCode {
@@ -52,26 +54,53 @@ pub fn run(args: impl IntoIterator<Item = OsString>, local: &dyn Local) -> ExitC
         || args
             .windows(2)
             .any(|two| (two[0] == "-f" || two[0] == "--format") && two[1] == "json");
-    let cli = match Cli::try_parse_from(&args) {
-        Ok(cli) => cli,
+    let parsed = Cli::command()
+        .try_get_matches_from(&args)
+        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, flags(&matches))));
+    let (cli, flags) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return told_by_parser(&error, &args, wants_json, local),
     };
-    let json = cli.global.json || cli.global.format == Some(Format::Json);
-    let format = if json { Format::Json } else { Format::Human };
-    let out = Output::new(format, cli.global.quiet, cli.global.verbose);
+    let out = cli.global.output();
     let done = match cli.command {
         // These speak of the program alone: packagers run them where there is no home.
         Command::Completions(args) => commands::completions::run(out, &args),
         Command::Man(args) => commands::man::run(out, &args),
         command => {
             let mends_settings = matches!(command, Command::Config(_) | Command::Doctor);
-            Context::new(cli.global, out, local, mends_settings).and_then(|cx| commands::run(&cx, command))
+            match Context::new(cli.global, flags, local, mends_settings) {
+                Ok(cx) => return ended(commands::run(&cx, command), cx.out),
+                Err(problem) => Err(problem),
+            }
         }
     };
+    ended(done, out)
+}
+
+fn ended(done: Result<Done, Problem>, out: Output) -> ExitCode {
     match done {
         Ok(done) => done.exit(),
         Err(problem) => out.problem(problem),
     }
+}
+
+/// The settings, and the node path, that stand on the command line.
+fn flags(matches: &clap::ArgMatches) -> BTreeSet<&'static str> {
+    let given = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+    [
+        ("format", "format"),
+        ("json", "format"),
+        ("no_autostart", "autostart"),
+        ("node_id", "node-id"),
+        ("node_path", "node-path"),
+        ("password_file", "password-file"),
+        ("quiet", "quiet"),
+        ("verbose", "verbose"),
+    ]
+    .into_iter()
+    .filter(|(id, _)| given(id))
+    .map(|(_, name)| name)
+    .collect()
 }
 
 /// Help and version go to stdout and end well; the rest is wrong usage, which ends with 64. A bare `polykey` or

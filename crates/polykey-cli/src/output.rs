@@ -50,13 +50,6 @@ impl Output {
         }
     }
 
-    /// The same in JSON.
-    #[must_use]
-    pub fn in_json(mut self) -> Self {
-        self.format = Format::Json;
-        self
-    }
-
     /// True when programs read the output.
     pub fn is_json(self) -> bool {
         self.format == Format::Json

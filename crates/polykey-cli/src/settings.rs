@@ -1,97 +1,235 @@
-//! Settings: what `config.toml` in the node path and the environment say.
+//! Defaults from `config.toml` in the node path.
 //!
-//! Flag beats environment beats file beats default. One table lists every setting; nothing else may stand
-//! in the file, so that a typing error is noticed and not ignored.
+//! A key is the long name of an option without its dashes. A flag beats the environment, that beats the
+//! file, and that beats the built-in default. [`SETTINGS`] is the whole list; what is not in it, or has the
+//! wrong type, is refused when the file is read, so a mistyped key never passes for a setting.
+//!
+//! Always: no secret stands in the file, which backups and dotfile repositories copy freely.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use polykey_api::{Code, Problem};
+use toml_edit::{DocumentMut, Item, Value};
 
 /// Longest file that is read.
 const MAX_LEN: u64 = 1 << 20;
+/// Names that hold a secret wherever they are met.
+const SECRETS: &[&str] = &[
+    "passphrase",
+    "password",
+    "password-new",
+    "private-key",
+    "recovery-code",
+    "secret",
+    "token",
+];
 
-/// One setting.
-#[derive(Debug, Clone, Copy)]
-pub struct Setting {
-    /// Its name in the file.
-    pub name: &'static str,
-    /// The variable that holds it.
-    pub variable: Option<&'static str>,
-    /// What holds when nobody says anything.
-    pub default: Option<&'static str>,
-    /// What it may be.
-    pub kind: Kind,
-}
-
-/// What a setting may be.
+/// What a key may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Any text.
+    /// Any text but an empty one.
     Text,
-    /// A number of a port.
-    Port,
-    /// `true` or `false`.
+    /// A path from the root.
+    Path,
+    /// True or false.
     Flag,
+    /// A whole number from 0 to this.
+    Number(u32),
     /// One of these words.
-    OneOf(&'static [&'static str]),
+    Choice(&'static [&'static str]),
 }
 
-const LEVELS: Kind = Kind::OneOf(&["min", "interactive", "moderate", "sensitive", "max"]);
+/// One key.
+#[derive(Debug)]
+pub struct Setting {
+    /// The key.
+    pub name: &'static str,
+    /// What it may hold.
+    pub kind: Kind,
+    /// The variable that beats the file.
+    pub variable: Option<&'static str>,
+    /// What holds when nothing says otherwise; empty when nothing does.
+    pub default: &'static str,
+    /// What it is about.
+    pub about: &'static str,
+}
 
-/// Every setting.
-pub const ALL: &[Setting] = &[
-    setting("agent-host", Some("PK_AGENT_HOST"), None, Kind::Text),
-    setting("agent-port", Some("PK_AGENT_PORT"), None, Kind::Port),
-    setting("autostart", None, Some("true"), Kind::Flag),
-    setting("dns-servers", Some("PK_DNS_SERVERS"), None, Kind::Text),
-    setting("format", None, Some("human"), Kind::OneOf(&["human", "json"])),
-    setting("network", Some("PK_NETWORK"), Some("mainnet"), Kind::Text),
+const LEVELS: Kind = Kind::Choice(&["min", "interactive", "moderate", "sensitive", "max"]);
+
+/// Every key, sorted.
+pub const SETTINGS: &[Setting] = &[
+    setting(
+        "agent-host",
+        Kind::Text,
+        Some("PK_AGENT_HOST"),
+        "",
+        "address on which other nodes reach this one",
+    ),
+    setting(
+        "agent-port",
+        Kind::Number(u16::MAX as u32),
+        Some("PK_AGENT_PORT"),
+        "",
+        "port on which other nodes reach this one",
+    ),
+    setting(
+        "autostart",
+        Kind::Flag,
+        Some("PK_NO_AUTOSTART"),
+        "true",
+        "start an agent when a command finds none",
+    ),
+    setting(
+        "env-duplicate",
+        Kind::Choice(&["keep", "overwrite", "warn", "error"]),
+        None,
+        "overwrite",
+        "`secrets env`: two secrets give one name",
+    ),
+    setting(
+        "env-format",
+        Kind::Choice(&["auto", "unix", "cmd", "powershell", "json", "dotenv"]),
+        None,
+        "auto",
+        "`secrets env`: form of the output",
+    ),
+    setting(
+        "env-invalid",
+        Kind::Choice(&["error", "warn", "ignore"]),
+        None,
+        "error",
+        "`secrets env`: a name that no variable can have",
+    ),
+    setting(
+        "format",
+        Kind::Choice(&["human", "json"]),
+        None,
+        "human",
+        "form of the output",
+    ),
+    setting(
+        "network",
+        Kind::Text,
+        Some("PK_NETWORK"),
+        "mainnet",
+        "mainnet, local, offline, or the URL of a relay",
+    ),
+    setting(
+        "node-id",
+        Kind::Text,
+        Some("PK_NODE_ID"),
+        "",
+        "go on only if the agent is this node",
+    ),
+    setting(
+        "password-file",
+        Kind::Path,
+        None,
+        "",
+        "file to read the password from, unless PK_PASSWORD or PK_TOKEN is set",
+    ),
     setting(
         "password-mem-limit",
-        Some("PK_PASSWORD_MEM_LIMIT"),
-        Some("moderate"),
         LEVELS,
+        Some("PK_PASSWORD_MEM_LIMIT"),
+        "moderate",
+        "memory of one guess at a new password",
     ),
     setting(
         "password-ops-limit",
-        Some("PK_PASSWORD_OPS_LIMIT"),
-        Some("moderate"),
         LEVELS,
+        Some("PK_PASSWORD_OPS_LIMIT"),
+        "moderate",
+        "work of one guess at a new password",
     ),
-    setting("seed-nodes", Some("PK_SEED_NODES"), None, Kind::Text),
+    setting("quiet", Kind::Flag, None, "false", "say nothing about success"),
+    setting("verbose", Kind::Number(3), None, "0", "how much to say"),
 ];
 
 const fn setting(
     name: &'static str,
-    variable: Option<&'static str>,
-    default: Option<&'static str>,
     kind: Kind,
+    variable: Option<&'static str>,
+    default: &'static str,
+    about: &'static str,
 ) -> Setting {
     Setting {
         name,
+        kind,
         variable,
         default,
-        kind,
+        about,
+    }
+}
+
+impl Setting {
+    /// Reads `text` as a person types it.
+    ///
+    /// # Errors
+    /// What it should have been.
+    pub fn value(&self, text: &str) -> Result<Value, String> {
+        let value = match self.kind {
+            Kind::Flag => text.parse::<bool>().ok().map(Value::from),
+            Kind::Number(_) => text.parse::<i64>().ok().map(Value::from),
+            _ => Some(Value::from(text)),
+        };
+        let value = value.ok_or_else(|| self.wants())?;
+        self.text(&value).map(|_| value)
+    }
+
+    /// The text of a value in the file.
+    fn text(&self, value: &Value) -> Result<String, String> {
+        let text = match (self.kind, value) {
+            (Kind::Flag, Value::Boolean(flag)) => Some(flag.value().to_string()),
+            (Kind::Number(max), Value::Integer(number)) => {
+                let number = *number.value();
+                (0..=i64::from(max)).contains(&number).then(|| number.to_string())
+            }
+            (Kind::Text, Value::String(text)) => Some(text.value().clone())
+                .filter(|text| !text.is_empty() && !text.chars().any(char::is_control)),
+            (Kind::Path, Value::String(text)) => Some(text.value().clone())
+                .filter(|text| Path::new(text).is_absolute() && !text.contains('\0')),
+            (Kind::Choice(words), Value::String(text)) => {
+                Some(text.value().clone()).filter(|text| words.contains(&text.as_str()))
+            }
+            _ => None,
+        };
+        text.ok_or_else(|| self.wants())
+    }
+
+    /// What the key wants, as the end of a sentence.
+    fn wants(&self) -> String {
+        match self.kind {
+            Kind::Text => "a text that is not empty".to_owned(),
+            Kind::Path => "a path that begins with /".to_owned(),
+            Kind::Flag => "true or false".to_owned(),
+            Kind::Number(max) => format!("a whole number from 0 to {max}"),
+            Kind::Choice(words) => format!("one of {}", words.join(", ")),
+        }
     }
 }
 
 /// Where a value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// A variable of the environment.
+    /// The command line.
+    Flag,
+    /// The environment.
     Environment,
-    /// `config.toml`.
+    /// The file.
     File,
-    /// Nobody said anything.
+    /// Built in.
     Default,
 }
 
 impl Origin {
-    /// The word for it.
+    /// Its name in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Origin::Flag => "flag",
             Origin::Environment => "environment",
             Origin::File => "file",
             Origin::Default => "default",
@@ -99,10 +237,86 @@ impl Origin {
     }
 }
 
-/// The settings of a node path.
+/// The file of one node path, read and checked.
 #[derive(Debug, Default)]
 pub struct Settings {
-    file: BTreeMap<&'static str, String>,
+    values: BTreeMap<&'static str, String>,
+}
+
+impl Settings {
+    /// Reads the file of `node_path`; none is the same as an empty one.
+    ///
+    /// # Errors
+    /// [`Code::Config`] for a file that cannot be read or understood, an unknown key, or a wrong type.
+    pub fn read(node_path: &Path) -> Result<Settings, Problem> {
+        let path = path(node_path);
+        let values = match text_of(&path)? {
+            None => BTreeMap::new(),
+            Some(text) => values_of(&path, &parse(&path, &text)?)?,
+        };
+        Ok(Settings { values })
+    }
+
+    /// What the file says.
+    pub fn from_file(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str)
+    }
+
+    /// What the environment or the file says.
+    pub fn given(&self, name: &str) -> Option<String> {
+        from_environment(find_setting(name)?).or_else(|| self.from_file(name).map(str::to_owned))
+    }
+
+    /// What holds when no flag says otherwise, and where from.
+    pub fn resolve(&self, setting: &Setting) -> (Option<String>, Origin) {
+        if let Some(text) = from_environment(setting) {
+            return (Some(text), Origin::Environment);
+        }
+        match self.from_file(setting.name) {
+            Some(text) => (Some(text.to_owned()), Origin::File),
+            None => (
+                Some(setting.default.to_owned()).filter(|text| !text.is_empty()),
+                Origin::Default,
+            ),
+        }
+    }
+
+    /// True when the file or the environment switches the key on.
+    pub fn flag(&self, name: &str) -> Option<bool> {
+        self.given(name)?.parse().ok()
+    }
+}
+
+/// The setting of this name.
+pub fn find_setting(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+/// The setting that a person names.
+///
+/// # Errors
+/// [`Code::Config`] for a name that is unknown, or that is one of a secret.
+pub fn known(name: &str, path: &Path) -> Result<&'static Setting, Problem> {
+    if let Some(setting) = find_setting(name) {
+        return Ok(setting);
+    }
+    let plain = name.to_lowercase().replace('_', "-");
+    let plain = plain.strip_prefix("pk-").unwrap_or(&plain);
+    if SECRETS.contains(&plain) {
+        return Err(Problem::new(
+            Code::Config,
+            format!(
+                "the key {name:?} would put a secret into {}, where none may stand",
+                path.display()
+            ),
+        )
+        .hint("keep it in a file of its own and name that: `polykey config set password-file /path`"));
+    }
+    let names: Vec<_> = SETTINGS.iter().map(|setting| setting.name).collect();
+    Err(
+        Problem::new(Code::Config, format!("{} has no key {name:?}", path.display()))
+            .hint(format!("the keys are {}", names.join(", "))),
+    )
 }
 
 /// Where the file lies.
@@ -110,209 +324,237 @@ pub fn path(node_path: &Path) -> PathBuf {
     node_path.join("config.toml")
 }
 
-impl Settings {
-    /// Reads the file, if there is one.
-    ///
-    /// # Errors
-    /// [`Code::Config`], with what is wrong with it.
-    pub fn read(node_path: &Path) -> Result<Settings, Problem> {
-        let path = path(node_path);
-        let text = match std::fs::metadata(&path).and_then(|meta| {
-            if meta.len() > MAX_LEN {
-                return Err(io::Error::new(
-                    io::ErrorKind::FileTooLarge,
-                    "the file is too long",
-                ));
-            }
-            std::fs::read_to_string(&path)
-        }) {
-            Ok(text) => text,
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ) =>
-            {
-                return Ok(Settings::default());
-            }
-            Err(error) => {
-                return Err(
-                    Problem::new(Code::Config, format!("cannot read {}", path.display())).caused_by(&error),
-                );
-            }
+fn from_environment(setting: &Setting) -> Option<String> {
+    let text = std::env::var(setting.variable?)
+        .ok()
+        .filter(|text| !text.is_empty())?;
+    if setting.name == "autostart" {
+        // The variable says the opposite of the key.
+        return match text.as_str() {
+            "1" | "true" => Some("false".to_owned()),
+            "0" | "false" => Some("true".to_owned()),
+            _ => None,
         };
-        parse(&text).map_err(|what| {
-            Problem::new(Code::Config, format!("{}: {what}", path.display()))
-                .hint("`polykey config show` lists what can be set")
-        })
     }
-
-    /// The value of the setting `name` and where it comes from. `None` when nobody says anything.
-    ///
-    /// # Panics
-    /// When the table has no such name.
-    pub fn value(&self, name: &str) -> Option<(String, Origin)> {
-        let setting = find(name).expect("names in the code stand in the table");
-        let variable = setting.variable.and_then(|variable| std::env::var(variable).ok());
-        let file = self.file.get(setting.name).cloned();
-        variable
-            .map(|value| (value, Origin::Environment))
-            .or_else(|| file.map(|value| (value, Origin::File)))
-            .or_else(|| setting.default.map(|value| (value.to_owned(), Origin::Default)))
-    }
-
-    /// The value that the environment or the file gives, without the default.
-    pub fn given(&self, name: &str) -> Option<String> {
-        self.value(name)
-            .filter(|(_, origin)| *origin != Origin::Default)
-            .map(|(value, _)| value)
-    }
+    Some(text)
 }
 
-/// The setting `name`.
-pub fn find(name: &str) -> Option<&'static Setting> {
-    ALL.iter().find(|setting| setting.name == name)
-}
-
-impl Setting {
-    /// Checks a value.
-    ///
-    /// # Errors
-    /// Says what it may be.
-    pub fn check(&self, value: &str) -> Result<(), String> {
-        let good = match self.kind {
-            Kind::Text => !value.chars().any(char::is_control),
-            Kind::Port => value.parse::<u16>().is_ok(),
-            Kind::Flag => matches!(value, "true" | "false"),
-            Kind::OneOf(words) => words.contains(&value),
-        };
-        if good {
-            return Ok(());
-        }
-        Err(match self.kind {
-            Kind::Text => format!("{} must be one line of text", self.name),
-            Kind::Port => format!("{} must be a number from 0 to 65535", self.name),
-            Kind::Flag => format!("{} must be true or false", self.name),
-            Kind::OneOf(words) => format!("{} must be one of {}", self.name, words.join(", ")),
-        })
-    }
-
-    /// The value as it stands in the file.
-    fn to_toml(self, value: &str) -> String {
-        match self.kind {
-            Kind::Port | Kind::Flag => value.to_owned(),
-            Kind::Text | Kind::OneOf(_) => toml::Value::String(value.to_owned()).to_string(),
-        }
-    }
-}
-
-fn parse(text: &str) -> Result<Settings, String> {
-    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-        let line = error.span().map_or(1, |span| {
-            text[..span.start.min(text.len())].matches('\n').count() + 1
-        });
-        format!("line {line}: {}", error.message())
-    })?;
-    let mut settings = Settings::default();
-    for (name, value) in table {
-        let setting = find(&name).ok_or_else(|| format!("there is no setting {name:?}"))?;
-        let value = match value {
-            toml::Value::String(value) => value,
-            toml::Value::Integer(value) => value.to_string(),
-            toml::Value::Boolean(value) => value.to_string(),
-            _ => return Err(format!("{name} must be a text, a number, true or false")),
-        };
-        setting.check(&value)?;
-        settings.file.insert(setting.name, value);
-    }
-    Ok(settings)
-}
-
-/// The text of the file with `name` set to `value`, or without it. Comments and order stay.
+/// The text of the file, if there is one.
 ///
 /// # Errors
-/// What is wrong with the text, before or after.
-pub fn edit(text: &str, setting: &Setting, value: Option<&str>) -> Result<String, String> {
-    parse(text)?;
-    let is_it = |line: &&str| {
-        line.split_once('=')
-            .is_some_and(|(name, _)| name.trim().trim_matches(['"', '\'']) == setting.name)
-    };
-    let line = value.map(|value| format!("{} = {}", setting.name, setting.to_toml(value)));
-    let mut lines: Vec<String> = Vec::new();
-    let mut written = false;
-    for old in text.lines() {
-        if is_it(&old) {
-            if !written {
-                lines.extend(line.clone());
-            }
-            written = true;
-        } else {
-            lines.push(old.to_owned());
+/// [`Code::Config`].
+pub fn text_of(path: &Path) -> Result<Option<String>, Problem> {
+    let mut text = String::new();
+    match File::open(path).and_then(|file| file.take(MAX_LEN + 1).read_to_string(&mut text)) {
+        Ok(length) if length as u64 > MAX_LEN => Err(Problem::new(
+            Code::Config,
+            format!("{} is longer than a configuration can be", path.display()),
+        )),
+        Ok(_) => Ok(Some(text)),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => {
+            Err(Problem::new(Code::Config, format!("cannot read {}", path.display())).caused_by(&error))
         }
     }
-    if !written {
-        lines.extend(line);
+}
+
+/// The file as TOML.
+///
+/// # Errors
+/// [`Code::Config`] with the line.
+pub fn parse(path: &Path, text: &str) -> Result<DocumentMut, Problem> {
+    text.parse::<DocumentMut>().map_err(|error| {
+        let line = error
+            .span()
+            .and_then(|span| text.get(..span.start))
+            .map_or(1, |before| before.matches('\n').count() + 1);
+        // The parser's text quotes the line, which may hold what should not be repeated.
+        Problem::new(
+            Code::Config,
+            format!(
+                "{} is not valid TOML at line {line}: {}",
+                path.display(),
+                error.message().replace('\n', "; ")
+            ),
+        )
+        .hint(format!("mend or remove {}", path.display()))
+    })
+}
+
+fn values_of(path: &Path, document: &DocumentMut) -> Result<BTreeMap<&'static str, String>, Problem> {
+    let mut values = BTreeMap::new();
+    for (name, item) in document.iter() {
+        let setting = known(name, path).map_err(|problem| match problem.hint {
+            Some(_) => problem,
+            None => problem.hint(format!("`polykey config unset {name}`")),
+        })?;
+        let text = match item {
+            Item::Value(value) => setting.text(value),
+            _ => Err(setting.wants()),
+        };
+        let text = text.map_err(|wants| wrong_type(path, name, &wants))?;
+        values.insert(setting.name, text);
     }
-    let mut edited = lines.join("\n");
-    if !edited.is_empty() {
-        edited.push('\n');
-    }
-    parse(&edited)?;
-    Ok(edited)
+    Ok(values)
+}
+
+/// The problem of a value that a key cannot hold. The value itself is not repeated.
+pub fn wrong_type(path: &Path, name: &str, wants: &str) -> Problem {
+    Problem::new(
+        Code::Config,
+        format!("the key {name:?} of {} wants {wants}", path.display()),
+    )
+    .hint(format!(
+        "`polykey config set {name} VALUE`, or `polykey config unset {name}`"
+    ))
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     #[track_caller]
-    fn refuse(text: &str, what: &str) {
-        let error = parse(text).expect_err("refused");
-        assert!(error.contains(what), "{text:?}: {error}");
+    fn check(text: &str, want: Result<&[(&str, &str)], &str>) {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(dir.path().join("config.toml"), text).expect("writes");
+        match (Settings::read(dir.path()), want) {
+            (Ok(settings), Ok(want)) => {
+                let found: Vec<_> = settings
+                    .values
+                    .iter()
+                    .map(|(name, text)| (*name, text.as_str()))
+                    .collect();
+                assert_eq!(found, want, "{text}");
+            }
+            (Err(problem), Err(needle)) => {
+                assert_eq!(problem.code, Code::Config, "{text}");
+                assert!(problem.message.contains(needle), "{text}: {problem}");
+                assert!(problem.message.contains("config.toml"), "{problem}");
+            }
+            (found, want) => panic!("{text}: {found:?} and not {want:?}"),
+        }
     }
 
     #[test]
-    fn only_known_settings_with_good_values_are_taken() {
-        let settings = parse("network = \"local\"\nagent-port = 7\nautostart = false\n").expect("good");
-        assert_eq!(settings.file["network"], "local");
-        assert_eq!(settings.file["agent-port"], "7");
-        refuse("netwrok = \"local\"", "no setting");
-        refuse("agent-port = 70000", "65535");
-        refuse("agent-port = -1", "65535");
-        refuse("autostart = \"yes\"", "true or false");
-        refuse("format = \"xml\"", "human, json");
-        refuse("network = [1]", "must be a text");
-        refuse("network = \"a\\nb\"", "one line");
-        refuse("a = 1\n=\n", "line 2");
-        refuse("[network]\nx = 1", "must be a text");
-    }
-
-    #[test]
-    fn an_edit_keeps_everything_else() {
-        let text = "# mine\nnetwork = \"local\" # here\n\nautostart = true\n";
-        let network = find("network").expect("known");
-        let edited = edit(text, network, Some("off\"line")).expect("good");
-        assert_eq!(parse(&edited).expect("good").file["network"], "off\"line");
-        assert!(edited.starts_with("# mine\n") && edited.ends_with("\n\nautostart = true\n"));
-        let without = edit(&edited, network, None).expect("good");
-        assert_eq!(without, "# mine\n\nautostart = true\n");
-        assert_eq!(
-            edit("", network, Some("local")).expect("good"),
-            "network = \"local\"\n"
+    fn what_is_understood_is_taken() {
+        check("", Ok(&[]));
+        check("# nothing\n", Ok(&[]));
+        check(
+            "verbose = 2 # loud\nquiet = true\nagent-port = 65535\nformat = 'json'\npassword-file = \"/p\"",
+            Ok(&[
+                ("agent-port", "65535"),
+                ("format", "json"),
+                ("password-file", "/p"),
+                ("quiet", "true"),
+                ("verbose", "2"),
+            ]),
         );
-        assert!(edit("broken", network, Some("local")).is_err());
     }
 
     #[test]
-    fn defaults_are_good_values() {
-        for setting in ALL {
+    fn all_else_is_refused_by_name() {
+        check("networks = \"offline\"", Err("no key \"networks\""));
+        check("[network]\nx = 1", Err("\"network\""));
+        check("[[verbose]]", Err("\"verbose\""));
+        check("verbose = \"2\"", Err("\"verbose\""));
+        check("verbose = 4", Err("from 0 to 3"));
+        check("verbose = -1", Err("from 0 to 3"));
+        check("verbose = 1.0", Err("\"verbose\""));
+        check("quiet = 1", Err("true or false"));
+        check("network = \"\"", Err("not empty"));
+        check("network = \"a\\u0007\"", Err("not empty"));
+        check("network = ['offline']", Err("\"network\""));
+        check("agent-port = 65536", Err("65535"));
+        check("format = 'xml'", Err("one of human, json"));
+        check("password-file = 'relative'", Err("begins with /"));
+        check("quiet = true\nquiet = true", Err("line 2"));
+        check("quiet = true\n\nnetwork = offline", Err("line 3"));
+        check("= 1", Err("line 1"));
+    }
+
+    #[test]
+    fn secrets_are_refused_and_not_repeated() {
+        for name in ["password", "PK_PASSWORD", "pk_token", "recovery_code", "token"] {
+            check(&format!("{name} = 's3cret'"), Err("would put a secret"));
+        }
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        for text in ["password = 's3cret'", "format = 's3cret'", "network = s3cret"] {
+            std::fs::write(dir.path().join("config.toml"), text).expect("writes");
+            let problem = Settings::read(dir.path()).expect_err("refused");
+            assert!(!format!("{problem:?}").contains("s3cret"), "{problem:?}");
+        }
+    }
+
+    #[test]
+    fn files_that_cannot_be_read_are_bad_configuration() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let file = dir.path().join("config.toml");
+        std::fs::write(&file, b"\xff\xfe").expect("writes");
+        assert!(Settings::read(dir.path()).is_err());
+        std::fs::write(&file, "#".repeat(2 << 20)).expect("writes");
+        assert!(Settings::read(dir.path()).is_err());
+        std::fs::remove_file(&file).expect("there");
+        std::fs::create_dir(&file).expect("free");
+        assert!(Settings::read(dir.path()).is_err());
+        // A node path that is not there, or is a file, has no configuration.
+        for absent in [dir.path().join("absent"), PathBuf::from("/dev/null")] {
+            assert!(Settings::read(&absent).is_ok());
+        }
+    }
+
+    #[test]
+    fn typed_values_become_toml_of_the_right_type() {
+        for (name, text, want) in [
+            ("verbose", "2", Ok("2")),
+            ("quiet", "true", Ok("true")),
+            ("network", "offline", Ok("\"offline\"")),
+            ("verbose", "two", Err(())),
+            ("verbose", "9", Err(())),
+            ("quiet", "yes", Err(())),
+            ("format", "", Err(())),
+            ("password-file", "p", Err(())),
+        ] {
+            let setting = find_setting(name).expect("in the table");
+            let found = setting.value(text).map(|value| value.to_string()).map_err(|_| ());
+            assert_eq!(found, want.map(str::to_owned), "{name} {text}");
+        }
+    }
+
+    #[test]
+    fn every_key_is_an_option_with_the_same_variable() {
+        let mut tree = crate::args::Cli::command();
+        tree.build();
+        assert!(SETTINGS.windows(2).all(|pair| pair[0].name < pair[1].name));
+        for setting in SETTINGS {
+            let long = match setting.name {
+                "autostart" => "no-autostart",
+                name => name,
+            };
+            let arg = find(&tree, long).unwrap_or_else(|| panic!("no --{long}"));
+            let variable = arg.get_env().and_then(|name| name.to_str());
+            if setting.name != "autostart" {
+                assert_eq!(variable, setting.variable, "{long}");
+            }
             assert!(
-                setting
-                    .default
-                    .is_none_or(|default| setting.check(default).is_ok()),
-                "{setting:?}"
+                setting.default.is_empty() || setting.value(setting.default).is_ok(),
+                "{long}"
             );
         }
+    }
+
+    fn find<'a>(command: &'a clap::Command, long: &str) -> Option<&'a clap::Arg> {
+        command
+            .get_arguments()
+            .find(|arg| arg.get_long() == Some(long))
+            .or_else(|| command.get_subcommands().find_map(|inner| find(inner, long)))
     }
 }

@@ -3,7 +3,7 @@
 //! Made from the one command tree, so it never differs from what is parsed. One text serves both names of
 //! the program.
 
-use clap::{Args, Command, CommandFactory, ValueEnum};
+use clap::{Arg, Args, Command, CommandFactory, ValueEnum};
 use clap_complete::Shell as Generator;
 use polykey_api::Problem;
 
@@ -56,7 +56,8 @@ fn text(shell: Shell) -> String {
         Shell::Fish => Generator::Fish,
         Shell::Powershell => Generator::PowerShell,
     };
-    let mut tree = visible(&Cli::command());
+    let root = Cli::command();
+    let mut tree = visible(&root, &root);
     let mut bytes = Vec::new();
     clap_complete::generate(generator, &mut tree, "polykey", &mut bytes);
     let text = String::from_utf8(bytes).expect("made of the texts of the command tree");
@@ -74,9 +75,16 @@ fn text(shell: Shell) -> String {
 
 /// The tree without what help does not show either, and without the tree once more under `help`, which would
 /// double the text for nothing.
-fn visible(command: &Command) -> Command {
+fn visible(command: &Command, root: &Command) -> Command {
     let name = command.get_name().to_owned();
-    let shown = command.get_arguments().filter(|arg| !arg.is_hide_set());
+    // A hidden one that stands in for a global option keeps that from coming in with a letter that is taken.
+    let global = |arg: &Arg| {
+        root.get_arguments()
+            .any(|global| global.get_id() == arg.get_id() && !global.is_hide_set())
+    };
+    let shown = command
+        .get_arguments()
+        .filter(|arg| !arg.is_hide_set() || global(arg));
     let inner = command.get_subcommands().filter(|inner| !inner.is_hide_set());
     let mut copy = Command::new(name)
         .disable_help_subcommand(true)
@@ -87,7 +95,7 @@ fn visible(command: &Command) -> Command {
                 .collect::<Vec<_>>(),
         )
         .args(shown.cloned())
-        .subcommands(inner.map(visible));
+        .subcommands(inner.map(|inner| visible(inner, root)));
     if let Some(about) = command.get_about() {
         copy = copy.about(about.clone());
     }

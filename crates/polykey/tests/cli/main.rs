@@ -1,5 +1,6 @@
 //! The program as its users meet it: real processes in temporary homes.
 
+mod config;
 mod crash;
 mod env;
 mod help;

@@ -1,6 +1,6 @@
 //! What holds for every command: usage, formats, settings, pages made from the definitions.
 
-use crate::home::{Ended, Home, run};
+use crate::home::{Ended, Home};
 
 #[track_caller]
 fn check(home: &Home, args: &[&str], code: i32, says: &str) -> Ended {
@@ -20,7 +20,7 @@ fn wrong_usage_is_64_with_one_sentence_and_a_hint() {
         (&["keys", "public", "-cp", "7"], "--node-path"),
         (&["init"], "polykey bootstrap"),
         (&["audit", "--seek-start", "gaga"], "gaga"),
-        (&["config", "set", "nope", "1"], "config show"),
+        (&["config", "set", "nope", "1"], "the keys are"),
         (&["config", "set", "agent-port", "x"], "65535"),
     ] {
         check(&home, args, 64, says).silent().says("polykey: error: ");
@@ -61,44 +61,6 @@ fn a_password_file_wins_and_never_leads_to_a_prompt() {
     home.pk(["keys", "public"]).ended(77);
     home.pk_with_input(["keys", "public", "--password-file", "-"], b"from a file")
         .ok();
-}
-
-#[test]
-fn settings_come_from_flag_environment_file_and_default_in_that_order() {
-    let home = Home::empty();
-    let network =
-        |home: &Home| home.pk(["config", "show", "--origin", "--json"]).ok().json()["network"].clone();
-    let without = |args: &[&str]| {
-        let mut command = home.command(args);
-        command.env_remove("PK_NETWORK");
-        run(command, b"")
-    };
-    assert_eq!(network(&home)["origin"], "environment");
-    let shown = without(&["config", "show", "--origin", "--json"]).ok().json();
-    assert_eq!(
-        (&shown["network"]["value"], &shown["network"]["origin"]),
-        (&"mainnet".into(), &"default".into())
-    );
-    home.pk(["config", "set", "network", "local"]).ok().silent();
-    let shown = without(&["config", "show", "--origin", "--json"]).ok().json();
-    assert_eq!(
-        (&shown["network"]["value"], &shown["network"]["origin"]),
-        (&"local".into(), &"file".into())
-    );
-    home.pk(["config", "set", "format", "json"]).ok();
-    assert_eq!(home.pk(["config", "show"]).ok().json()["format"], "json");
-    assert!(
-        home.pk(["config", "show", "--format", "human"])
-            .ok()
-            .text()
-            .starts_with("agent-host\t-\n")
-    );
-    home.pk(["config", "set", "format", "--unset"]).ok();
-
-    std::fs::write(home.node().join("config.toml"), "network = 1\nnope = 2\n").expect("writes");
-    home.pk(["keys", "public"]).ended(78).says("config.toml");
-    home.pk(["config", "show"]).ended(78);
-    home.pk(["doctor"]).ended(1);
 }
 
 #[test]

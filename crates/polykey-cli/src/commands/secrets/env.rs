@@ -30,15 +30,15 @@ pub struct Env {
     /// The command to run, and its arguments
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
-    /// Form of the output, when there is no command
-    #[arg(long, value_name = "FORMAT", default_value = "auto")]
-    env_format: EnvFormat,
+    /// Form of the output, when there is no command [default: auto]
+    #[arg(long, value_name = "FORMAT")]
+    env_format: Option<EnvFormat>,
     /// What to do about names that no variable can have [default: error]
     #[arg(long, value_name = "MODE")]
     env_invalid: Option<Invalid>,
-    /// What to do when two secrets give one name
-    #[arg(long, value_name = "MODE", default_value = "overwrite")]
-    env_duplicate: Duplicate,
+    /// What to do when two secrets give one name [default: overwrite]
+    #[arg(long, value_name = "MODE")]
+    env_duplicate: Option<Duplicate>,
     /// Pass on this variable although it steers programs
     #[arg(long, value_name = "NAME")]
     allow: Vec<String>,
@@ -90,8 +90,11 @@ pub async fn env(cx: &Context<'_>, args: Env) -> Result<Done, Problem> {
     })
     .await?;
     let rules = Rules {
-        invalid: args.env_invalid,
-        duplicate: args.env_duplicate,
+        invalid: args.env_invalid.or_else(|| cx.default_choice("env-invalid")),
+        duplicate: args
+            .env_duplicate
+            .or_else(|| cx.default_choice("env-duplicate"))
+            .unwrap_or(Duplicate::Overwrite),
         allow: args.allow.iter().cloned().collect(),
     };
     let mut chosen = choose(candidates, &rules)
@@ -121,6 +124,8 @@ fn print(cx: &Context<'_>, args: &Env, variables: &[Candidate<Value>]) -> Result
         EnvFormat::Json
     } else {
         args.env_format
+            .or_else(|| cx.default_choice("env-format"))
+            .unwrap_or(EnvFormat::Auto)
     };
     let pairs = variables
         .iter()
