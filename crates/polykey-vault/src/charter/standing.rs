@@ -165,9 +165,9 @@ impl Standing {
             if standing.stands(at)
                 && let Some(tenure) = &placed[at].tenure
             {
-                let by = standing
-                    .removals_of(&tenure.holder)
-                    .find(|removal| ends(placed, *removal, at));
+                let by = standing.removals_of(&tenure.holder);
+                let by = by.filter(|removal| ends(placed, *removal, at));
+                let by = by.min_by_key(|removal| placed[*removal].entry.id());
                 standing.ended[at] = by;
             }
         }

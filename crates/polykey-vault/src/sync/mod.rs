@@ -7,7 +7,7 @@
 //! what the puller has stored, so that an interrupted pull resumes by itself.
 //!
 //! - [`message`]: what is sent. [`replica`]: what a place that holds the set can do.
-//! - [`pull`]: the asking side. [`serve`]: the answering side.
+//! - [`pull`]: the asking side. [`mod@serve`]: the answering side.
 //!
 //! Always: no message makes us take memory before its length was checked; what a peer claims is never
 //! believed, only what is signed; a keeper without keys can do all of it.
