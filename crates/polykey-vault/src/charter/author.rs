@@ -586,6 +586,7 @@ mod tests {
                 .purge_note(&charter.genesis().id(), &b.open(&charter))
                 .is_err()
         );
+        assert_eq!(charter.purges().map(Entry::id).collect::<Vec<_>>(), [id]);
         let Body::Purge { objects, now, .. } = charter.entry(&id).unwrap().body() else {
             panic!("a purge")
         };

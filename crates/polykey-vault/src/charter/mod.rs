@@ -386,6 +386,14 @@ impl Charter {
         known.iter().map(|at| &self.entries[at].entry).collect()
     }
 
+    /// The purges that stand: what every replica deletes.
+    pub fn purges(&self) -> impl Iterator<Item = &Entry> + '_ {
+        let standing = self.now();
+        let all = self.entries.iter().enumerate();
+        all.filter(|(at, placed)| matches!(placed.entry.body(), Body::Purge { .. }) && standing.stands(*at))
+            .map(|(_, placed)| &placed.entry)
+    }
+
     /// True when every entry that `older` names is among `newer` and their ancestors. False when an id is
     /// not here. A commit's charter heads cover its parents'.
     pub fn covers(&self, newer: &[StatementId], older: &[StatementId]) -> bool {
@@ -697,6 +705,7 @@ mod tests {
             charter.insert(made.statement().clone()).unwrap();
         }
         assert_eq!(charter.heads_to_name(), [grant], "what a reader purges is void");
+        assert_eq!(charter.purges().count(), 0);
         let random = chance(&charter);
         let removal = Removal {
             node: b.node(),
