@@ -398,7 +398,7 @@ impl<'t> Change<'t> {
         id: SecretId,
         version: VersionId,
     ) -> Result<Staged, VaultError> {
-        let (event, first) = self.look().content(id, version)?;
+        let (event, first) = self.look().content(path, id, version)?;
         let mut content = view::reader(&self.source, path, &event, first)?;
         let kind = content.kind();
         match self.stager.stage(kind, &mut content) {
@@ -508,7 +508,7 @@ impl<'t> Change<'t> {
         };
         let state: State = self.draft.before(handle)?;
         let (rank, _) = state.content().ok_or_else(|| no_such(path))?;
-        let (event, first) = self.look().content(id, rank.version)?;
+        let (event, first) = self.look().content(path, id, rank.version)?;
         view::reader(&self.source, path, &event, first)
     }
 

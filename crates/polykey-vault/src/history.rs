@@ -16,7 +16,7 @@ use crate::id::{CommitId, SecretId, VersionId};
 use crate::index;
 use crate::line::{self, Fork};
 use crate::rows::{COMMIT, Rows};
-use crate::stored::{self, CommitRow, ObjectRow};
+use crate::stored::{self, CommitRow};
 use crate::vault::{Shared, Vault};
 use crate::view::{At, Look, MIN_PREFIX_LEN, Moment};
 
@@ -328,7 +328,7 @@ fn same_content(
 }
 
 /// Shows the commits from the heads, or from one of them, down.
-fn walk(
+pub(crate) fn walk(
     rows: &dyn Rows,
     from: Option<CommitId>,
     mut show: impl FnMut(CommitId, &CommitRow) -> Result<ControlFlow<()>, VaultError>,
@@ -363,23 +363,28 @@ fn walk(
 /// The commits that touched anything that stands, or ever stood, at or below `path`.
 fn commits_below(rows: &dyn Rows, path: &SecretPath) -> Result<BTreeSet<CommitId>, VaultError> {
     let mut commits = BTreeSet::new();
-    let mut seen = BTreeSet::new();
+    for id in secrets_below(rows, path)? {
+        let events = stored::events(rows, id)?;
+        commits.extend(events.iter().map(|event| event.version.commit));
+    }
+    Ok(commits)
+}
+
+/// All secrets and made directories that stand, or ever stood, at or below `path`.
+pub(crate) fn secrets_below(rows: &dyn Rows, path: &SecretPath) -> Result<BTreeSet<SecretId>, VaultError> {
+    let mut secrets = BTreeSet::new();
     let mut open = vec![path.clone()];
     while let Some(path) = open.pop() {
-        let Some((entry, ids)) = crate::folder::ever(rows, &path)? else {
-            continue;
-        };
-        for id in ids {
-            if seen.insert(id) {
-                let events = stored::events(rows, id)?;
-                commits.extend(events.iter().map(|event| event.version.commit));
-            }
+        let mut below = path.is_root();
+        if let Some((entry, ids)) = crate::folder::ever(rows, &path)? {
+            secrets.extend(ids);
+            below |= entry.had_children;
         }
-        if entry.had_children {
+        if below {
             open.extend(crate::folder::names_ever(rows, &path)?);
         }
     }
-    Ok(commits)
+    Ok(secrets)
 }
 
 impl Shared {
@@ -422,11 +427,8 @@ impl Shared {
                 what: "a version has no content",
             })?;
             let mut purged = false;
-            for object in &stored.objects {
-                purged |= matches!(
-                    stored::object_row(look.rows, &object.id)?,
-                    Some(ObjectRow::Purged(_))
-                );
+            if let Some(first) = stored.objects.first() {
+                purged |= stored::object_row(look.rows, &first.id)?.is_some_and(|row| row.is_gone());
             }
             let message = self
                 .body(look.rows, event.version.commit)?

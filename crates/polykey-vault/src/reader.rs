@@ -210,7 +210,9 @@ impl Source {
                 Err(StoreError::TooLong { .. }) => return Err(damaged()),
                 Err(error) => return Err(error.into()),
             },
-            Some(ObjectRow::Purged(_)) => return Err(VaultError::Purged { path: path.clone() }),
+            Some(ObjectRow::Purged(_) | ObjectRow::Hidden(..)) => {
+                return Err(VaultError::Purged { path: path.clone() });
+            }
             Some(ObjectRow::Wanted) | None => return Err(missing()),
         };
         Named::check(object, bytes).ok_or_else(damaged)

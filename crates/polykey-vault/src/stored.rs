@@ -49,6 +49,15 @@ pub(crate) enum ObjectRow {
     Wanted,
     /// It was deleted for good.
     Purged(Timestamp),
+    /// It will be deleted at a time, and is not shown until then. Its bytes are here, or in a file.
+    Hidden(Timestamp, Option<Vec<u8>>),
+}
+
+impl ObjectRow {
+    /// True when it is not to be shown any more.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, ObjectRow::Purged(_) | ObjectRow::Hidden(..))
+    }
 }
 
 /// A secret's state, and which commits changed it.
@@ -210,21 +219,23 @@ pub(crate) fn object_row(rows: &dyn Rows, id: &ObjectId) -> Result<Option<Object
     let Some(value) = rows.value(OBJECT, id.as_bytes(), b"")? else {
         return Ok(None);
     };
-    let (kind, rest) = value
-        .expose()
-        .split_first()
-        .ok_or(CodecError::Truncated)
-        .map_err(VaultError::from)?;
-    match (kind, rest.try_into()) {
+    let damaged = VaultError::IndexDamaged {
+        what: "the row of an object",
+    };
+    let Some((kind, rest)) = value.expose().split_first() else {
+        return Err(damaged);
+    };
+    let time = rest
+        .first_chunk()
+        .map(|time| Timestamp::from_millis(u64::from_be_bytes(*time)));
+    match (kind, time) {
         (0, _) => Ok(Some(ObjectRow::Inline(rest.to_vec()))),
         (1, _) => Ok(Some(ObjectRow::File)),
         (2, _) => Ok(Some(ObjectRow::Wanted)),
-        (3, Ok(time)) => Ok(Some(ObjectRow::Purged(Timestamp::from_millis(
-            u64::from_be_bytes(time),
-        )))),
-        _ => Err(VaultError::IndexDamaged {
-            what: "the row of an object",
-        }),
+        (3, Some(time)) => Ok(Some(ObjectRow::Purged(time))),
+        (4, Some(time)) => Ok(Some(ObjectRow::Hidden(time, None))),
+        (5, Some(time)) => Ok(Some(ObjectRow::Hidden(time, Some(rest[8..].to_vec())))),
+        _ => Err(damaged),
     }
 }
 
@@ -235,6 +246,11 @@ pub(crate) fn store_object(rows: &mut dyn RowsMut, id: &ObjectId, row: &ObjectRo
         ObjectRow::File => vec![1],
         ObjectRow::Wanted => vec![2],
         ObjectRow::Purged(time) => [&[3], time.as_millis().to_be_bytes().as_slice()].concat(),
+        ObjectRow::Hidden(time, bytes) => {
+            let kind = 4 + u8::from(bytes.is_some());
+            let bytes = bytes.as_deref().unwrap_or_default();
+            [&[kind], time.as_millis().to_be_bytes().as_slice(), bytes].concat()
+        }
     };
     rows.put(OBJECT, id.as_bytes(), b"", &value)?;
     if *row == ObjectRow::Wanted {

@@ -8,13 +8,13 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use polykey_core::codec::{Reader, Writer};
 use polykey_core::random::random_array;
 use polykey_core::statement::{Kind as StatementKind, Statement};
 use polykey_core::{ActorId, Clock, Key, Random, Timestamp, VaultId};
-use polykey_store::{Database, Disk, Objects, StoreEnv, StoreError};
+use polykey_store::{Database, Disk, Objects, StoreEnv, StoreError, WriteTx};
 
 use crate::change::Change;
 use crate::charter::Charter;
@@ -62,9 +62,9 @@ pub(crate) struct Shared {
     pub(crate) database: Database,
     pub(crate) objects: Objects,
     pub(crate) id: VaultId,
-    actor: ActorId,
+    actor: RwLock<ActorId>,
     pub(crate) me: Arc<Identity>,
-    pub(crate) membership: RwLock<Membership>,
+    pub(crate) membership: RwLock<Arc<Membership>>,
     pub(crate) stager: Stager,
     pub(crate) env: Env,
 }
@@ -173,7 +173,7 @@ impl Vault {
             database.write(|tx| put_self(tx, &id, &actor, &env.machine))?;
         }
         let keys = me.with_opener(|opener| EpochKeys::open(&charter, opener));
-        Ok(Vault::assemble(
+        let vault = Vault::assemble(
             folder,
             database,
             objects,
@@ -182,7 +182,9 @@ impl Vault {
             me,
             Membership { charter, keys },
             env,
-        ))
+        );
+        vault.clean_at_opening();
+        Ok(vault)
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -202,9 +204,9 @@ impl Vault {
             database,
             objects,
             id,
-            actor,
+            actor: RwLock::new(actor),
             me,
-            membership: RwLock::new(membership),
+            membership: RwLock::new(Arc::new(membership)),
             env,
         }))
     }
@@ -226,7 +228,7 @@ impl Vault {
 
     /// The actor that this node writes as.
     pub fn actor(&self) -> ActorId {
-        self.0.actor
+        self.0.actor()
     }
 
     /// Closes the vault for all handles.
@@ -276,7 +278,37 @@ impl Vault {
     where
         E: From<VaultError>,
     {
-        let made = self.0.database.write(|tx| {
+        self.change_in(false, message, steps)
+    }
+
+    /// As [`Vault::change`], for changes that only remove: they must go through on a full disk, too.
+    ///
+    /// # Errors
+    /// As [`Vault::change`].
+    ///
+    /// # Panics
+    /// As [`Vault::change`].
+    pub fn change_removing<T, E>(
+        &self,
+        message: Option<&str>,
+        steps: impl FnOnce(&mut Change<'_>) -> Result<T, E>,
+    ) -> Result<(T, Option<CommitId>), E>
+    where
+        E: From<VaultError>,
+    {
+        self.change_in(true, message, steps)
+    }
+
+    fn change_in<T, E>(
+        &self,
+        removing: bool,
+        message: Option<&str>,
+        steps: impl FnOnce(&mut Change<'_>) -> Result<T, E>,
+    ) -> Result<(T, Option<CommitId>), E>
+    where
+        E: From<VaultError>,
+    {
+        let job = |tx: &mut WriteTx<'_>| {
             let mut change = Change::new(tx, self.0.source(false), &self.0.stager);
             let value = steps(&mut change).map_err(Outer)?;
             let reset_to = change.reset_to.take();
@@ -286,7 +318,12 @@ impl Vault {
                 .commit(tx, made, &Note { message, reset_to })
                 .map_err(|error| Outer(error.into()))?;
             Ok((value, id))
-        });
+        };
+        let database = &self.0.database;
+        let made = match removing {
+            true => database.write_removal(job),
+            false => database.write(job),
+        };
         made.map_err(|Outer(error)| error)
     }
 
@@ -447,8 +484,30 @@ impl Shared {
     }
 
     /// The charter and the keys. A panic elsewhere leaves them whole: they are replaced, never edited.
-    pub(crate) fn membership(&self) -> RwLockReadGuard<'_, Membership> {
-        self.membership.read().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn membership(&self) -> Arc<Membership> {
+        let membership = self.membership.read();
+        membership.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn actor(&self) -> ActorId {
+        *self.actor.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Goes on under a new actor.
+    pub(crate) fn take_new_actor(&self) -> Result<(), VaultError> {
+        let new = ActorId::from_bytes(random_array(&*self.env.random));
+        self.database.write(|tx| {
+            put_self(tx, &self.id, &new, &self.env.machine)?;
+            // Still under the store's lock: the next writer must not go on with the old one.
+            *self.actor.write().unwrap_or_else(PoisonError::into_inner) = new;
+            Ok(())
+        })
+    }
+
+    /// Puts another charter and other keys in place; what was there before.
+    pub(crate) fn replace_membership(&self, new: Arc<Membership>) -> Arc<Membership> {
+        let membership = self.membership.write();
+        std::mem::replace(&mut *membership.unwrap_or_else(PoisonError::into_inner), new)
     }
 
     /// Turns steps into commits.
@@ -461,7 +520,7 @@ impl Shared {
         let membership = self.membership();
         let pen = Pen {
             vault: self.id,
-            actor: self.actor,
+            actor: self.actor(),
             me: &self.me,
             charter: &membership.charter,
             keys: &membership.keys,

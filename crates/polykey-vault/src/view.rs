@@ -197,7 +197,7 @@ impl View {
         let found = self.look(|look| {
             let (id, state) = look.secret(path)?;
             let (rank, _) = state.content().ok_or_else(|| no_such(path))?;
-            look.content(id, rank.version)
+            look.content(path, id, rank.version)
         })?;
         self.reader(path, found)
     }
@@ -210,7 +210,7 @@ impl View {
         let found = self.look(|look| {
             let id = look.last_secret(path)?;
             let version = look.version(path, id, version)?;
-            look.content(id, version)
+            look.content(path, id, version)
         })?;
         self.reader(path, found)
     }
@@ -586,16 +586,23 @@ impl Look<'_> {
     }
 
     /// A version's event, and its first object when that is in the database.
-    pub fn content(&self, id: SecretId, version: VersionId) -> Result<(Event, Option<Vec<u8>>), VaultError> {
+    pub fn content(
+        &self,
+        path: &SecretPath,
+        id: SecretId,
+        version: VersionId,
+    ) -> Result<(Event, Option<Vec<u8>>), VaultError> {
         let event = stored::event(self.rows, id, version)?;
-        let first = match event.stored().map(|stored| stored.objects.as_slice()) {
-            Some([only]) => match stored::object_row(self.rows, &only.id)? {
-                Some(ObjectRow::Inline(bytes)) => Some(bytes),
-                _ => None,
-            },
-            _ => None,
+        let objects = event.stored().map_or(&[][..], |stored| stored.objects.as_slice());
+        let Some(first) = objects.first() else {
+            return Ok((event, None));
         };
-        Ok((event, first))
+        // What is purged is purged as a whole.
+        match stored::object_row(self.rows, &first.id)? {
+            Some(row) if row.is_gone() => Err(VaultError::Purged { path: path.clone() }),
+            Some(ObjectRow::Inline(bytes)) => Ok((event, Some(bytes))),
+            _ => Ok((event, None)),
+        }
     }
 
     /// The content version of a secret that `wanted` names.
