@@ -10,60 +10,82 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use polykey_core::statement::Statement;
-use polykey_core::{ObjectId, StatementId};
-use polykey_store::WriteTx;
+use polykey_core::{ActorId, ObjectId, StatementId};
+use polykey_store::{StoreError, WriteTx};
 
 use crate::charter::Inserted as EntryInserted;
 use crate::charter::epoch::EpochKeys;
 use crate::commit::Commit;
 use crate::error::VaultError;
 use crate::history;
+use crate::id::CommitId;
 use crate::index::{self, Incoming, Inserted};
-use crate::object::{INLINE_LEN, MAX_OBJECT_LEN, object_id};
 use crate::purge;
-use crate::rows::{Rows, RowsMut, WANTED};
+use crate::rows::RowsMut;
 use crate::stored::{self, ObjectRow};
 use crate::vault::{Membership, Shared, Vault, store_entry};
 
+/// What came together, verified.
+pub(crate) struct Arrivals<'a> {
+    /// Charter entries, each after its parents.
+    pub entries: &'a [Statement],
+    /// Commits, each after what it follows.
+    pub commits: &'a [&'a Commit],
+    /// Where the objects are that came with them.
+    pub objects: HashMap<ObjectId, ObjectRow>,
+}
+
+/// What was in place before; to be put back when the transaction fails.
+#[derive(Default)]
+pub(crate) struct Before {
+    membership: Option<Arc<Membership>>,
+    actor: Option<ActorId>,
+}
+
+/// Why a transaction was taken back.
+pub(crate) enum Back {
+    /// This commit breaks a rule that only the index can check.
+    Refused(CommitId, VaultError),
+    /// Something else.
+    Failed(VaultError),
+}
+
+impl From<VaultError> for Back {
+    fn from(error: VaultError) -> Self {
+        Back::Failed(error)
+    }
+}
+
+impl From<StoreError> for Back {
+    fn from(error: StoreError) -> Self {
+        Back::Failed(error.into())
+    }
+}
+
+impl From<Back> for VaultError {
+    fn from(back: Back) -> Self {
+        match back {
+            Back::Refused(_, error) | Back::Failed(error) => error,
+        }
+    }
+}
+
 impl Vault {
-    /// Takes in a commit that another replica holds. `objects` are those of its objects that came with it;
-    /// others are wanted from then on.
+    /// Takes in a commit that another replica holds; its objects are wanted from then on.
     ///
     /// # Errors
     /// [`VaultError::Commit`] when signature, form or line are wrong; [`VaultError::OtherVault`];
     /// [`VaultError::ParentMissing`] when another has to come first.
-    pub fn insert_commit(
-        &self,
-        statement: Vec<u8>,
-        body: Vec<u8>,
-        objects: Vec<Vec<u8>>,
-    ) -> Result<Inserted, VaultError> {
+    pub fn insert_commit(&self, statement: Vec<u8>, body: Vec<u8>) -> Result<(), VaultError> {
         let commit = Commit::verify(statement, body)?;
         if commit.header().vault != self.id() {
             return Err(VaultError::OtherVault);
         }
-        let shared = self.shared();
-        let mut places = HashMap::new();
-        for bytes in objects {
-            let id = object_id(&bytes);
-            if commit.header().objects.iter().any(|(named, _)| *named == id) {
-                places.insert(id, shared.lay_down(id, bytes)?);
-            }
-        }
-        let inserted = shared.database.write(|tx| {
-            let membership = shared.membership();
-            let incoming = Incoming {
-                commit: &commit,
-                own: None,
-                objects: places,
-            };
-            index::insert(tx, incoming, &membership.bench())
-        })?;
-        if commit.header().author == shared.me.node() && commit.header().actor == self.actor() {
-            // Somebody knows a later commit of our own line: these files are an older copy.
-            shared.take_new_actor()?;
-        }
-        Ok(inserted)
+        Ok(self.shared().receive(&Arrivals {
+            entries: &[],
+            commits: &[&commit],
+            objects: HashMap::new(),
+        })?)
     }
 
     /// Takes in charter entries, each after its parents.
@@ -73,88 +95,18 @@ impl Vault {
     pub fn insert_entries(&self, entries: Vec<Statement>) -> Result<(), VaultError> {
         self.shared().write_entries(|_, _| Ok(((), entries)))
     }
-
-    /// Takes in an object that is wanted; false when it is not.
-    ///
-    /// # Errors
-    /// [`VaultError::Store`].
-    pub fn insert_object(&self, bytes: Vec<u8>) -> Result<bool, VaultError> {
-        let shared = self.shared();
-        let id = object_id(&bytes);
-        let is_wanted =
-            |rows: &dyn Rows| Ok::<_, VaultError>(stored::object_row(rows, &id)? == Some(ObjectRow::Wanted));
-        if bytes.len() > MAX_OBJECT_LEN || !shared.database.read(|tx| is_wanted(tx))? {
-            return Ok(false);
-        }
-        let row = shared.lay_down(id, bytes)?;
-        shared.database.write(|tx| {
-            if !is_wanted(tx)? {
-                return Ok(false);
-            }
-            stored::not_wanted(tx, &id)?;
-            stored::store_object(tx, &id, &row)?;
-            Ok(true)
-        })
-    }
-
-    /// Objects that commits name and that have not come yet, at most `limit`.
-    ///
-    /// # Errors
-    /// [`VaultError::Store`].
-    pub fn wanted_objects(&self, limit: usize) -> Result<Vec<ObjectId>, VaultError> {
-        let mut wanted = Vec::new();
-        self.shared().database.read(|tx| {
-            Rows::each(tx, WANTED, b"", &mut |item, _| {
-                let id = ObjectId::try_from(item.as_slice());
-                wanted.push(id.map_err(|_| VaultError::IndexDamaged {
-                    what: "the name of a wanted object",
-                })?);
-                Ok(match wanted.len() < limit {
-                    true => std::ops::ControlFlow::Continue(()),
-                    false => std::ops::ControlFlow::Break(()),
-                })
-            })
-        })?;
-        Ok(wanted)
-    }
-
-    /// A commit as it is sent: statement, sealed body, and those of its objects that are in the database.
-    ///
-    /// # Errors
-    /// [`VaultError::CommitDamaged`].
-    pub fn sent_commit(&self, id: StatementId) -> Result<Option<SentCommit>, VaultError> {
-        self.shared().database.read(|tx| {
-            let Some((commit, _)) = stored::commit_and_row(tx, id.into())? else {
-                return Ok(None);
-            };
-            let mut objects = Vec::new();
-            for (object, _) in &commit.header().objects {
-                if let Some(ObjectRow::Inline(bytes)) = stored::object_row(tx, object)? {
-                    objects.push(bytes);
-                }
-            }
-            Ok(Some(SentCommit { commit, objects }))
-        })
-    }
-}
-
-/// A commit with its short objects.
-#[derive(Debug, Clone)]
-pub struct SentCommit {
-    /// The commit.
-    pub commit: Commit,
-    /// Its objects that live in the database.
-    pub objects: Vec<Vec<u8>>,
 }
 
 impl Shared {
-    /// Puts an object where it will rest: into its file, when it is long.
-    fn lay_down(&self, id: ObjectId, bytes: Vec<u8>) -> Result<ObjectRow, VaultError> {
-        if bytes.len() <= INLINE_LEN {
-            return Ok(ObjectRow::Inline(bytes));
-        }
-        self.objects.write(&id, &bytes)?;
-        Ok(ObjectRow::File)
+    /// Takes in what came, all or nothing.
+    pub(crate) fn receive(&self, arrivals: &Arrivals<'_>) -> Result<(), Back> {
+        let mut before = Before::default();
+        let done = self.database.write(|tx| {
+            self.take_in(tx, arrivals, &mut before)?;
+            Ok(())
+        });
+        self.undo_unless(done.is_ok(), before);
+        done
     }
 
     /// Stores the charter entries that `make` gives, in one transaction with all that follows from them.
@@ -162,41 +114,114 @@ impl Shared {
         &self,
         make: impl FnOnce(&mut WriteTx<'_>, &Membership) -> Result<(T, Vec<Statement>), VaultError>,
     ) -> Result<T, VaultError> {
-        let mut before = None;
+        let mut before = Before::default();
         let done = self.database.write(|tx| {
-            let old = self.membership();
-            let (value, entries) = make(tx, &old)?;
-            let mut charter = old.charter.clone();
-            let mut new = Vec::new();
-            for entry in entries {
-                let number = charter.len() as u64;
-                let inserted = charter
-                    .insert(entry.clone())
-                    .map_err(|source| VaultError::Charter(Box::new(source.into())))?;
-                if let EntryInserted::New(id) = inserted {
-                    store_entry(tx, number, &entry)?;
-                    new.push(id);
-                }
-            }
-            if new.is_empty() {
-                return Ok(value);
-            }
-            let keys = self.me.with_opener(|opener| EpochKeys::open(&charter, opener));
-            let membership = Arc::new(Membership { charter, keys });
-            judge_all(tx, &membership)?;
-            for id in &new {
-                purge::hide(tx, &membership, id)?;
-            }
-            // Still under the store's lock: the next writer must find the new charter.
-            before = Some(self.replace_membership(membership));
+            let (value, entries) = make(tx, &self.membership())?;
+            let arrivals = Arrivals {
+                entries: &entries,
+                commits: &[],
+                objects: HashMap::new(),
+            };
+            self.take_in(tx, &arrivals, &mut before)?;
             Ok::<_, VaultError>(value)
         });
-        if done.is_err()
-            && let Some(before) = before
-        {
-            self.replace_membership(before);
-        }
+        self.undo_unless(done.is_ok(), before);
         done
+    }
+
+    fn undo_unless(&self, durable: bool, before: Before) {
+        if durable {
+            return;
+        }
+        if let Some(membership) = before.membership {
+            self.replace_membership(membership);
+        }
+        if let Some(actor) = before.actor {
+            self.replace_actor(actor);
+        }
+    }
+
+    fn take_in(
+        &self,
+        rows: &mut dyn RowsMut,
+        arrivals: &Arrivals<'_>,
+        before: &mut Before,
+    ) -> Result<(), Back> {
+        let old = self.membership();
+        let (renewed, new) = self.renew(rows, &old, arrivals.entries)?;
+        let membership = renewed.unwrap_or(old);
+        let mut left = arrivals.objects.clone();
+        let mut forked = false;
+        for commit in arrivals.commits {
+            let header = commit.header();
+            let named = header.objects.iter();
+            let incoming = Incoming {
+                commit,
+                own: None,
+                objects: named
+                    .filter_map(|(object, _)| left.remove_entry(object))
+                    .collect(),
+            };
+            let inserted = index::insert(rows, incoming, &membership.bench());
+            match inserted {
+                Ok(inserted) => {
+                    let own = header.author == self.me.node() && header.actor == self.actor();
+                    forked |= own && inserted != Inserted::Known;
+                }
+                Err(error @ (VaultError::ParentMissing { .. } | VaultError::Commit(_))) => {
+                    return Err(Back::Refused(commit.id(), error));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // What is left came for commits that were here before.
+        for (object, row) in left {
+            if stored::object_row(rows.as_rows(), &object)? == Some(ObjectRow::Wanted) {
+                stored::store_object(rows, &object, &row)?;
+                stored::not_wanted(rows, &object)?;
+            }
+        }
+        if forked {
+            // Somebody knows a later commit of our own line: these files are an older copy. The next
+            // writer, who waits for the store's lock, must go on under another name.
+            let actor = self.store_new_actor(rows)?;
+            before.actor = Some(self.replace_actor(actor));
+        }
+        if !new.is_empty() {
+            judge_all(rows, &membership)?;
+            for id in &new {
+                purge::hide(rows, &membership, id)?;
+            }
+            // Under the store's lock, too: the next writer must find the new charter.
+            before.membership = Some(self.replace_membership(membership));
+        }
+        Ok(())
+    }
+
+    /// Stores new entries; the membership with them, and their ids.
+    fn renew(
+        &self,
+        rows: &mut dyn RowsMut,
+        old: &Membership,
+        entries: &[Statement],
+    ) -> Result<(Option<Arc<Membership>>, Vec<StatementId>), VaultError> {
+        let mut charter = old.charter.clone();
+        let mut new = Vec::new();
+        for entry in entries {
+            let number = charter.len() as u64;
+            let inserted = charter
+                .insert(entry.clone())
+                .map_err(|source| VaultError::Charter(Box::new(source.into())))?;
+            if let EntryInserted::New(id) = inserted {
+                store_entry(rows, number, entry)?;
+                new.push(id);
+            }
+        }
+        if new.is_empty() {
+            return Ok((None, new));
+        }
+        let keys = self.me.with_opener(|opener| EpochKeys::open(&charter, opener));
+        Ok((Some(Arc::new(Membership { charter, keys })), new))
     }
 }
 
@@ -217,7 +242,7 @@ fn judge_all(rows: &mut dyn RowsMut, membership: &Membership) -> Result<(), Vaul
 mod tests {
     use super::*;
     use crate::history::LogFilter;
-    use crate::id::CommitId;
+    use crate::sync::replica::{Batch, Replica};
     use crate::trial::{Trial, env, identity, key, path};
     use crate::view::At;
     use crate::{Env, VersionRef};
@@ -261,23 +286,23 @@ mod tests {
         log.iter().rev().map(|entry| entry.commit).collect()
     }
 
-    fn send(from: &Trial, to: &Trial) -> Vec<Inserted> {
-        let mut all = vec![];
+    /// Gives `to` all that `from` holds, in one batch.
+    fn send(from: &Trial, to: &Trial) {
+        let mut batch = Batch::default();
         for id in commits(from) {
-            let sent = from.sent_commit(id.into()).expect("sound").expect("there");
-            let statement = sent.commit.statement().as_bytes().to_vec();
-            let body = sent.commit.sealed_body().to_vec();
-            all.push(to.insert_commit(statement, body, sent.objects).expect("valid"));
-        }
-        for object in to.wanted_objects(1000).expect("lists") {
-            let bytes = from
-                .shared()
-                .objects
-                .read(&object, MAX_OBJECT_LEN)
+            let item = Replica::commit(&from.vault, &id.into())
+                .expect("sound")
                 .expect("there");
-            assert!(to.insert_object(bytes).expect("stored"));
+            let verified = to.verify_commit(item.statement, item.body).expect("valid");
+            for (object, _) in &verified.1.objects {
+                let bytes = Replica::object(&from.vault, object)
+                    .expect("sound")
+                    .expect("there");
+                batch.objects.push((*object, bytes));
+            }
+            batch.commits.push(verified);
         }
-        all
+        assert_eq!(to.vault.clone().store(batch).expect("stored"), None);
     }
 
     #[test]
@@ -290,7 +315,7 @@ mod tests {
         a.write("only a", &[1; 300_000]);
         b.write("shared", b"from b");
         b.write("only b", b"2");
-        assert!(send(&a, &b).contains(&Inserted::Counted));
+        send(&a, &b);
         send(&b, &a);
         assert_eq!(a.tree(At::Now), b.tree(At::Now));
         assert_eq!(commits(&a), commits(&b));
@@ -343,35 +368,28 @@ mod tests {
         a.write("a", b"2");
         a.write("a", b"3");
         let sent = |at: usize| {
-            let sent = a
-                .sent_commit(commits(&a)[at].into())
-                .expect("sound")
-                .expect("there");
-            let bytes = sent.commit.statement().as_bytes().to_vec();
-            (bytes, sent.commit.sealed_body().to_vec())
+            let id = commits(&a)[at].into();
+            let item = Replica::commit(&a.vault, &id).expect("sound").expect("there");
+            (item.statement, item.body)
         };
         let (statement, body) = sent(2);
         assert!(matches!(
-            b.insert_commit(statement.clone(), body.clone(), vec![]),
+            b.insert_commit(statement.clone(), body.clone()),
             Err(VaultError::ParentMissing { missing }) if missing == commits(&a)[1]
         ));
         let mut bad = statement.clone();
         bad[20] ^= 1;
+        assert!(matches!(b.insert_commit(bad, body), Err(VaultError::Commit(_))));
         assert!(matches!(
-            b.insert_commit(bad, body, vec![]),
-            Err(VaultError::Commit(_))
-        ));
-        assert!(matches!(
-            b.insert_commit(statement, sent(1).1, vec![]),
+            b.insert_commit(statement, sent(1).1),
             Err(VaultError::Commit(_))
         ));
         let other = Trial::new();
         let (statement, body) = sent(0);
         assert!(matches!(
-            other.insert_commit(statement, body, vec![]),
+            other.insert_commit(statement, body),
             Err(VaultError::OtherVault)
         ));
-        assert!(!b.insert_object(vec![1; 300]).expect("looks"));
         assert_eq!(b.read("a").expect("there"), b"1");
         assert_eq!(commits(&b).len(), 1);
     }

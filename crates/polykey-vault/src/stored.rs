@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-use polykey_core::codec::{CodecError, Reader, Writer};
+use polykey_core::codec::{Reader, Writer};
 use polykey_core::{ObjectId, Timestamp};
 
 use crate::commit::Commit;

@@ -489,19 +489,21 @@ impl Shared {
         membership.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn actor(&self) -> ActorId {
+    pub(crate) fn actor(&self) -> ActorId {
         *self.actor.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Goes on under a new actor.
-    pub(crate) fn take_new_actor(&self) -> Result<(), VaultError> {
+    /// Stores a new actor to go on under.
+    pub(crate) fn store_new_actor(&self, rows: &mut dyn RowsMut) -> Result<ActorId, VaultError> {
         let new = ActorId::from_bytes(random_array(&*self.env.random));
-        self.database.write(|tx| {
-            put_self(tx, &self.id, &new, &self.env.machine)?;
-            // Still under the store's lock: the next writer must not go on with the old one.
-            *self.actor.write().unwrap_or_else(PoisonError::into_inner) = new;
-            Ok(())
-        })
+        put_self(rows, &self.id, &new, &self.env.machine)?;
+        Ok(new)
+    }
+
+    /// Puts another actor in place; the one before.
+    pub(crate) fn replace_actor(&self, new: ActorId) -> ActorId {
+        let actor = self.actor.write();
+        std::mem::replace(&mut *actor.unwrap_or_else(PoisonError::into_inner), new)
     }
 
     /// Puts another charter and other keys in place; what was there before.

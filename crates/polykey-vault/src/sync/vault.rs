@@ -8,7 +8,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
-use std::sync::PoisonError;
 
 use polykey_core::codec::Writer;
 use polykey_core::hash::hash;
@@ -22,30 +21,12 @@ use crate::charter::{Charter, LineId};
 use crate::commit::{Commit, CommitError, Header};
 use crate::error::VaultError;
 use crate::id::CommitId;
-use crate::index::{self, Incoming};
 use crate::line;
 use crate::object::{INLINE_LEN, MAX_OBJECT_LEN};
+use crate::receive::{Arrivals, Back};
 use crate::rows::{EVIDENCE, Rows, RowsMut, WANTED};
-use crate::stored::{self, ObjectRow, commit_and_row, object_row};
-use crate::vault::{Membership, Shared, Vault, store_entry};
-
-/// Why a batch was taken back: whole, or from one commit on.
-enum Back {
-    Refused(CommitId),
-    Failed(VaultError),
-}
-
-impl From<VaultError> for Back {
-    fn from(error: VaultError) -> Self {
-        Back::Failed(error)
-    }
-}
-
-impl From<polykey_store::StoreError> for Back {
-    fn from(error: polykey_store::StoreError) -> Self {
-        Back::Failed(error.into())
-    }
-}
+use crate::stored::{ObjectRow, commit_and_row, object_row};
+use crate::vault::Vault;
 
 impl Replica for Vault {
     type Commit = Commit;
@@ -133,7 +114,7 @@ impl Replica for Vault {
         match self.shared().database.read(|tx| object_row(tx, object))? {
             Some(ObjectRow::Inline(bytes)) => Ok(Some(bytes)),
             Some(ObjectRow::File) => Ok(Some(self.shared().objects.read(object, MAX_OBJECT_LEN)?)),
-            Some(ObjectRow::Wanted | ObjectRow::Purged(_)) | None => Ok(None),
+            Some(ObjectRow::Wanted | ObjectRow::Purged(_) | ObjectRow::Hidden(..)) | None => Ok(None),
         }
     }
 
@@ -193,20 +174,19 @@ impl Replica for Vault {
         files.finish()?;
         let mut refused = None;
         loop {
-            let taken = shared
-                .database
-                .write(|tx| take_in(shared, tx, &entries, &commits, &places));
+            let now: Vec<&Commit> = commits.iter().map(|(commit, _)| commit).collect();
+            let taken = shared.receive(&Arrivals {
+                entries: &entries,
+                commits: &now,
+                objects: places.clone(),
+            });
             match taken {
                 Ok(()) => return Ok(refused),
                 Err(Back::Failed(error)) => return Err(error),
                 // Nothing of the transaction was kept: again, without that commit and what follows it.
-                Err(Back::Refused(id)) => {
-                    commits.truncate(
-                        commits
-                            .iter()
-                            .position(|(commit, _)| commit.id() == id)
-                            .unwrap_or(0),
-                    );
+                Err(Back::Refused(id, _)) => {
+                    let kept = commits.iter().position(|(commit, _)| commit.id() == id);
+                    commits.truncate(kept.unwrap_or(0));
                     refused = Some(id.into());
                 }
             }
@@ -257,91 +237,6 @@ fn branches(rows: &dyn Rows, line: &polykey_core::ActorId) -> Result<Branches, V
         }
     }
     Ok(branches)
-}
-
-fn take_in(
-    shared: &Shared,
-    rows: &mut dyn RowsMut,
-    entries: &[Statement],
-    commits: &[(Commit, CommitHeader)],
-    places: &HashMap<ObjectId, ObjectRow>,
-) -> Result<(), Back> {
-    let renewed = renew(shared, rows, entries)?;
-    {
-        let current = shared.membership();
-        let membership = renewed.as_ref().unwrap_or(&current);
-        let court = membership.bench();
-        let mut left = places.clone();
-        for (commit, header) in commits {
-            let named = header
-                .objects
-                .iter()
-                .filter_map(|(object, _)| left.remove_entry(object));
-            let incoming = Incoming {
-                commit,
-                own: None,
-                objects: named.collect(),
-            };
-            match index::insert(rows, incoming, &court) {
-                Ok(_) => {}
-                Err(VaultError::ParentMissing { .. } | VaultError::Commit(_)) => {
-                    return Err(Back::Refused(commit.id()));
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        // What is left came for commits that were here before.
-        for (object, row) in left {
-            if object_row(rows.as_rows(), &object)? == Some(ObjectRow::Wanted) {
-                stored::store_object(rows, &object, &row)?;
-                stored::not_wanted(rows, &object)?;
-            }
-        }
-        if renewed.is_some() {
-            for id in all_commits(rows.as_rows())? {
-                index::judge(rows, id, &court)?;
-            }
-        }
-    }
-    if let Some(renewed) = renewed {
-        let mut membership = shared.membership.write().unwrap_or_else(PoisonError::into_inner);
-        *membership = renewed;
-    }
-    Ok(())
-}
-
-/// Stores new entries; the membership with them, when there are any.
-fn renew(shared: &Shared, rows: &mut dyn RowsMut, entries: &[Statement]) -> Result<Option<Membership>, Back> {
-    let mut charter = shared.membership().charter.clone();
-    let before = charter.len();
-    for entry in entries {
-        let number = charter.len() as u64;
-        let fresh = !charter.contains(&entry.id());
-        let placed = charter.insert(entry.clone());
-        placed.map_err(|source| VaultError::Charter(Box::new(source.into())))?;
-        if fresh {
-            store_entry(rows, number, entry)?;
-        }
-    }
-    if charter.len() == before {
-        return Ok(None);
-    }
-    let keys = shared
-        .me
-        .with_opener(|opener| crate::charter::EpochKeys::open(&charter, opener));
-    Ok(Some(Membership { charter, keys }))
-}
-
-/// Every commit, by line and number.
-fn all_commits(rows: &dyn Rows) -> Result<Vec<CommitId>, VaultError> {
-    let mut all = Vec::new();
-    for (line, tip) in line::tips(rows)? {
-        for seq in 1..=tip.seq {
-            all.extend(line::commit_at(rows, &line, seq)?);
-        }
-        all.extend(branches(rows, &line)?.into_keys());
-    }
-    Ok(all)
 }
 
 fn encode_evidence(evidence: &Evidence) -> Vec<u8> {
