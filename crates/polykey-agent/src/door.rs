@@ -11,6 +11,7 @@ use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use polykey_api::{Code, Problem};
 use polykey_core::SecretBytes;
+use polykey_core::scrub::{SHALLOW, scrubbed};
 
 use crate::agent::Agent;
 use crate::node::Node;
@@ -51,7 +52,7 @@ impl Caller {
     pub fn new(peer: Peer, headers: &HeaderMap) -> Self {
         Caller {
             peer,
-            credentials: credentials(headers),
+            credentials: scrubbed::<SHALLOW, _>(|| credentials(headers)),
         }
     }
 }

@@ -10,6 +10,7 @@ use polykey_core::hash::keyed_hash;
 use polykey_core::key_file::MasterKey;
 use polykey_core::key_record::KeyRecord;
 use polykey_core::password::Password;
+use polykey_core::scrub::{SHALLOW, scrubbed};
 use polykey_core::sealing::EncryptionKey;
 use polykey_core::sign::SigningKey;
 use polykey_core::{Key, NodeId, Random, SecretBytes, label};
@@ -99,7 +100,8 @@ impl PasswordCheck {
 }
 
 fn digest(key: &Key, password: &Password) -> Key {
-    Key::from_array(keyed_hash(key, label::PASSWORD_CHECK, &[password.expose()]))
+    // The hash works on a copy of its input.
+    scrubbed::<SHALLOW, _>(|| Key::from_array(keyed_hash(key, label::PASSWORD_CHECK, &[password.expose()])))
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use polykey_api::{Code, Problem};
+use polykey_core::scrub::{DEEP, scrubbed};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -100,7 +101,11 @@ async fn connection(stream: UnixStream, router: Router, mut stop: watch::Receive
         tracing::warn!("a connection of another user was refused");
         return;
     };
-    let service = hyper::service::service_fn(move |request| answer(router.clone(), peer, request));
+    let service = hyper::service::service_fn(move |request| {
+        // Reading the head has left its bytes, the password among them, on the stack below.
+        scrubbed::<DEEP, _>(|| ());
+        answer(router.clone(), peer, request)
+    });
     let serving = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)

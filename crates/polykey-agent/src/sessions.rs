@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use polykey_core::random::random_array;
+use polykey_core::scrub::{SHALLOW, scrubbed};
 use polykey_core::{Random, SecretBytes, hash, label};
 
 /// A session ends after this long without a request.
@@ -69,7 +70,7 @@ impl Sessions {
 }
 
 fn digest(token: &[u8]) -> [u8; 32] {
-    hash::hash(label::SESSION_TOKEN, &[token])
+    scrubbed::<SHALLOW, _>(|| hash::hash(label::SESSION_TOKEN, &[token]))
 }
 
 /// 32 random bytes in hexadecimal.

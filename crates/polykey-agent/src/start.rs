@@ -27,6 +27,7 @@ use tokio::sync::{mpsc, watch};
 use crate::agent::{Agent, Event};
 use crate::failure::disk;
 use crate::lock::{LockError, NodeLock};
+use crate::node::Node;
 use crate::open::{self, Opened};
 use crate::paths::NodePaths;
 use crate::{handlers, harden, server};
@@ -55,11 +56,15 @@ pub fn bootstrap(order: &StartOrder) -> Result<Bootstrapped, Problem> {
 ///
 /// # Errors
 /// Why it did not come to life, or did not go on.
-pub fn run(order: &StartOrder, ready: impl FnOnce(&Started)) -> Result<(), Problem> {
+pub fn run(order: StartOrder, ready: impl FnOnce(&Started)) -> Result<(), Problem> {
     harden::harden_process();
     let paths = NodePaths::new(order.node_path.clone());
     let lock = take_lock(&paths)?;
-    let opened = open::open_or_create(&paths, order, &OsRandom)?;
+    let mut opened = open::open_or_create(&paths, &order, &OsRandom)?;
+    // The password has done its work; nothing of it may wait for the end of the agent.
+    drop(order);
+    let recovery_code = words(&opened)?;
+    drop(opened.recovery_code.take());
     let socket = paths
         .socket()
         .map_err(|error| disk(&error, "find a place for the socket of", paths.root()))?;
@@ -67,7 +72,7 @@ pub fn run(order: &StartOrder, ready: impl FnOnce(&Started)) -> Result<(), Probl
         pid: std::process::id(),
         node_id: opened.node.id().to_string(),
         socket: socket.to_string_lossy().into_owned(),
-        recovery_code: words(&opened)?,
+        recovery_code,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -76,7 +81,10 @@ pub fn run(order: &StartOrder, ready: impl FnOnce(&Started)) -> Result<(), Probl
         .map_err(|error| Problem::new(Code::Io, "the agent's threads cannot be started").caused_by(&error))?;
     let ended = runtime.block_on(async {
         let listener = server::bind(&socket).map_err(|error| disk(&error, "listen on", &socket))?;
-        live(&paths, &lock, listener, opened, &socket, || ready(&started)).await
+        live(&paths, &lock, listener, opened.node, &socket, move || {
+            ready(&started)
+        })
+        .await
     });
     // Blocking work that still runs must not hold up the end.
     runtime.shutdown_timeout(Duration::from_millis(500));
@@ -93,7 +101,7 @@ pub fn run_as_child() -> Result<(), Problem> {
     let ended = read_order().and_then(|order| {
         detach(&order)?;
         log_to_stderr(order.verbose);
-        run(&order, |started| report.send(started))
+        run(order, |started| report.send(started))
     });
     if let Err(problem) = &ended {
         tracing::error!(code = problem.code.as_str(), "{problem}");
@@ -124,7 +132,7 @@ async fn live(
     paths: &NodePaths,
     lock: &NodeLock,
     listener: UnixListener,
-    opened: Opened,
+    node: Node,
     socket: &Path,
     ready: impl FnOnce(),
 ) -> Result<(), Problem> {
@@ -133,7 +141,7 @@ async fn live(
     let (stop, stopped) = watch::channel(false);
     catch_signals(&events)
         .map_err(|error| Problem::new(Code::Io, "signals cannot be caught").caused_by(&error))?;
-    let agent = Agent::new(paths.clone(), socket.to_owned(), opened.node, events);
+    let agent = Agent::new(paths.clone(), socket.to_owned(), node, events);
     let mut status = Status {
         pid: Some(std::process::id()),
         node_id: agent.status().node_id,

@@ -55,7 +55,7 @@ pub trait Local {
     ///
     /// # Errors
     /// What went wrong.
-    fn run(&self, order: &StartOrder, ready: &mut dyn FnMut(&Started)) -> Result<(), Problem>;
+    fn run(&self, order: StartOrder, ready: &mut dyn FnMut(&Started)) -> Result<(), Problem>;
     /// Runs an agent whose order stands on standard input.
     ///
     /// # Errors

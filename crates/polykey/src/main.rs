@@ -1,6 +1,7 @@
 //! The `polykey` program: the command line, and the agent's crate for what needs keys or storage without a
 //! live agent.
 
+use std::alloc::System;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -10,6 +11,12 @@ use polykey_api::doctor::Finding;
 use polykey_api::start::{Bootstrapped, StartOrder, Started};
 use polykey_api::version::Versions;
 use polykey_cli::context::Local;
+use zeroizing_alloc::ZeroAlloc;
+
+/// Wipes all memory that is given back: buffers of HTTP and JSON hold secrets too, and their libraries do not
+/// wipe them.
+#[global_allocator]
+static MEMORY: ZeroAlloc<System> = ZeroAlloc(System);
 
 struct ThisProcess;
 
@@ -26,7 +33,7 @@ impl Local for ThisProcess {
         start::bootstrap(order)
     }
 
-    fn run(&self, order: &StartOrder, ready: &mut dyn FnMut(&Started)) -> Result<(), Problem> {
+    fn run(&self, order: StartOrder, ready: &mut dyn FnMut(&Started)) -> Result<(), Problem> {
         start::log_to_stderr(order.verbose);
         start::run(order, ready)
     }

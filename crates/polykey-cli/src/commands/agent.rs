@@ -258,7 +258,8 @@ pub fn start(cx: &Context<'_>, args: &Start) -> Result<Done, Problem> {
         return print_started(cx, &args.new, started);
     }
     let mut printed = Ok(Done::All);
-    cx.local.run(&order, &mut |started| {
+    drop(password);
+    cx.local.run(order, &mut |started| {
         printed = print_started(cx, &args.new, started.clone());
     })?;
     cx.out.line("Stopping Agent");

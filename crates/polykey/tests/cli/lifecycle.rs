@@ -182,3 +182,50 @@ fn a_token_from_the_environment_is_a_session() {
     home.pk(["agent", "unlock"]).ok();
     with(&token).ended(77);
 }
+
+/// Reads all memory of a process; needs root, since an agent is closed even to its own user.
+#[cfg(target_os = "linux")]
+fn memory(pid: i32) -> Option<Vec<u8>> {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut mem = std::fs::File::open(format!("/proc/{pid}/mem")).ok()?;
+    let mut all = Vec::new();
+    for line in std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?.lines() {
+        let mut words = line.split(' ');
+        let (range, rights) = (words.next()?, words.next()?);
+        let (from, to) = range.split_once('-')?;
+        let (from, to) = (u64::from_str_radix(from, 16).ok()?, u64::from_str_radix(to, 16).ok()?);
+        if rights.starts_with("rw") && mem.seek(SeekFrom::Start(from)).is_ok() {
+            // Some mappings have pages that cannot be read.
+            let _ = (&mut mem).take(to - from).read_to_end(&mut all);
+        }
+    }
+    Some(all)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn after_lockall_no_secret_is_left_in_memory() {
+    if !rustix::process::getuid().is_root() {
+        println!("skipped: reading an agent's memory needs root");
+        return;
+    }
+    let home = Home::empty();
+    let started = home.pk(["agent", "start", "--background", "--json"]).ok().json();
+    let code = started["recoveryCode"].as_str().expect("a new node").to_owned();
+    home.pk(["vaults", "create", "v"]).ok();
+    home.pk_with_input(["secrets", "write", "v:a"], b"canary-of-a-secret").ok();
+    home.pk(["secrets", "cat", "v:a"]).ok();
+    home.pk(["agent", "unlock"]).ok();
+    let token = std::fs::read_to_string(home.node().join("token")).expect("saved");
+    home.pk_without_password(["secrets", "cat", "v:a"]).ok();
+    home.pk(["agent", "lockall"]).ok();
+    home.pk(["keys", "public"]).ended(77);
+    let memory = memory(home.agent_pid()).expect("root may");
+    assert!(memory.len() > 1 << 20, "{}", memory.len());
+    let words: Vec<&str> = code.split(' ').collect();
+    let basic = data_encoding::BASE64.encode(format!(":{}", crate::home::PASSWORD).as_bytes());
+    for secret in ["canary-of-a-secret", crate::home::PASSWORD, &words[3..6].join(" "), &token[8..40], &basic[4..20]] {
+        let count = memory.windows(secret.len()).filter(|window| *window == secret.as_bytes()).count();
+        assert_eq!(count, 0, "{secret}");
+    }
+}

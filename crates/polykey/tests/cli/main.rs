@@ -9,5 +9,6 @@ mod hostile_names;
 mod keys;
 mod lifecycle;
 mod secrets;
+mod socket;
 mod usage;
 mod vaults;
