@@ -86,7 +86,7 @@ fn a_pull_brings_all_and_a_second_one_nothing() {
 
 #[test]
 fn an_interrupted_pull_resumes_wherever_it_stopped() {
-    let (a, b, mut mine, mut theirs) = pair();
+    let (a, _, mut mine, mut theirs) = pair();
     for at in 0..600 {
         // Both write on top of each other, so that lines depend on each other.
         let sketch = mine.sketch(a.node(), 1 + (at % 3) as u8, &vec![at as u8; 9000]);
@@ -115,7 +115,6 @@ fn an_interrupted_pull_resumes_wherever_it_stopped() {
     }
     assert!(pulls > 4, "several batches");
     assert_eq!(mine.set(), theirs.set());
-    drop(b);
 }
 
 #[test]
@@ -201,7 +200,7 @@ fn a_peer_with_less_than_before_is_stale_and_nothing_is_deleted() {
 
 #[test]
 fn a_restored_node_hears_that_others_are_ahead_on_its_own_line() {
-    let (a, b, mut mine, mut theirs) = pair();
+    let (_, b, mut mine, mut theirs) = pair();
     theirs.write(&b.root, 2, &[]);
     theirs.write(&b.root, 2, &[]);
     pull(&mut mine, &theirs, ENOUGH);
@@ -209,7 +208,6 @@ fn a_restored_node_hears_that_others_are_ahead_on_its_own_line() {
     let report = pull(&mut restored, &mine, ENOUGH);
     assert_eq!(report.ahead_on_our_own.len(), 1);
     assert_eq!(report.ahead_on_our_own[0].author, b.node());
-    drop(a);
 }
 
 #[test]
@@ -436,7 +434,7 @@ fn items_out_of_order_or_of_another_vault_are_refused() {
 
 #[test]
 fn entries_without_what_they_follow_name_the_sender() {
-    let (a, b, mut mine, theirs) = pair();
+    let (a, _, mut mine, theirs) = pair();
     // A charter that differs: there, the outsider was let in.
     let outsider = Person::new(9);
     let mut other = mine.charter.clone();
@@ -447,7 +445,6 @@ fn entries_without_what_they_follow_name_the_sender() {
     // It follows an entry that the peer does not send, so only the order is wrong, and the peer's.
     let response = with_items(vec![entry.statement().as_bytes().to_vec()], Vec::new());
     check_refused(&mut mine, theirs.node, &response, None, &Offence::Disorder);
-    drop(b);
 }
 
 #[test]

@@ -140,11 +140,10 @@ impl Replica for Vault {
     }
 
     fn verify_commit(&self, statement: Vec<u8>, body: Vec<u8>) -> Result<(Commit, CommitHeader), Blame> {
-        let signer = match Statement::verify(Kind::Commit, statement.clone()) {
-            Ok(statement) => statement.signers()[0],
-            Err(_) => return Err(Blame::Sender),
-        };
-        match Commit::verify(statement, body) {
+        let verified = Statement::verify(Kind::Commit, statement).map_err(|_| Blame::Sender)?;
+        let signer = verified.signers()[0];
+        // The line above has checked the signature; once is enough.
+        match Commit::accept_stored(verified.as_bytes().to_vec(), body) {
             Ok(commit) => {
                 let header = header_of(&commit);
                 Ok((commit, header))
