@@ -154,3 +154,43 @@ async fn answer(
         |done| done.unwrap_or_else(|never| match never {}),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    async fn ask(path: &Path, what: &str) -> String {
+        let mut stream = UnixStream::connect(path).await.expect("listens");
+        let request = format!("GET {what} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("takes it");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("answers");
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_a_handler_answers_500_and_the_server_lives() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("s");
+        // A stale socket gives way.
+        drop(UnixListener::bind(&path).expect("binds"));
+        let listener = bind(&path).expect("binds");
+        let fault = async || -> &'static str { panic!("on purpose") };
+        let router = Router::new()
+            .route("/fault", axum::routing::get(fault))
+            .route("/fine", axum::routing::get(async || "fine"));
+        let (stop, stopped) = watch::channel(false);
+        let serving = tokio::spawn(serve(listener, router, stopped, Duration::from_secs(5)));
+        let answer = ask(&path, "/fault").await;
+        assert!(
+            answer.starts_with("HTTP/1.1 500") && answer.contains("\"internal\""),
+            "{answer}"
+        );
+        assert!(!answer.contains("on purpose"));
+        assert!(ask(&path, "/fine").await.ends_with("fine"));
+        stop.send(true).expect("the server listens");
+        serving.await.expect("ends");
+    }
+}

@@ -146,7 +146,17 @@ impl<'l> Context<'l> {
     /// Why there is none.
     pub async fn link(&self, autostart: Autostart) -> Result<Link<'_, 'l>, Problem> {
         let mut given = password::given(self.global.password_file.as_deref())?;
-        let client = self.connect(autostart, &mut given).await?;
+        let nothing_given = matches!(given, Given::Nothing);
+        let mut client = self.connect(autostart, &mut given).await?;
+        close_to_others();
+        if nothing_given && matches!(given, Given::Password(_)) {
+            // A person typed it to start the agent. Without a session the next command would ask again.
+            let request = UnlockRequest {
+                name: Some("cli".to_owned()),
+            };
+            let session = client.call(&LOGIN, &request).await?;
+            self.save_token(&session.token)?;
+        }
         Ok(Link {
             cx: self,
             client,
@@ -457,6 +467,14 @@ impl Link<'_, '_> {
             }
         }
     }
+}
+
+/// From here on this process may hold secrets: no core dump, and no look into it by other processes of this
+/// user. Not earlier, since it also closes `/proc/self/fd`, which starting an agent looks into; what a command
+/// is replaced by (`secrets env -- cmd`) starts open again.
+fn close_to_others() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
 /// `$XDG_DATA_HOME/polykey`, else `~/.local/share/polykey`; on macOS the usual folder there.
