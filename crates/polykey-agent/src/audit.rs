@@ -169,7 +169,7 @@ impl Audit {
         let value = [&hash[..], &record].concat();
         let frame = frame(&self.shared.tail_key, seq, &value);
         state.tail_len += frame.len();
-        if let Err(error) = state.tail.write_all(&frame) {
+        if let Err(error) = append_whole(&mut state.tail, &frame) {
             tracing::error!(%error, "the tail of the audit log cannot be written");
             state.hurry = true;
         }
@@ -367,7 +367,8 @@ impl Shared {
             return Ok(0);
         };
         let hash: [u8; HASH_LEN] = *value.first_chunk().expect("values start with their hash");
-        self.db.write(|tx| {
+        // Who makes room on a full disk leaves a record of it, so this must find room as well.
+        self.db.write_removal(|tx| {
             for (seq, value) in batch {
                 tx.put(AUDIT, &group_key(*seq), &seq.to_be_bytes(), value)?;
             }
@@ -383,6 +384,15 @@ fn frame(tail_key: &Key, seq: u64, value: &[u8]) -> Vec<u8> {
     let sealed = aead::seal(tail_key, label::AUDIT_TAIL, &place, value, &OsRandom);
     let len = u32::try_from(sealed.len()).expect("records are bounded");
     [&len.to_be_bytes()[..], &place, &sealed].concat()
+}
+
+/// Appends `frame`, or nothing: half of one would hide those behind it.
+fn append_whole(tail: &mut File, frame: &[u8]) -> std::io::Result<()> {
+    let before = tail.metadata()?.len();
+    tail.write_all(frame).inspect_err(|_| {
+        // When this fails as well, the records are still in the queue for the database.
+        let _ = tail.set_len(before);
+    })
 }
 
 fn group_key(seq: u64) -> [u8; 8] {

@@ -318,10 +318,18 @@ impl Report {
     }
 }
 
+/// What the steps of a change do to the room on the disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Room {
+    Needed,
+    Made,
+}
+
 /// Does `step` for each target, in one commit a vault. `step` gives the names of what it did.
 fn each_vault(
     node: &Node,
     targets: &[Target],
+    room: Room,
     mut step: impl FnMut(&mut Change<'_>, &InUse, &Target) -> Result<Vec<String>, Problem>,
 ) -> Batch {
     let mut report = Report::default();
@@ -338,7 +346,7 @@ fn each_vault(
     for (vault, group) in groups {
         let mut done = Vec::new();
         let mut failed = Vec::new();
-        let made = vault.vault.change::<(), VaultError>(None, |change| {
+        let steps = |change: &mut Change<'_>| -> Result<(), VaultError> {
             for target in &group {
                 match step(change, &vault, target) {
                     Ok(names) => done.extend(names),
@@ -346,7 +354,11 @@ fn each_vault(
                 }
             }
             Ok(())
-        });
+        };
+        let made = match room {
+            Room::Needed => vault.vault.change(None, steps),
+            Room::Made => vault.vault.change_removing(None, steps),
+        };
         match made {
             Ok(((), made)) => {
                 report.0.done.extend(done);
@@ -397,7 +409,7 @@ pub async fn remove(agent: Agent, caller: Caller, q: Remove) -> Result<Batch, Pr
                 path: path.as_str().to_owned(),
             })
             .collect();
-        let mut batch = each_vault(&node, &paths, |change, vault, target| {
+        let mut batch = each_vault(&node, &paths, Room::Made, |change, vault, target| {
             let path = new_path(&vault.name, &target.path)?;
             match remove_one(change, &vault.name, &path, depth) {
                 // Removed already with the directory that held it, or named twice.
@@ -465,13 +477,18 @@ pub async fn mkdir(agent: Agent, caller: Caller, q: Mkdir) -> Result<Batch, Prob
     let node = pass.node().clone();
     blocking(move || {
         let parents = if q.parents { Parents::Made } else { Parents::Needed };
-        Ok(each_vault(&node, &q.targets, |change, vault, target| {
-            let path = new_path(&vault.name, &target.path)?;
-            change
-                .mkdir(&path, parents)
-                .map_err(|error| vault_problem(&vault.name, error))?;
-            Ok(vec![place(&vault.name, &path)])
-        }))
+        Ok(each_vault(
+            &node,
+            &q.targets,
+            Room::Needed,
+            |change, vault, target| {
+                let path = new_path(&vault.name, &target.path)?;
+                change
+                    .mkdir(&path, parents)
+                    .map_err(|error| vault_problem(&vault.name, error))?;
+                Ok(vec![place(&vault.name, &path)])
+            },
+        ))
     })
     .await
 }
@@ -481,15 +498,20 @@ pub async fn touch(agent: Agent, caller: Caller, q: Touch) -> Result<Batch, Prob
     let pass = agent.enter(&caller, on("secrets.touch", &q.targets)).await?;
     let node = pass.node().clone();
     blocking(move || {
-        Ok(each_vault(&node, &q.targets, |change, vault, target| {
-            let path = new_path(&vault.name, &target.path)?;
-            let problem = |error| vault_problem(&vault.name, error);
-            if !change.exists(&path).map_err(problem)? {
-                let empty = change.stage(polykey_vault::Kind::Raw, &[]).map_err(problem)?;
-                change.put(&path, empty, &Expect::Absent).map_err(problem)?;
-            }
-            Ok(vec![place(&vault.name, &path)])
-        }))
+        Ok(each_vault(
+            &node,
+            &q.targets,
+            Room::Needed,
+            |change, vault, target| {
+                let path = new_path(&vault.name, &target.path)?;
+                let problem = |error| vault_problem(&vault.name, error);
+                if !change.exists(&path).map_err(problem)? {
+                    let empty = change.stage(polykey_vault::Kind::Raw, &[]).map_err(problem)?;
+                    change.put(&path, empty, &Expect::Absent).map_err(problem)?;
+                }
+                Ok(vec![place(&vault.name, &path)])
+            },
+        ))
     })
     .await
 }
@@ -501,21 +523,26 @@ pub async fn move_all(agent: Agent, caller: Caller, q: Transfer) -> Result<Batch
     let node = pass.node().clone();
     blocking(move || {
         if q.in_place {
-            return Ok(each_vault(&node, &q.sources, |change, vault, target| {
-                let problem = |error| vault_problem(&vault.name, error);
-                let from = exact_source(change, vault, target)?;
-                let name = polykey_core::Segment::parse(&q.to.path)
-                    .map_err(|error| path_problem(&vault.name, error))?;
-                let to = from
-                    .parent()
-                    .unwrap_or_default()
-                    .join(&name)
-                    .map_err(|error| path_problem(&vault.name, error))?;
-                if from != to {
-                    change.rename(&from, &to).map_err(problem)?;
-                }
-                Ok(vec![place(&vault.name, &to)])
-            }));
+            return Ok(each_vault(
+                &node,
+                &q.sources,
+                Room::Needed,
+                |change, vault, target| {
+                    let problem = |error| vault_problem(&vault.name, error);
+                    let from = exact_source(change, vault, target)?;
+                    let name = polykey_core::Segment::parse(&q.to.path)
+                        .map_err(|error| path_problem(&vault.name, error))?;
+                    let to = from
+                        .parent()
+                        .unwrap_or_default()
+                        .join(&name)
+                        .map_err(|error| path_problem(&vault.name, error))?;
+                    if from != to {
+                        change.rename(&from, &to).map_err(problem)?;
+                    }
+                    Ok(vec![place(&vault.name, &to)])
+                },
+            ));
         }
         let to = node.vaults.open(&q.to.vault)?;
         let mut here = Vec::new();
@@ -529,7 +556,7 @@ pub async fn move_all(agent: Agent, caller: Caller, q: Transfer) -> Result<Batch
             }
         }
         let several = q.sources.len() > 1;
-        let mut batch = each_vault(&node, &here, |change, vault, target| {
+        let mut batch = each_vault(&node, &here, Room::Needed, |change, vault, target| {
             let problem = |error| vault_problem(&vault.name, error);
             let from = exact_source(change, vault, target)?;
             let to = destination(change, vault, &q.to.path, &from, several)?;
@@ -681,7 +708,7 @@ fn across(
             path: root.as_str().to_owned(),
         })
         .collect();
-    let removed = each_vault(node, &gone, |change, vault, target| {
+    let removed = each_vault(node, &gone, Room::Made, |change, vault, target| {
         let path = new_path(&vault.name, &target.path)?;
         remove_one(change, &vault.name, &path, Depth::Recursive)?;
         Ok(vec![place(&vault.name, &path)])

@@ -497,8 +497,9 @@ impl Vaults {
 
     /// Makes `entry` durable, then known.
     fn store(&self, entry: Entry) -> Result<(), Problem> {
+        // A record is small, and deleting or clearing away a vault, which changes one, must work on a full disk.
         self.database
-            .write(|tx| tx.put(VAULTS, ALL, &entry.storage, &entry.encode()))
+            .write_removal(|tx| tx.put(VAULTS, ALL, &entry.storage, &entry.encode()))
             .map_err(|error: StoreError| register_problem(&error))?;
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         match slots.get_mut(&entry.storage) {
@@ -524,7 +525,7 @@ impl Vaults {
 
     fn forget(&self, storage: &Storage) -> Result<(), Problem> {
         self.database
-            .write(|tx| tx.remove(VAULTS, ALL, storage).map(drop))
+            .write_removal(|tx| tx.remove(VAULTS, ALL, storage).map(drop))
             .map_err(|error: StoreError| register_problem(&error))?;
         self.slots
             .write()
