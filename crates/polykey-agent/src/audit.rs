@@ -169,12 +169,13 @@ impl Audit {
         let value = [&hash[..], &record].concat();
         let frame = frame(&self.shared.tail_key, seq, &value);
         state.tail_len += frame.len();
-        if let Err(error) = append_whole(&mut state.tail, &frame) {
-            tracing::error!(%error, "the tail of the audit log cannot be written");
-            state.hurry = true;
-        }
         state.queue.push((seq, value));
+        let written = append_whole(&mut state.tail, &frame);
+        state.hurry |= written.is_err();
         drop(state);
+        if let Err(error) = written {
+            tracing::error!(%error, "the tail of the audit log cannot be written");
+        }
         self.shared.wake.notify_all();
     }
 

@@ -123,9 +123,26 @@ pub fn log_to_stderr(verbose: u8) {
         format!("warn,polykey={level},polykey_agent={level},polykey_vault={level},polykey_store={level}");
     let _ = tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
-        .with_writer(io::stderr)
+        .with_writer(|| Patient)
+        // It would complain on standard error, and panic when that fails as well.
+        .log_internal_errors(false)
         .with_ansi(false)
         .try_init();
+}
+
+/// Standard error for the log. What a full disk does not take is lost: a log that cannot be written must never
+/// end a request.
+struct Patient;
+
+impl Write for Patient {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _ = io::stderr().write_all(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 async fn live(
