@@ -21,7 +21,7 @@ use polykey_core::codec::{CodecError, Reader, Writer};
 use polykey_core::hash::{HASH_LEN, keyed_hash};
 use polykey_core::random::OsRandom;
 use polykey_core::{Key, aead, label};
-use polykey_store::{Database, StoreError};
+use polykey_store::{Database, StoreError, WriteTx};
 use tokio::sync::watch;
 
 use crate::tables::AUDIT;
@@ -34,6 +34,8 @@ const FULL: usize = 512;
 const LONG_TAIL: usize = 4 << 20;
 /// Records are stored in groups of this many.
 pub const GROUP: u64 = 1024;
+/// Events that make room on a full disk, and whose record must find room there as well.
+const MAKES_ROOM: &[&str] = &["secrets.remove", "vaults.delete", "vaults.purge"];
 /// Longest encoded record; names beyond are counted instead.
 const MAX_RECORD: usize = 1 << 20;
 /// A longer tail is not ours.
@@ -86,6 +88,8 @@ struct State {
     /// Somebody waits: no more gathering.
     hurry: bool,
     end: bool,
+    /// The next records may use up what is reserved for removals on a full disk.
+    may_spend: bool,
     /// Why the last attempt to store failed; tried again with the next record.
     failed: Option<String>,
 }
@@ -139,6 +143,7 @@ impl Audit {
                 hurry: !queue.is_empty(),
                 queue,
                 end: false,
+                may_spend: false,
                 failed: None,
             }),
             wake: Condvar::new(),
@@ -172,6 +177,8 @@ impl Audit {
         state.queue.push((seq, value));
         let written = append_whole(&mut state.tail, &frame);
         state.hurry |= written.is_err();
+        // Records of a full disk wait in memory, but not without bound.
+        state.may_spend |= MAKES_ROOM.contains(&entry.event.as_str()) || state.queue.len() > FULL;
         drop(state);
         if let Err(error) = written {
             tracing::error!(%error, "the tail of the audit log cannot be written");
@@ -187,6 +194,7 @@ impl Audit {
         let mut state = self.shared.lock();
         let target = state.last.seq;
         state.hurry = true;
+        state.may_spend = true;
         state.failed = None;
         self.shared.wake.notify_all();
         while *self.shared.stored.borrow() < target {
@@ -327,8 +335,9 @@ impl Shared {
             }
             let batch = std::mem::take(&mut state.queue);
             state.hurry = false;
+            let may_spend = std::mem::take(&mut state.may_spend) || state.end;
             drop(state);
-            let stored = self.store(&batch);
+            let stored = self.store(&batch, may_spend);
             state = self.lock();
             match stored {
                 Ok(seq) => {
@@ -363,18 +372,22 @@ impl Shared {
         state.tail.write_all(&frames)
     }
 
-    fn store(&self, batch: &[(u64, Vec<u8>)]) -> Result<u64, StoreError> {
+    fn store(&self, batch: &[(u64, Vec<u8>)], may_spend: bool) -> Result<u64, StoreError> {
         let Some((seq, value)) = batch.last() else {
             return Ok(0);
         };
         let hash: [u8; HASH_LEN] = *value.first_chunk().expect("values start with their hash");
-        // Who makes room on a full disk leaves a record of it, so this must find room as well.
-        self.db.write_removal(|tx| {
+        let steps = |tx: &mut WriteTx<'_>| -> Result<(), StoreError> {
             for (seq, value) in batch {
                 tx.put(AUDIT, &group_key(*seq), &seq.to_be_bytes(), value)?;
             }
             tx.put(AUDIT, b"head", b"", &encode_head(Head { seq: *seq, hash }))
-        })?;
+        };
+        if may_spend {
+            self.db.write_removal(steps)?;
+        } else {
+            self.db.write(steps)?;
+        }
         Ok(*seq)
     }
 }

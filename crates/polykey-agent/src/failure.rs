@@ -12,7 +12,23 @@ pub fn disk(error: &io::Error, what: &str, path: &Path) -> Problem {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Code::DiskFull,
         _ => Code::Io,
     };
-    Problem::new(code, format!("cannot {what} {}", path.display())).caused_by(error)
+    Problem::new(code, format!("cannot {what} {}{}", path.display(), reason(error))).caused_by(error)
+}
+
+const LOOP: i32 = rustix::io::Errno::LOOP.raw_os_error();
+
+/// The end of a sentence about a failed file: the reason, where it tells what to do.
+pub fn reason(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull => ": the disk is full",
+        io::ErrorKind::QuotaExceeded => ": the quota of this user is used up",
+        io::ErrorKind::ReadOnlyFilesystem => ": the disk is read-only",
+        io::ErrorKind::PermissionDenied => ": this user may not",
+        io::ErrorKind::IsADirectory => ": it is a folder",
+        io::ErrorKind::NotADirectory => ": something above it is no folder",
+        _ if error.raw_os_error() == Some(LOOP) => ": it is a link, which is not followed",
+        _ => "",
+    }
 }
 
 /// A problem of the store.

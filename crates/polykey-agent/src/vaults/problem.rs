@@ -131,5 +131,6 @@ pub fn disk_problem(doing: &str, path: &Path, error: &io::Error) -> Problem {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Code::DiskFull,
         _ => Code::Io,
     };
-    Problem::new(code, format!("cannot {doing} {}", path.display())).caused_by(error)
+    let reason = crate::failure::reason(error);
+    Problem::new(code, format!("cannot {doing} {}{reason}", path.display())).caused_by(error)
 }

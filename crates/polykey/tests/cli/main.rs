@@ -2,6 +2,7 @@
 
 mod config;
 mod crash;
+mod disk;
 mod env;
 mod help;
 mod home;
