@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use axum::body::{Body, Bytes};
 use futures_util::StreamExt;
 use polykey_api::{Code, Problem};
+use polykey_core::scrub::{self, DEEP, scrubbed};
 use tokio::sync::mpsc;
 
 /// Pieces on their way.
@@ -22,7 +23,8 @@ pub const PIECE: usize = 256 << 10;
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
+    let ended = tokio::task::spawn_blocking(|| scrubbed::<DEEP, _>(work)).await;
+    ended.unwrap_or_else(|_| {
         tracing::error!("blocking work panicked");
         Err(
             Problem::new(Code::Internal, "a fault in the agent ended this request")
@@ -174,6 +176,8 @@ pub async fn streamed(
             let _ = writer.pieces.blocking_send(Err(problem));
         }
         writer.finished = true;
+        drop(writer);
+        scrub::overwrite::<DEEP>();
     });
     let first = match pieces.recv().await {
         None => return Ok(Body::empty()),

@@ -8,7 +8,7 @@
 
 use std::cell::Cell;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -20,6 +20,7 @@ use polykey_api::start::{Bootstrapped, StartOrder, Started};
 use polykey_api::{Code, Problem};
 use polykey_core::SecretBytes;
 use polykey_core::random::OsRandom;
+use polykey_core::scrub::{self, DEEP, scrubbed};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -60,7 +61,7 @@ pub fn run(order: StartOrder, ready: impl FnOnce(&Started)) -> Result<(), Proble
     harden::harden_process();
     let paths = NodePaths::new(order.node_path.clone());
     let lock = take_lock(&paths)?;
-    let mut opened = open::open_or_create(&paths, &order, &OsRandom)?;
+    let mut opened = scrubbed::<DEEP, _>(|| open::open_or_create(&paths, &order, &OsRandom))?;
     // The password has done its work; nothing of it may wait for the end of the agent.
     drop(order);
     let recovery_code = words(&opened)?;
@@ -76,6 +77,8 @@ pub fn run(order: StartOrder, ready: impl FnOnce(&Started)) -> Result<(), Proble
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        // A request's header with the password passes over the stacks of these threads.
+        .on_thread_park(scrub::overwrite::<DEEP>)
         .enable_all()
         .build()
         .map_err(|error| Problem::new(Code::Io, "the agent's threads cannot be started").caused_by(&error))?;
@@ -261,22 +264,18 @@ fn words(opened: &Opened) -> Result<Option<String>, Problem> {
 }
 
 fn read_order() -> Result<StartOrder, Problem> {
-    let mut line = zeroizing_string();
-    io::stdin()
-        .lock()
-        .take(MAX_ORDER)
-        .read_line(&mut line)
+    // Room for any usual order, so that growing leaves no copy behind; and no buffer of the library's, which
+    // would keep one for as long as the process lives.
+    let mut line = zeroize::Zeroizing::new(Vec::with_capacity(64 << 10));
+    let stdin = io::stdin().as_fd().try_clone_to_owned().map(File::from);
+    stdin
+        .and_then(|stdin| stdin.take(MAX_ORDER).read_to_end(&mut line))
         .ok()
-        .and_then(|_| serde_json::from_str(&line).ok())
+        .and_then(|_| serde_json::from_slice(&line).ok())
         .ok_or_else(|| {
             Problem::new(Code::Usage, "no order stands on standard input")
                 .hint("use `polykey agent start --background`")
         })
-}
-
-fn zeroizing_string() -> zeroize::Zeroizing<String> {
-    // Room for any usual order, so that growing leaves no copy behind.
-    zeroize::Zeroizing::new(String::with_capacity(64 << 10))
 }
 
 /// The way back to the starter: what standard output was at the beginning.

@@ -27,8 +27,9 @@ fn apart<T>(work: impl FnOnce() -> T) -> T {
     black_box(work())
 }
 
+/// Overwrites the `DEPTH` bytes of stack below the caller: for a thread between two pieces of work.
 #[inline(never)]
-fn overwrite<const DEPTH: usize>() {
+pub fn overwrite<const DEPTH: usize>() {
     let mut below = [0u8; DEPTH];
     black_box(&mut below);
 }

@@ -18,11 +18,6 @@ use zeroizing_alloc::ZeroAlloc;
 #[global_allocator]
 static MEMORY: ZeroAlloc<System> = ZeroAlloc(System);
 
-/// Wipes all memory that is given back. What holds secrets wipes itself; this is for the copies in buffers of
-/// libraries: HTTP, JSON, SQLite's callers, the command line.
-#[global_allocator]
-static WIPING: zeroizing_alloc::ZeroAlloc<System> = zeroizing_alloc::ZeroAlloc(System);
-
 struct ThisProcess;
 
 impl Local for ThisProcess {

@@ -193,7 +193,10 @@ fn memory(pid: i32) -> Option<Vec<u8>> {
         let mut words = line.split(' ');
         let (range, rights) = (words.next()?, words.next()?);
         let (from, to) = range.split_once('-')?;
-        let (from, to) = (u64::from_str_radix(from, 16).ok()?, u64::from_str_radix(to, 16).ok()?);
+        let (from, to) = (
+            u64::from_str_radix(from, 16).ok()?,
+            u64::from_str_radix(to, 16).ok()?,
+        );
         if rights.starts_with("rw") && mem.seek(SeekFrom::Start(from)).is_ok() {
             // Some mappings have pages that cannot be read.
             let _ = (&mut mem).take(to - from).read_to_end(&mut all);
@@ -213,7 +216,8 @@ fn after_lockall_no_secret_is_left_in_memory() {
     let started = home.pk(["agent", "start", "--background", "--json"]).ok().json();
     let code = started["recoveryCode"].as_str().expect("a new node").to_owned();
     home.pk(["vaults", "create", "v"]).ok();
-    home.pk_with_input(["secrets", "write", "v:a"], b"canary-of-a-secret").ok();
+    home.pk_with_input(["secrets", "write", "v:a"], b"canary-of-a-secret")
+        .ok();
     home.pk(["secrets", "cat", "v:a"]).ok();
     home.pk(["agent", "unlock"]).ok();
     let token = std::fs::read_to_string(home.node().join("token")).expect("saved");
@@ -224,8 +228,17 @@ fn after_lockall_no_secret_is_left_in_memory() {
     assert!(memory.len() > 1 << 20, "{}", memory.len());
     let words: Vec<&str> = code.split(' ').collect();
     let basic = data_encoding::BASE64.encode(format!(":{}", crate::home::PASSWORD).as_bytes());
-    for secret in ["canary-of-a-secret", crate::home::PASSWORD, &words[3..6].join(" "), &token[8..40], &basic[4..20]] {
-        let count = memory.windows(secret.len()).filter(|window| *window == secret.as_bytes()).count();
+    for secret in [
+        "canary-of-a-secret",
+        crate::home::PASSWORD,
+        &words[3..6].join(" "),
+        &token[8..40],
+        &basic[4..20],
+    ] {
+        let count = memory
+            .windows(secret.len())
+            .filter(|window| *window == secret.as_bytes())
+            .count();
         assert_eq!(count, 0, "{secret}");
     }
 }
