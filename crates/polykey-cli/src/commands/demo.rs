@@ -153,7 +153,10 @@ impl Stage {
             .map_err(|error| failed("start polykey", &error))?;
         let shown = [output.stdout.as_slice(), &output.stderr].concat();
         for line in String::from_utf8_lossy(&shown).lines() {
-            say(&format!("     {}", crate::escape::sentence(line)))?;
+            say(&format!(
+                "     {}",
+                crate::escape::sentence(&line.replace('\t', "  "))
+            ))?;
         }
         if output.status.success() {
             return Ok(output.stdout);
