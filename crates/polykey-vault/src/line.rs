@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_continues_anothers_line() {
+    fn nobody_continues_the_line_of_another() {
         let (mine, mut theirs) = (header(1, 0), header(1, 0));
         theirs.author = NodeId::from_bytes([7; 32]);
         assert_ne!(mine.line(), theirs.line());

@@ -2,28 +2,18 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use polykey_core::random::OsRandom;
 use polykey_core::sealing::EncryptionKey;
 use polykey_core::sign::SigningKey;
-use polykey_core::{Clock, Key, KeyRecordId, SecretPath, Timestamp};
+use polykey_core::{Key, KeyRecordId, SecretPath};
 use polykey_store::RealDisk;
+use polykey_testkit::Ticking;
 
 use crate::charter::entry::{DeviceKey, MemberKeys};
 use crate::content::Kind;
 use crate::view::At;
 use crate::{Env, Expect, Identity, Vault, VaultError};
-
-/// A clock that moves on by a second with each look.
-#[derive(Debug, Default)]
-pub(crate) struct Ticking(AtomicU64);
-
-impl Clock for Ticking {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(1_000 * self.0.fetch_add(1, Ordering::SeqCst))
-    }
-}
 
 pub(crate) fn identity(seed: u8) -> Arc<Identity> {
     let device = EncryptionKey::from_seed(&Key::from_array([seed; 32]));

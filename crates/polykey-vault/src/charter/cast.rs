@@ -1,7 +1,5 @@
 //! The cast of the tests: seeded chance, and people with real keys.
 
-use std::sync::Mutex;
-
 use polykey_core::id::{ActorId, NodeId, StatementId};
 use polykey_core::random::Random;
 use polykey_core::rotation::Rotation;
@@ -9,28 +7,9 @@ use polykey_core::sealing::EncryptionKey;
 use polykey_core::sign::SigningKey;
 use polykey_core::{Key, KeyRecordId, Timestamp};
 
+pub(crate) use polykey_testkit::Chance;
+
 use super::{Authored, Charter, CutOff, DeviceKey, EpochKeys, Joiner, MemberKeys, Opener, Removal, Role};
-
-/// Chance that repeats: a counter hashed with a seed.
-pub(crate) struct Chance(Mutex<(u64, u64)>);
-
-impl Chance {
-    pub(crate) fn new(seed: u64) -> Self {
-        Chance(Mutex::new((seed, 0)))
-    }
-}
-
-impl Random for Chance {
-    fn fill(&self, bytes: &mut [u8]) {
-        for chunk in bytes.chunks_mut(32) {
-            let mut state = self.0.lock().unwrap();
-            state.1 += 1;
-            let input = [state.0.to_be_bytes(), state.1.to_be_bytes()].concat();
-            let label = polykey_core::label::RUNTIME_FOLDER;
-            chunk.copy_from_slice(&polykey_core::hash::hash(label, &[&input])[..chunk.len()]);
-        }
-    }
-}
 
 /// Somebody with a device and a recovery code.
 pub(crate) struct Person {
