@@ -214,3 +214,74 @@ pub fn feed<A: Send + 'static>(items: Vec<A>) -> mpsc::Receiver<A> {
     });
     receiver
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn collected(
+        work: impl FnOnce(&mut BodyWriter) -> Result<(), Problem> + Send + 'static,
+    ) -> Result<usize, Code> {
+        let body = streamed(work).await.map_err(|problem| problem.code)?;
+        axum::body::to_bytes(body, usize::MAX)
+            .await
+            .map(|all| all.len())
+            .map_err(|_| Code::Io)
+    }
+
+    #[tokio::test]
+    async fn answers_are_whole_or_cut_off_for_everybody_to_see() {
+        let write = |out: &mut BodyWriter, pieces: usize| {
+            for _ in 0..pieces {
+                out.buffer().extend_from_slice(&[7; PIECE]);
+                out.flush_full()?;
+            }
+            Ok(())
+        };
+        assert_eq!(collected(|_| Ok(())).await, Ok(0));
+        assert_eq!(
+            collected(|out| {
+                out.buffer().push(1);
+                Ok(())
+            })
+            .await,
+            Ok(1)
+        );
+        assert_eq!(collected(move |out| write(out, 9)).await, Ok(9 * PIECE));
+        let failed = || Problem::new(Code::BadData, "damaged");
+        assert_eq!(collected(move |_| Err(failed())).await, Err(Code::BadData));
+        assert_eq!(
+            collected(move |out| write(out, 3).and(Err(failed()))).await,
+            Err(Code::Io)
+        );
+        assert_eq!(collected(|_| panic!("a fault")).await, Err(Code::Internal));
+        assert_eq!(
+            collected(move |out| write(out, 3).map(|()| panic!("a fault"))).await,
+            Err(Code::Io)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_off_is_no_end() {
+        let pieces = |broken: bool| {
+            let mut all = vec![Ok(Bytes::from_static(b"one")), Ok(Bytes::from_static(b"two"))];
+            if broken {
+                all.push(Err(io::Error::other("gone")));
+            }
+            BodyReader::new(Body::from_stream(futures_util::stream::iter(all)))
+        };
+        let read = |broken: bool| {
+            let mut reader = pieces(broken);
+            tokio::task::spawn_blocking(move || {
+                let mut text = String::new();
+                let first = reader.read_to_string(&mut text).map(|_| text);
+                (first.ok(), reader.read(&mut [0; 8]).ok())
+            })
+        };
+        assert_eq!(
+            read(false).await.expect("no panic"),
+            (Some("onetwo".to_owned()), Some(0))
+        );
+        assert_eq!(read(true).await.expect("no panic"), (None, None));
+    }
+}

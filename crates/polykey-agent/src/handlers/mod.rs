@@ -14,6 +14,7 @@ pub mod audit;
 pub mod changes;
 pub mod keys;
 pub mod secrets;
+pub mod transfer;
 pub mod vaults;
 
 /// Every call, ready to be served.
@@ -66,8 +67,8 @@ fn calls() -> Routes {
         .json(&api::secrets::REMOVE, changes::remove)
         .json(&api::secrets::MKDIR, changes::mkdir)
         .json(&api::secrets::TOUCH, changes::touch)
-        .json(&api::secrets::MOVE, changes::move_all)
-        .json(&api::secrets::COPY, changes::copy_all)
+        .json(&api::secrets::MOVE, transfer::move_all)
+        .json(&api::secrets::COPY, transfer::copy_all)
         .json(&api::secrets::SET, changes::set)
         .json(&api::secrets::ATTRIBUTES, changes::attributes)
         .json(&api::secrets::RESTORE, changes::restore)

@@ -642,3 +642,200 @@ fn register_problem(error: &StoreError) -> Problem {
     };
     Problem::new(code, "the register of vaults cannot be used").caused_by(error)
 }
+
+#[cfg(test)]
+mod tests {
+    use polykey_core::Timestamp;
+    use polykey_core::key_record::KeyRecord;
+    use polykey_core::sealing::EncryptionKey;
+    use polykey_core::sign::SigningKey;
+    use polykey_store::StoreEnv;
+    use polykey_vault::charter::{DeviceKey, MemberKeys};
+
+    use super::*;
+
+    /// A node folder with its database and keys; the register can be loaded again and again.
+    struct Bench {
+        dir: tempfile::TempDir,
+        database: Database,
+        root: Key,
+        device: Key,
+    }
+
+    impl Bench {
+        fn new() -> Bench {
+            let dir = tempfile::tempdir().expect("a temporary folder");
+            let key = Key::random(&OsRandom);
+            let database = Database::create(&dir.path().join("node.db"), &key, &StoreEnv::default());
+            Bench {
+                database: database.expect("a new database"),
+                root: Key::random(&OsRandom),
+                device: Key::random(&OsRandom),
+                dir,
+            }
+        }
+
+        fn load(&self) -> Result<Vaults, Problem> {
+            let signer = SigningKey::from_seed(&self.root);
+            let device = EncryptionKey::from_seed(&self.device);
+            let record = KeyRecord::first(&signer, device.public());
+            let keys = MemberKeys {
+                recovery: SigningKey::from_seed(&self.device).public(),
+                code: device.public(),
+                device: DeviceKey {
+                    record: record.id(),
+                    number: record.number(),
+                    public: device.public(),
+                },
+            };
+            let me = Identity::new(signer, keys, vec![(record.number(), device)]);
+            let folders = Key::from_array([7; 32]);
+            Vaults::load(self.database.clone(), folders, vec![me], self.dir.path())
+        }
+
+        fn folders(&self) -> usize {
+            std::fs::read_dir(self.dir.path().join("vaults")).map_or(0, Iterator::count)
+        }
+    }
+
+    fn entry_of(vaults: &Vaults, name: &str) -> Entry {
+        let found = vaults
+            .entries()
+            .into_iter()
+            .find(|entry| entry.name.as_str() == name);
+        found.expect("the vault is there")
+    }
+
+    #[test]
+    fn vaults_are_found_by_name_and_id_after_a_restart() {
+        let bench = Bench::new();
+        let vaults = bench.load().expect("an empty register");
+        let made = vaults.create("work", None).expect("a free name");
+        assert_eq!(vaults.create("work", None).map_err(|p| p.code), Err(Code::Exists));
+        vaults.close();
+        let vaults = bench.load().expect("one vault");
+        for typed in ["work", &made.vault_id_encoded] {
+            assert_eq!(vaults.open(typed).map(|vault| vault.name), Ok("work".to_owned()));
+        }
+        assert_eq!(
+            vaults.open("none").map(|v| v.id).map_err(|p| p.code),
+            Err(Code::VaultNotFound)
+        );
+        assert_eq!(bench.folders(), 1);
+    }
+
+    #[test]
+    fn a_name_wins_over_an_id() {
+        let bench = Bench::new();
+        let vaults = bench.load().expect("an empty register");
+        let first = vaults.create("first", None).expect("a free name");
+        let second = vaults.create(&first.vault_id_encoded, None).expect("an odd name");
+        let opened = vaults.open(&first.vault_id_encoded).expect("there");
+        assert_eq!(opened.id.to_string(), second.vault_id_encoded);
+    }
+
+    #[test]
+    fn what_was_being_made_is_cleared_away() {
+        let bench = Bench::new();
+        let vaults = bench.load().expect("an empty register");
+        vaults.create("half", None).expect("a free name");
+        let half = entry_of(&vaults, "half");
+        vaults.close();
+        vaults
+            .store(Entry {
+                state: State::Making,
+                ..half
+            })
+            .expect("stores");
+        let vaults = bench.load().expect("loads");
+        assert!(vaults.list(false).is_empty());
+        assert_eq!(bench.folders(), 0);
+        assert!(vaults.create("half", None).is_ok(), "the name is free again");
+    }
+
+    #[test]
+    fn an_interrupted_move_ends_where_the_record_says() {
+        let bench = Bench::new();
+        let vaults = bench.load().expect("an empty register");
+        vaults.create("v", None).expect("a free name");
+        let entry = entry_of(&vaults, "v");
+        let here = entry.folder.path(&vaults.node);
+        vaults.close();
+        // Before the switch the copy goes, after it the original.
+        for (count, leftover) in ["copy", "original"].into_iter().enumerate() {
+            let other = bench.dir.path().join(leftover);
+            let other = folder::take(&other).expect("a new folder");
+            folder::copy(&here, &other).expect("copies");
+            std::fs::write(other.join("mine.txt"), b"the user's").expect("writes");
+            let leftover = Some(Folder::new(&other, &vaults.node));
+            vaults
+                .store(Entry {
+                    leftover,
+                    ..entry.clone()
+                })
+                .expect("stores");
+            let loaded = bench.load().expect("loads");
+            assert!(
+                !other.join("vault.db").exists() && other.join("mine.txt").exists(),
+                "{count}"
+            );
+            assert!(loaded.open("v").is_ok());
+            assert_eq!(entry_of(&loaded, "v").leftover, None);
+            loaded.close();
+        }
+    }
+
+    #[test]
+    fn a_deleted_vault_goes_when_its_time_is_over() {
+        let bench = Bench::new();
+        let vaults = bench.load().expect("an empty register");
+        vaults.create("old", None).expect("a free name");
+        vaults.create("new", None).expect("a free name");
+        vaults.delete("old").expect("there");
+        vaults.delete("new").expect("there");
+        let old = entry_of(&vaults, "old");
+        let id = old.id().expect("made");
+        let state = State::Deleted(id, Timestamp::from_millis(1));
+        vaults.store(Entry { state, ..old }).expect("stores");
+        vaults.remove_expired().expect("removes");
+        assert_eq!(bench.folders(), 1);
+        let left: Vec<String> = vaults
+            .list(true)
+            .into_iter()
+            .map(|vault| vault.vault_name)
+            .collect();
+        assert_eq!(left, ["new"]);
+        assert_eq!(
+            vaults.undelete("old", None).map_err(|p| p.code),
+            Err(Code::VaultNotFound)
+        );
+        assert!(vaults.undelete("new", None).is_ok() && vaults.open("new").is_ok());
+    }
+
+    #[test]
+    fn a_damaged_record_is_told_and_not_dropped() {
+        let bench = Bench::new();
+        let put = |tx: &mut polykey_store::WriteTx<'_>| tx.put(VAULTS, ALL, &[1; STORAGE_LEN], b"nonsense");
+        bench.database.write::<(), StoreError>(put).expect("writes");
+        assert_eq!(bench.load().map(|_| ()).map_err(|p| p.code), Err(Code::BadData));
+    }
+
+    #[test]
+    fn another_vaults_folder_is_not_taken_for_ours() {
+        let bench = Bench::new();
+        let vaults = bench.load().expect("an empty register");
+        for name in ["a", "b"] {
+            vaults.create(name, None).expect("a free name");
+        }
+        let (a, b) = (entry_of(&vaults, "a"), entry_of(&vaults, "b"));
+        vaults.close();
+        let (a, b) = (a.folder.path(&vaults.node), b.folder.path(&vaults.node));
+        std::fs::remove_dir_all(&a).expect("removes");
+        std::fs::rename(&b, &a).expect("renames");
+        assert_eq!(
+            vaults.open("a").map(|v| v.id).map_err(|p| p.code),
+            Err(Code::BadData)
+        );
+        assert_eq!(vaults.open("b").map(|v| v.id).map_err(|p| p.code), Err(Code::Io));
+    }
+}
