@@ -52,7 +52,7 @@ pub use history::{Conflicts, Difference, LogEntry, LogFilter, VersionEntry};
 pub use id::{CommitId, SecretId, VersionId};
 pub use identity::Identity;
 pub use index::Inserted;
-pub use purge::{Collected, Deletion, Purged};
+pub use purge::{Collected, Deletion, GRACE, Purged};
 pub use reader::ContentReader;
 pub use record::{Field, FieldKind, Record};
 pub use stage::{MAX_SECRET_LEN, Staged};

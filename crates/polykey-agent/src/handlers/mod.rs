@@ -54,6 +54,7 @@ fn calls() -> Routes {
         .lines(&api::vaults::LOG, vaults::log)
         .lines(&api::vaults::DIFF, vaults::diff)
         .json(&api::vaults::VERSION, vaults::version)
+        .json(&api::vaults::PURGE, vaults::purge)
         .lines(&api::vaults::CONFLICTS, vaults::conflicts)
         .json(&api::vaults::RESOLVE, vaults::resolve)
         .download(&api::secrets::FETCH, secrets::fetch)

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use data_encoding::BASE64;
 use polykey_api::vaults::{
     Committed, ConflictItem, ConflictVersion, Conflicts, CreateVault, DiffItem, DiffKind, ListVaults,
-    LogItem, OneVault, Relocate, RenameVault, Resolve, Undelete, VaultDiff, VaultItem, VaultList, VaultLog,
-    VaultVersion,
+    LogItem, OneVault, Purge, Purged, Relocate, RenameVault, Resolve, Undelete, VaultDiff, VaultItem,
+    VaultList, VaultLog, VaultVersion,
 };
 use polykey_api::{Code, Problem};
-use polykey_core::SecretPath;
-use polykey_vault::{At, CommitId, Difference, LogFilter, VaultError, VersionRef};
+use polykey_core::clock::SystemClock;
+use polykey_core::{Clock, SecretPath, Timestamp};
+
+use polykey_vault::{At, CommitId, Deletion, Difference, GRACE, LogFilter, VaultError, VersionRef};
 use tokio::sync::mpsc;
 
 use crate::agent::Agent;
@@ -20,7 +22,7 @@ use crate::door::{Action, Caller};
 use crate::node::Node;
 use crate::vaults::InUse;
 use crate::vaults::history::{rfc3339, to_item};
-use crate::vaults::problem::{path_problem, vault_problem};
+use crate::vaults::problem::{no_secret, path_problem, vault_problem};
 use crate::vaults::select::new_path;
 
 /// Longest value that a difference shows.
@@ -203,6 +205,53 @@ pub fn committed(vault: &InUse, made: Option<CommitId>) -> Committed {
         vault_id: vault.id.to_string(),
         commit_id: made.map(|id| id.to_string()),
     }
+}
+
+/// Forgets history.
+pub async fn purge(agent: Agent, caller: Caller, q: Purge) -> Result<Purged, Problem> {
+    let action = match &q.path {
+        Some(path) => Action::new("vaults.purge").vault(&q.vault).target(path),
+        None => Action::new("vaults.purge").vault(&q.vault),
+    };
+    inside(&agent, &caller, action, move |node| {
+        let vault = node.vaults.open(&q.vault)?;
+        let problem = |error| vault_problem(&vault.name, error);
+        let path = match &q.path {
+            None => None,
+            Some(path) => Some(new_path(&vault.name, path)?),
+        };
+        if let Some(path) = &path {
+            // A path that never held anything is a mistake; nothing to forget at one that did is not.
+            let view = vault.vault.view(At::Now).map_err(problem)?;
+            if !view.exists(path).map_err(problem)? {
+                let filter = LogFilter {
+                    path: Some(path.clone()),
+                    depth: Some(1),
+                    from: None,
+                };
+                if vault.vault.log(&filter).map_err(problem)?.is_empty() {
+                    return Err(no_secret(&vault.name, path));
+                }
+            }
+        }
+        let when = if q.now {
+            Deletion::AtOnce
+        } else {
+            Deletion::AfterGrace
+        };
+        let before = q.before.map(Timestamp::from_millis);
+        let purged = vault.vault.purge(path.as_ref(), before, when).map_err(problem)?;
+        let now = SystemClock.now();
+        Ok(Purged {
+            vault_id: vault.id.to_string(),
+            versions: purged.versions as u64,
+            deleted_at: match when {
+                Deletion::AtOnce => now.as_millis(),
+                Deletion::AfterGrace => now.after(GRACE).as_millis(),
+            },
+        })
+    })
+    .await
 }
 
 /// Versions that stand side by side.

@@ -287,3 +287,38 @@ fn history_is_told_compared_and_brought_back() {
         "[]\n"
     );
 }
+
+#[test]
+fn purged_history_cannot_be_read_again() {
+    let home = Home::live();
+    home.pk(["vaults", "create", "work"]).ok();
+    for value in ["leaked one", "leaked two", "good"] {
+        write(&home, "work:a", value);
+        write(&home, "work:d/b", value);
+    }
+    home.pk(["vaults", "purge", "work"]).ended(64);
+    home.pk(["vaults", "purge", "work", "--before", "nonsense"])
+        .ended(64);
+    home.pk(["vaults", "purge", "none", "--before", "now"]).ended(66);
+    home.pk(["vaults", "purge", "work", "none", "--before", "now"])
+        .ended(66);
+    home.pk(["vaults", "purge", "work", "--before", "2000-01-01"])
+        .ok();
+    home.pk(["secrets", "restore", "work:a", "1"]).ok();
+    home.pk(["secrets", "restore", "work:a", "3"]).ok();
+    home.pk(["vaults", "purge", "work", "a", "--before", "now", "--now"])
+        .ok();
+    assert_eq!(
+        (cat(&home, "work:a"), cat(&home, "work:d/b")),
+        ("good".into(), "good".into())
+    );
+    home.pk(["secrets", "restore", "work:a", "1"])
+        .ended(66)
+        .says("purged");
+    home.pk(["secrets", "restore", "work:d/b", "1"]).ok();
+    let log = home.pk(["secrets", "log", "work:a", "--json"]).ok().json();
+    assert_eq!(log.as_array().map(Vec::len), Some(5), "the history is whole");
+    assert_eq!(log[4]["purged"], true);
+    home.pk(["agent", "stop"]).ok();
+    assert_eq!(cat(&home, "work:a"), "good");
+}
