@@ -429,7 +429,12 @@ pub async fn remove(agent: Agent, caller: Caller, q: Remove) -> Result<Batch, Pr
     .await
 }
 
-pub(super) fn remove_one(change: &mut Change<'_>, vault: &str, path: &SecretPath, depth: Depth) -> Result<(), Problem> {
+pub(super) fn remove_one(
+    change: &mut Change<'_>,
+    vault: &str,
+    path: &SecretPath,
+    depth: Depth,
+) -> Result<(), Problem> {
     let stat = match change.stat(path) {
         Err(VaultError::NoSuchPath { .. } | VaultError::NotDirectory { .. }) => {
             return Err(no_secret(vault, path));

@@ -335,4 +335,3 @@ fn unpack(
     }
     Ok((parcel.from, parcel.root, place(&to.name, &target)))
 }
-
