@@ -27,6 +27,7 @@ pub mod escape;
 pub mod moment;
 pub mod output;
 pub mod password;
+pub mod progress;
 pub mod secret_arg;
 pub mod settings;
 pub mod short_options;

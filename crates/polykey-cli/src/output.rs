@@ -55,6 +55,11 @@ impl Output {
         self.format == Format::Json
     }
 
+    /// True when success is not to be told.
+    pub fn is_quiet(self) -> bool {
+        self.quiet
+    }
+
     /// Prints the answer: one JSON document, or what `human` makes of it (a missing newline at its end is
     /// added). Text from elsewhere must come escaped out of `human`.
     ///

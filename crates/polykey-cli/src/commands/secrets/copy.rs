@@ -14,6 +14,7 @@ use super::{ended, tell_batch, to_target, write};
 use crate::context::{Autostart, Context};
 use crate::escape;
 use crate::output::{Done, cannot_write};
+use crate::progress::{Meter, Metered};
 use crate::secret_arg::{ParsedPlace, Place, SecretArg};
 
 /// Arguments of `dir`.
@@ -135,7 +136,11 @@ async fn import(
     let mut link = cx.link(Autostart::Allowed).await?;
     let client = link.authorized().await?;
     client
-        .upload(&secrets::IMPORT, &question, TreeReader::new(items))
+        .upload(
+            &secrets::IMPORT,
+            &question,
+            Metered::new(TreeReader::new(items), Meter::new(cx.out, None)),
+        )
         .await
 }
 

@@ -1,6 +1,6 @@
 //! Reading: `cat`, and what other commands read with.
 
-use std::io::{Read, Write};
+use std::io::{IsTerminal, Read, Write};
 
 use clap::Args;
 use data_encoding::BASE64;
@@ -15,6 +15,7 @@ use super::to_target;
 use crate::context::{Autostart, Context};
 use crate::moment::At;
 use crate::output::{Done, cannot_write};
+use crate::progress::Meter;
 use crate::secret_arg::SecretArg;
 
 /// Arguments of `cat`.
@@ -53,11 +54,15 @@ pub async fn fetch(
     let mut body = link
         .ask(async |client| client.download(&FETCH, question).await)
         .await?;
-    read_frames(&mut body, &mut each).await
+    // A bar on the terminal that the secret itself goes to would mix with it.
+    let quiet = std::io::stdout().is_terminal();
+    let meter = (!quiet).then(|| Meter::new(cx.out, None));
+    read_frames(&mut body, meter, &mut each).await
 }
 
 async fn read_frames(
     body: &mut Download,
+    mut meter: Option<Meter>,
     each: &mut impl FnMut(Piece<'_>) -> Result<(), Problem>,
 ) -> Result<(), Problem> {
     let malformed = |error: frames::FrameError| {
@@ -66,6 +71,9 @@ async fn read_frames(
     let mut reader = FrameReader::new();
     while let Some(bytes) = body.piece().await? {
         reader.push(&bytes);
+        if let Some(meter) = &mut meter {
+            meter.add(bytes.len());
+        }
         while let Some(frame) = reader.next_frame().map_err(malformed)? {
             each(match frame {
                 Frame::Head(head) => Piece::Head(frames::parse(head).map_err(malformed)?),

@@ -12,6 +12,7 @@ use polykey_api::{Code, Problem};
 use crate::context::{Autostart, Context};
 use crate::escape;
 use crate::output::Done;
+use crate::progress::{Meter, Metered};
 use crate::secret_arg::{InVault, SecretArg};
 
 /// Arguments of `write`.
@@ -108,7 +109,11 @@ pub async fn upload(
     let mut link = cx.link(Autostart::Allowed).await?;
     link.authorized()
         .await?
-        .upload(&secrets::WRITE, &question, source)
+        .upload(
+            &secrets::WRITE,
+            &question,
+            Metered::new(source, Meter::new(cx.out, None)),
+        )
         .await
 }
 
