@@ -282,6 +282,9 @@ fn shown(rows: &Memory) -> Shown {
     (secrets, directories)
 }
 
+/// What a place version replaces, and where it puts the secret.
+type Place = (Vec<VersionId>, Option<SecretPath>);
+
 /// The slow model: sets of ancestors, every rule as it is written.
 struct Model {
     /// For each commit all that it had seen, itself included.
@@ -289,7 +292,7 @@ struct Model {
     height: HashMap<CommitId, u64>,
     counted: BTreeSet<CommitId>,
     contents: BTreeMap<SecretId, BTreeMap<VersionId, Vec<VersionId>>>,
-    places: BTreeMap<SecretId, BTreeMap<VersionId, (Vec<VersionId>, Option<SecretPath>)>>,
+    places: BTreeMap<SecretId, BTreeMap<VersionId, Place>>,
     made: BTreeSet<SecretId>,
 }
 
@@ -456,7 +459,7 @@ impl Model {
         let secrets = secrets
             .into_iter()
             .map(|(at, mut here)| {
-                here.sort_by(|a, b| b.0.cmp(&a.0));
+                here.sort_by_key(|(rank, _)| std::cmp::Reverse(*rank));
                 (at, here.into_iter().map(|(_, told)| told).collect())
             })
             .collect();
@@ -604,4 +607,83 @@ fn a_single_writer_takes_the_short_way_to_the_same_rows() {
         index::refold(&mut anew, secret).expect("in memory");
     }
     assert_same(&anew, &world.writers[0].rows);
+}
+
+#[test]
+fn two_secrets_at_one_path_both_show_and_a_directory_keeps_its_name() {
+    let mut world = World::new(3);
+    let put = |at: &'static str, bytes: &'static [u8]| {
+        move |change: &mut Change<'_>| {
+            let content = change.stage(Kind::Raw, bytes)?;
+            change.put(&path(at), content, &Expect::Absent).map(drop)
+        }
+    };
+    world.change(0, put("a", b"from 0")).expect("free").expect("new");
+    world.change(1, put("a", b"from 1")).expect("free").expect("new");
+    world
+        .change(2, put("a/below", b"from 2"))
+        .expect("free")
+        .expect("new");
+    world.pull(0, 1);
+    let shown = |world: &World| {
+        let look = Look {
+            rows: &world.writers[0].rows,
+            moment: &Moment::Now,
+        };
+        look.shown(&SecretPath::root()).expect("in memory")
+    };
+    let both = shown(&world);
+    assert_eq!((both.len(), both[0].0.as_str()), (2, "a"));
+    assert!(both[1].0.starts_with("a~") && both[1].0.len() == 10);
+    world.pull(0, 2);
+    let all = shown(&world);
+    let names: Vec<_> = all
+        .iter()
+        .map(|(name, id)| (name.starts_with("a~"), id.is_some()))
+        .collect();
+    assert_eq!(names, [(false, false), (true, true), (true, true)]);
+    // The names lead to the secrets, and moving one away settles it.
+    let aside = path(&all[1].0);
+    let made = world.change(0, |change| {
+        let content = change.open(&aside)?.into_bytes(100)?;
+        assert!(content.expose().starts_with(b"from "));
+        assert!(matches!(
+            change.open(&path("a")),
+            Err(VaultError::IsDirectory { .. })
+        ));
+        change.rename(&aside, &path("b"))
+    });
+    made.expect("free").expect("moved");
+    assert_eq!(shown(&world).len(), 3);
+}
+
+#[test]
+fn a_move_of_a_directory_takes_concurrent_edits_along() {
+    let mut world = World::new(2);
+    let put = |at: &'static str, bytes: &'static [u8]| {
+        move |change: &mut Change<'_>| {
+            let content = change.stage(Kind::Raw, bytes)?;
+            change.put(&path(at), content, &Expect::Any).map(drop)
+        }
+    };
+    world.change(0, put("d/known", b"1")).expect("free").expect("new");
+    world.pull(1, 0);
+    world
+        .change(0, |change| change.rename(&path("d"), &path("e")))
+        .expect("free")
+        .expect("moved");
+    world
+        .change(1, put("d/known", b"2"))
+        .expect("there")
+        .expect("changed");
+    world.change(1, put("d/new", b"3")).expect("free").expect("new");
+    world.pull(0, 1);
+    let (secrets, _) = shown(&world.writers[0].rows);
+    let at: Vec<_> = secrets.keys().map(SecretPath::as_str).collect();
+    assert_eq!(at, ["d/new", "e/known"]);
+    assert_eq!(
+        secrets[&path("e/known")][0].1[0].1,
+        2,
+        "the edit shows at the new place"
+    );
 }

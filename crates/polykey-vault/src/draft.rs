@@ -153,7 +153,7 @@ impl<'t> Draft<'t> {
         // A name like `name~<id>`, unless this change moved what shows under it.
         if path.name().is_some_and(|name| name.contains('~'))
             && let Some(Found::Secret(id)) = self.look().find(path)?
-            && !self.known.get(&id).is_some_and(|pending| pending.to.is_some())
+            && self.known.get(&id).is_none_or(|pending| pending.to.is_none())
         {
             return Ok(Standing::Secret(Handle::Known(id)));
         }

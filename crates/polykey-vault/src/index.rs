@@ -377,7 +377,7 @@ fn record(
         None => fold_anew(rows.as_rows(), secret)?,
     };
     let after = SecretRow { state, touched, made };
-    settle(rows, secret, &before.state, after)
+    settle(rows, secret, &before.state, &after)
 }
 
 /// Folds a secret from its events and stores the result.
@@ -390,7 +390,7 @@ pub(crate) fn refold(rows: &mut dyn RowsMut, secret: SecretId) -> Result<(), Vau
         touched: before.touched.clone(),
         made: before.made,
     };
-    settle(rows, secret, &before.state, after)
+    settle(rows, secret, &before.state, &after)
 }
 
 /// Stores the new state of a secret and moves it from directory to directory.
@@ -398,7 +398,7 @@ fn settle(
     rows: &mut dyn RowsMut,
     secret: SecretId,
     before: &State,
-    after: SecretRow,
+    after: &SecretRow,
 ) -> Result<(), VaultError> {
     let old = before.place();
     let new = after.state.place();
@@ -417,7 +417,7 @@ fn settle(
             }
         }
     }
-    store_secret(rows, secret, &after)
+    store_secret(rows, secret, after)
 }
 
 fn fold_anew(rows: &dyn Rows, secret: SecretId) -> Result<State, VaultError> {

@@ -42,6 +42,8 @@ pub mod sync;
 #[cfg(test)]
 mod trial;
 mod vault;
+#[cfg(test)]
+mod vectors;
 mod view;
 
 pub use change::{Change, Depth, Expect, Parents, Written};

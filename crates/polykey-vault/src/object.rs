@@ -111,10 +111,11 @@ pub fn object_id(bytes: &[u8]) -> ObjectId {
     ObjectId::from_bytes(hash(label::OBJECT, &[bytes]))
 }
 
-/// Opens piece number `index` of a secret in `vault` where it lies; the plain bytes, padding included.
+/// Checks the name of a piece and opens it.
 ///
 /// # Errors
 /// [`OpenError`] when the bytes are not those of `object`, or the piece belongs elsewhere.
+#[cfg(test)]
 pub(crate) fn open(
     vault: &VaultId,
     index: u64,
@@ -135,10 +136,10 @@ impl Named {
     }
 }
 
-/// As [`open`], for bytes whose name was checked.
+/// Opens piece number `index` of a secret in `vault` where it lies; the plain bytes, padding included.
 ///
 /// # Errors
-/// As [`open`].
+/// [`OpenError`] when the piece is not the one that `object` refers to, or belongs elsewhere.
 pub(crate) fn open_named(
     vault: &VaultId,
     index: u64,

@@ -723,4 +723,185 @@ mod tests {
         );
         assert!(again.is_err());
     }
+
+    #[test]
+    fn names_from_hell_are_names() {
+        let trial = Trial::new();
+        let deep = vec!["d"; 512].join("/");
+        let long = "\u{202e}".repeat(85);
+        for at in [
+            "caf\u{e9}",
+            &deep,
+            &long,
+            "\u{1b}[31m",
+            "LD_PRELOAD",
+            ".x/.y",
+            "a~12345678",
+        ] {
+            trial.write(at, at.as_bytes());
+        }
+        // The other spelling is the same name.
+        assert_eq!(trial.write("cafe\u{301}", b"again"), 2);
+        let trial = trial.reopen();
+        assert_eq!(trial.read("caf\u{e9}").expect("there"), b"again");
+        assert_eq!(trial.read(&deep).expect("there"), deep.as_bytes());
+        assert_eq!(trial.read(&long).expect("there"), long.as_bytes());
+        assert_eq!(
+            trial
+                .view(At::Now)
+                .expect("now")
+                .walk(&path("d"))
+                .expect("walks")
+                .len(),
+            511
+        );
+        let (_, commit) = trial
+            .change(None, |change| change.remove(&path("d"), Depth::Recursive))
+            .expect("removed");
+        assert!(commit.is_some());
+        assert!(
+            !trial
+                .view(At::Now)
+                .expect("now")
+                .exists(&path("d"))
+                .expect("looks")
+        );
+        let blocked = trial.change(None, |change| {
+            let content = staged(change, b"x")?;
+            change.put(&path("caf\u{e9}/below"), content, &Expect::Any)
+        });
+        assert!(matches!(blocked, Err(VaultError::NotDirectory { .. })));
+    }
+
+    #[test]
+    fn a_change_too_large_for_one_commit_shows_as_a_whole() {
+        let trial = Trial::new();
+        let count = 1_500;
+        // Long paths fill a commit with few secrets.
+        let long = vec!["x".repeat(200); 14].join("/");
+        let (_, commit) = trial
+            .change(None, |change| {
+                for number in 0..count {
+                    let content = staged(change, &u32::to_be_bytes(number))?;
+                    let at = path(&format!("many/{}/{long}/{number}", number % 5));
+                    change.put(&at, content, &Expect::Absent)?;
+                }
+                Ok::<_, VaultError>(())
+            })
+            .expect("allowed");
+        let log = trial.log(&crate::LogFilter::default()).expect("a log");
+        assert!(log.len() > 1 && Some(log[0].commit) == commit);
+        assert!(log[0].message.starts_with("part "));
+        let trial = trial.reopen();
+        let view = trial.view(At::Now).expect("now");
+        assert_eq!(
+            view.walk(&path("many")).expect("walks").len(),
+            count as usize + 5 * 15
+        );
+        trial
+            .change(None, |change| change.rename(&path("many"), &path("moved")))
+            .expect("allowed");
+        let (_, commit) = trial
+            .change(None, |change| {
+                for dir in change.names(&path("moved"))? {
+                    let top = path(&format!("moved/{}", dir.name));
+                    let dir = path(&format!("{top}/{long}"));
+                    for name in change.names(&dir)? {
+                        change.remove(&path(&format!("{dir}/{}", name.name)), Depth::Single)?;
+                    }
+                    assert!(
+                        !change.exists(&top)?,
+                        "empty directories that nobody made are gone"
+                    );
+                }
+                Ok::<_, VaultError>(())
+            })
+            .expect("allowed");
+        assert!(commit.is_some() && trial.paths().is_empty());
+    }
+
+    #[test]
+    fn a_copy_on_another_machine_goes_on_under_another_actor() {
+        let trial = Trial::new();
+        trial.write("a", b"1");
+        let actor = trial.actor();
+        let trial = trial.reopen();
+        assert_eq!(trial.actor(), actor);
+        trial.vault.close().expect("closes");
+        let elsewhere = Env {
+            machine: b"elsewhere".to_vec(),
+            ..crate::trial::env()
+        };
+        let vault = Vault::open(&trial.folder(), &key(), crate::trial::identity(1), elsewhere);
+        let vault = vault.expect("opens");
+        assert_ne!(vault.actor(), actor);
+        let trial = Trial {
+            vault,
+            place: trial.place,
+        };
+        assert_eq!(trial.write("a", b"2"), 2);
+        assert!(trial.check().expect("reads").problems.is_empty());
+    }
+
+    #[test]
+    fn a_node_that_is_no_member_reads_and_writes_nothing() {
+        let trial = Trial::new();
+        trial.write("a", b"1");
+        trial.vault.close().expect("closes");
+        let stranger = Vault::open(
+            &trial.folder(),
+            &key(),
+            crate::trial::identity(9),
+            crate::trial::env(),
+        );
+        let stranger = stranger.expect("the files open");
+        let written = stranger.change(None, |change| {
+            let content = staged(change, b"2")?;
+            change.put(&path("a"), content, &Expect::Any)
+        });
+        assert!(matches!(written, Err(VaultError::NotAllowed { .. })));
+    }
+
+    #[test]
+    fn attributes_stay_with_a_secret_and_are_bounded() {
+        let trial = Trial::new();
+        trial.write("a", b"1");
+        let set = |at: &str, key: &str, value: Option<&str>| {
+            trial.change(None, |change| change.set_attribute(&path(at), key, value))
+        };
+        let made =
+            |at: &str, key: &str, value: Option<&str>| set(at, key, value).expect("allowed").1.is_some();
+        assert!(made("a", "note", Some("x")));
+        assert!(!made("a", "note", Some("x")), "nothing changes");
+        assert!(!made("a", "other", None), "nothing to take away");
+        trial
+            .change(None, |change| change.rename(&path("a"), &path("b")))
+            .expect("moved");
+        let attributes = |at: &str| {
+            let view = trial.view(At::Now).expect("now");
+            view.stat(&path(at)).expect("there").attributes
+        };
+        assert_eq!(attributes("b")["note"], "x");
+        assert_eq!(
+            trial
+                .view(At::Now)
+                .expect("now")
+                .stat(&path("b"))
+                .expect("there")
+                .version,
+            1
+        );
+        for number in 1..64 {
+            assert!(made("b", &format!("k{number}"), Some("v")));
+        }
+        assert!(matches!(
+            set("b", "one-more", Some("v")),
+            Err(VaultError::Attribute(_))
+        ));
+        assert!(made("b", "note", None) && made("b", "one-more", Some("v")));
+        assert!(matches!(
+            set("missing", "k", None),
+            Err(VaultError::NoSuchPath { .. })
+        ));
+    }
 }
