@@ -16,6 +16,7 @@ use polykey_core::genesis::SigchainStart;
 use polykey_core::key_file::{KeyFile, MAX_KEY_FILE_LEN, MasterKey, UnlockError};
 use polykey_core::key_record::KeyRecord;
 use polykey_core::password::{Level, Limits, Password};
+use polykey_core::random::OsRandom;
 use polykey_core::recovery::{RecoveryCode, RecoveryKeys};
 use polykey_core::sealing::EncryptionKey;
 use polykey_core::sign::SigningKey;
@@ -407,6 +408,12 @@ pub fn limits(ops: &Option<String>, memory: &Option<String>) -> Result<Limits, P
         }),
     };
     Ok(Limits::named(level(ops)?, level(memory)?))
+}
+
+/// The words of a new recovery code, for a user who shall see it before there is a node.
+pub fn new_recovery_code() -> String {
+    let words = RecoveryCode::generate(&OsRandom).words();
+    String::from_utf8_lossy(words.expose()).into_owned()
 }
 
 /// Reads a recovery code.

@@ -1,7 +1,9 @@
 //! How strong a password looks: a hint for people, no promise.
 //!
-//! Counts what a guesser who tries words, runs and repeats first would have to try. It errs towards
-//! "weak"; what it calls good may still be known to somebody.
+//! Counted by zxcvbn, which knows common passwords, words, names, dates, keyboard runs and repeats, and
+//! guesses as a thief would. What it calls good may still be known to somebody.
+
+use zxcvbn::{Score, zxcvbn};
 
 /// What to tell the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,70 +17,55 @@ pub enum Strength {
 }
 
 impl Strength {
-    /// The words for it.
+    /// The word for it.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Strength::Weak => {
-                "weak; four or more words that do not belong together are easy to keep and hard to guess"
-            }
-            Strength::Fair => "fair; longer is better",
+            Strength::Weak => "weak",
+            Strength::Fair => "fair",
             Strength::Good => "good",
         }
     }
 }
 
-/// What is tried first, in any case and with digits behind it.
-const COMMON: &[&str] = &[
-    "password", "passwort", "qwerty", "qwertz", "azerty", "letmein", "iloveyou", "welcome", "monkey",
-    "dragon", "football", "baseball", "sunshine", "princess", "admin", "login", "master", "secret", "hunter",
-    "polykey", "abc", "test", "changeme", "trustno", "shadow", "superman", "batman", "starwars", "whatever",
-    "hello",
-];
-
-/// Judges a password.
-pub fn strength(password: &str) -> Strength {
-    match bits(password) {
-        ..40 => Strength::Weak,
-        40..60 => Strength::Fair,
-        _ => Strength::Good,
+/// Judges a password and says what would make it better. Words of `known`, such as the user's name, count as
+/// guessed.
+pub fn strength(password: &str, known: &[&str]) -> (Strength, String) {
+    let known: Vec<&str> = known.iter().copied().chain(["polykey"]).collect();
+    let judged = zxcvbn(password, &known);
+    let strength = match judged.score() {
+        Score::Four => Strength::Good,
+        Score::Three => Strength::Fair,
+        _ => Strength::Weak,
+    };
+    let advice = match strength {
+        Strength::Weak => {
+            "four or more words that do not belong together are easy to keep and hard to guess".to_owned()
+        }
+        Strength::Fair => "longer is better".to_owned(),
+        Strength::Good => String::new(),
+    };
+    match judged.feedback().and_then(|feedback| feedback.warning()) {
+        Some(warning) if strength != Strength::Good => {
+            let warning = warning.to_string();
+            (strength, format!("{} {advice}", sentence(&warning)))
+        }
+        _ => (strength, advice),
     }
 }
 
-/// A rough count of bits.
-fn bits(password: &str) -> u32 {
-    let mut rest = password.to_lowercase();
-    let mut bits = 0;
-    for common in COMMON {
-        if rest.contains(common) {
-            rest = rest.replace(common, "");
-            bits += 5;
-        }
-    }
-    let mut before: Option<char> = None;
-    let mut seen = std::collections::HashSet::new();
-    for c in rest.chars() {
-        // A letter in a word says little more than the words do: about 2.5 bits; a repeat or a run next to nothing.
-        let step = before.map_or(i64::MAX, |before| {
-            (i64::from(u32::from(c)) - i64::from(u32::from(before))).abs()
-        });
-        bits += match c {
-            _ if step <= 1 => 1,
-            _ if !seen.insert(c) => 2,
-            'a'..='z' | ' ' => 4,
-            '0'..='9' => 3,
-            _ => 6,
-        };
-        before = Some(c);
-    }
-    if password.chars().any(char::is_uppercase) && password.chars().any(char::is_lowercase) {
-        bits += 2;
-    }
-    bits
+/// With the full stop that a sentence before another one has.
+fn sentence(text: &str) -> String {
+    format!("{}.", text.trim_end_matches('.'))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[track_caller]
+    fn check(password: &str, want: Strength) {
+        assert_eq!(strength(password, &["alice"]).0, want, "{password:?}");
+    }
 
     #[test]
     fn usual_passwords_are_weak_and_long_strange_ones_good() {
@@ -87,19 +74,36 @@ mod tests {
             "a",
             "password",
             "Password1",
+            "P@ssw0rd!",
             "hunter2",
-            "12345678901234567890",
             "aaaaaaaaaaaaaaaaaaaa",
+            "qwertyuiop",
             "qwerty123",
+            "alice1999",
+            "alicepolykey",
+            "31.12.1999",
         ] {
-            assert_eq!(strength(weak), Strength::Weak, "{weak:?}");
+            check(weak, Strength::Weak);
         }
         for good in [
             "correct horse battery staple",
             "xK9#mQ2$vL7!pR4@",
             "violet anchor muddy teapot",
+            "\u{436}\u{438}\u{440}\u{430}\u{444} \u{43d}\u{430} \u{43b}\u{443}\u{43d}\u{435} \u{441}\u{43f}\u{438}\u{442}",
         ] {
-            assert_eq!(strength(good), Strength::Good, "{good:?}");
+            check(good, Strength::Good);
         }
+    }
+
+    #[test]
+    fn advice_is_given_where_it_helps_and_never_repeats_the_password() {
+        let (_, advice) = strength("hunter2", &[]);
+        assert!(
+            advice.contains("words") && !advice.contains("hunter2"),
+            "{advice}"
+        );
+        assert_eq!(strength("violet anchor muddy teapot", &[]).1, "");
+        // Whatever is typed, it is judged, and soon.
+        strength(&"\u{0}\u{1b}[2J".repeat(10_000), &[]);
     }
 }

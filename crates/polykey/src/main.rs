@@ -38,6 +38,10 @@ impl Local for ThisProcess {
         start::run(order, ready)
     }
 
+    fn new_recovery_code(&self) -> String {
+        open::new_recovery_code()
+    }
+
     fn versions(&self) -> Versions {
         versions::versions()
     }

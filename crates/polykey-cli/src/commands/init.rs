@@ -1,33 +1,35 @@
 //! `init`: the first start, for people.
+//!
+//! Always: nothing is made before the user has shown that the recovery code is written down, so whoever
+//! breaks off at a prompt, or closes the terminal, leaves everything as it was.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, BufRead, IsTerminal};
+use std::io::{self, BufRead, IsTerminal, Read, Write};
 
 use polykey_api::agent::{LOGIN, UnlockRequest};
+use polykey_api::start::StartOrder;
 use polykey_api::{Code, Problem};
 use polykey_client::{Auth, Client};
 use zeroize::Zeroizing;
 
 use crate::context::{Autostart, Context};
+use crate::escape;
 use crate::output::Done;
 use crate::password::{self, Secret};
 use crate::strength::strength;
 
 /// So many words of the recovery code are typed back.
 const TYPED_BACK: usize = 3;
+/// The longest line that is read for a word.
+const MAX_LINE: u64 = 1 << 10;
 
-/// Makes a node, shows its recovery code and starts its agent.
+/// Makes a node, shows its recovery code and starts its agent. Gives the password that was chosen.
 ///
 /// # Errors
-/// [`Code::Usage`] without a terminal; [`Code::Exists`] when there is a node; what the start says.
-pub fn make(cx: &Context<'_>) -> Result<Option<Secret>, Problem> {
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Err(
-            Problem::new(Code::Usage, "`polykey init` asks questions and needs a terminal")
-                .hint("in a script: `polykey bootstrap`, with PK_PASSWORD set"),
-        );
-    }
+/// [`Code::Usage`] without a terminal or when the user breaks off; [`Code::Exists`] when there is a node;
+/// what the start says.
+pub fn make(cx: &Context<'_>) -> Result<Secret, Problem> {
     if cx.local.node_exists(&cx.node_path) {
         return Err(Problem::new(
             Code::Exists,
@@ -35,22 +37,32 @@ pub fn make(cx: &Context<'_>) -> Result<Option<Secret>, Problem> {
         )
         .hint("start it: `polykey agent start --background`"));
     }
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Err(
+            Problem::new(Code::Usage, "`polykey init` asks questions and needs a terminal")
+                .hint("in a script: `polykey bootstrap`, with PK_PASSWORD set"),
+        );
+    }
     let out = cx.out;
     out.line(&format!("This makes a new node in {}.", cx.node_path.display()));
     out.line("Choose a password. Whoever knows it and has this disk can read everything.");
     let password = choose_password(cx)?;
-    out.line("Making the node ...");
-    let started = cx.start_background(&cx.start_order(Some(&password)))?;
-    let words = Zeroizing::new(started.recovery_code.clone().unwrap_or_default());
+    let words = Zeroizing::new(cx.local.new_recovery_code());
     confirm_words(cx, &words)?;
-    out.line("");
+    out.line("Making the node ...");
+    let order = StartOrder {
+        recovery_code: Some(words.to_string()),
+        ..cx.start_order(Some(&password))
+    };
+    let started = cx.start_background(&order)?;
     out.line(&format!("Node {} is live.", started.node_id));
+    out.line("");
     out.line("What to do next:");
     out.line("  polykey vaults create mine");
-    out.line("  polykey secrets write mine:token     (then type the secret, and Ctrl-D)");
-    out.line("  polykey secrets env mine -- your-program");
-    out.line("  polykey --help");
-    Ok(Some(password))
+    out.line("  polykey secrets edit mine:first");
+    out.line("  polykey secrets cat mine:first");
+    out.line("  polykey help");
+    Ok(password)
 }
 
 /// Keeps a session for whoever just typed the password.
@@ -70,14 +82,16 @@ pub async fn open_session(cx: &Context<'_>, password: &Secret) -> Result<Done, P
 }
 
 fn choose_password(cx: &Context<'_>) -> Result<Secret, Problem> {
+    let user = std::env::var("USER").unwrap_or_default();
     loop {
         let first = password::ask("Password: ")?;
         if first.is_empty() {
             cx.out.line("It is empty, try again.");
             continue;
         }
-        let strength = strength(&String::from_utf8_lossy(&first));
-        cx.out.line(&format!("Strength: {}.", strength.as_str()));
+        let (strength, advice) = strength(&String::from_utf8_lossy(&first), &[&user]);
+        cx.out
+            .line(format!("Strength: {}. {advice}", strength.as_str()).trim_end());
         if *password::ask("The same again: ")? == *first {
             return Ok(first);
         }
@@ -105,15 +119,8 @@ fn confirm_words(cx: &Context<'_>, words: &str) -> Result<(), Problem> {
         out.line("");
         let mut right = true;
         for place in places(words.len()) {
-            out.line(&format!("Type word {}:", place + 1));
-            let mut line = Zeroizing::new(String::new());
-            let read = io::stdin().lock().read_line(&mut line);
-            if !matches!(read, Ok(count) if count > 0) {
-                out.warn("the node is made, but you did not confirm that you have its recovery code");
-                out.line("`polykey keys reset` gives a new one.");
-                return Ok(());
-            }
-            right &= line.trim().eq_ignore_ascii_case(words[place]);
+            let typed = ask_word(place + 1)?;
+            right &= typed.trim().eq_ignore_ascii_case(words[place]);
         }
         if right {
             return Ok(());
@@ -122,18 +129,31 @@ fn confirm_words(cx: &Context<'_>, words: &str) -> Result<(), Problem> {
     }
 }
 
+fn ask_word(number: usize) -> Result<Zeroizing<String>, Problem> {
+    let mut stderr = io::stderr().lock();
+    let _ = write!(stderr, "{} ", escape::sentence(&format!("Type word {number}:")));
+    let _ = stderr.flush();
+    let mut line = Zeroizing::new(String::with_capacity(64));
+    match io::stdin().lock().take(MAX_LINE).read_line(&mut line) {
+        Ok(count) if count > 0 => Ok(line),
+        _ => Err(Problem::new(
+            Code::Usage,
+            "the recovery code was not confirmed, so no node was made",
+        )
+        .hint("run `polykey init` again when there is pen and paper")),
+    }
+}
+
 /// Three different places, in ascending order. They guard against nobody, so any chance will do.
 fn places(count: usize) -> Vec<usize> {
-    let mut chosen = HashSet::new();
+    let mut chosen = BTreeSet::new();
     let chance = RandomState::new();
     let mut at = 0_u64;
     while chosen.len() < TYPED_BACK.min(count) {
         at += 1;
         chosen.insert(usize::try_from(chance.hash_one(at) % count as u64).unwrap_or_default());
     }
-    let mut chosen: Vec<usize> = chosen.into_iter().collect();
-    chosen.sort_unstable();
-    chosen
+    chosen.into_iter().collect()
 }
 
 #[cfg(test)]

@@ -31,10 +31,10 @@ pub fn run(cx: &Context<'_>, command: Command) -> Result<Done, Problem> {
         // These may become an agent, which brings a runtime of its own.
         Command::Agent(agent::Command::Start(args)) => agent::start(cx, &args),
         Command::Bootstrap(args) => bootstrap::run(cx, &args),
-        Command::Init => match init::make(cx)? {
-            Some(password) => wait(init::open_session(cx, &password)),
-            None => Ok(Done::All),
-        },
+        Command::Init => {
+            let password = init::make(cx)?;
+            wait(init::open_session(cx, &password))
+        }
         Command::Agent(command) => wait(agent::run(cx, command)),
         Command::Doctor => wait(doctor::run(cx)),
         Command::Demo => wait(demo::run()),
