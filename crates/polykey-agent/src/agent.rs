@@ -21,7 +21,7 @@ use crate::paths::NodePaths;
 use crate::sessions::Sessions;
 
 /// Requests that run when the keys go get this long to end.
-const LET_GO: Duration = Duration::from_secs(1);
+const LET_GO: Duration = Duration::from_millis(500);
 /// So many audit records wait for an unlock.
 const MAX_PENDING: usize = 4096;
 

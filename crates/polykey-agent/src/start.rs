@@ -34,7 +34,7 @@ use crate::paths::NodePaths;
 use crate::{handlers, harden, server};
 
 /// Running requests get this long to end.
-const GRACE: Duration = Duration::from_millis(1500);
+const GRACE: Duration = Duration::from_millis(1000);
 /// Longest order that a child takes.
 const MAX_ORDER: u64 = 1 << 20;
 
@@ -85,12 +85,12 @@ pub fn run(order: StartOrder, ready: impl FnOnce(&Started)) -> Result<(), Proble
     let ended = runtime.block_on(async {
         let listener = server::bind(&socket).map_err(|error| disk(&error, "listen on", &socket))?;
         live(&paths, &lock, listener, opened.node, &socket, move || {
-            ready(&started)
+            ready(&started);
         })
         .await
     });
     // Blocking work that still runs must not hold up the end.
-    runtime.shutdown_timeout(Duration::from_millis(500));
+    runtime.shutdown_timeout(Duration::from_millis(300));
     let _ = std::fs::remove_file(&socket);
     ended
 }
