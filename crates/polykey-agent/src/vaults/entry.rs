@@ -199,6 +199,20 @@ mod tests {
     }
 
     #[test]
+    fn the_layout_is_frozen() {
+        let state = State::Deleted(VaultId::from_bytes([9; 32]), Timestamp::from_millis(1000));
+        let leftover = Some(Folder::At("/x".into()));
+        let entry = entry(state, Folder::InNode("vaults/ab".into()), leftover);
+        let want = format!(
+            "85686d79207661756c74{}{}5820{}1903e8",
+            "8200497661756c74732f6162",
+            "8201422f78",
+            "09".repeat(32)
+        );
+        assert_eq!(data_encoding::HEXLOWER.encode(&entry.encode()), want);
+    }
+
+    #[test]
     fn malformed_records_are_refused() {
         let good = entry(State::Making, Folder::At("/x".into()), None).encode();
         assert!(Entry::decode(&[7; 15], &good).is_err());
