@@ -10,6 +10,7 @@ mod hostile_names;
 mod init;
 mod keys;
 mod lifecycle;
+mod readme;
 mod secrets;
 mod socket;
 mod terminal;
