@@ -15,6 +15,7 @@ pub mod charter;
 mod check;
 pub mod commit;
 pub mod content;
+mod copy;
 mod draft;
 mod error;
 pub mod event;
@@ -30,6 +31,8 @@ mod message;
 pub mod object;
 pub mod operation;
 mod pen;
+#[cfg(test)]
+mod promises;
 mod purge;
 mod reader;
 mod receive;

@@ -16,6 +16,7 @@ use polykey_store::{StoreError, WriteTx};
 use crate::charter::Inserted as EntryInserted;
 use crate::charter::epoch::EpochKeys;
 use crate::commit::Commit;
+use crate::copy::store_entry;
 use crate::error::VaultError;
 use crate::history;
 use crate::id::CommitId;
@@ -23,7 +24,7 @@ use crate::index::{self, Incoming, Inserted};
 use crate::purge;
 use crate::rows::RowsMut;
 use crate::stored::{self, ObjectRow};
-use crate::vault::{Membership, Shared, Vault, store_entry};
+use crate::vault::{Membership, Shared, Vault};
 
 /// What came together, verified.
 pub(crate) struct Arrivals<'a> {
