@@ -5,15 +5,18 @@
 //! HTTP. A handler is an async function of `(Agent, Caller, question)`.
 
 use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
 use futures_util::StreamExt;
+use hyper::body::Frame;
 use polykey_api::endpoint::Shape;
 use polykey_api::problem::ProblemReply;
 use polykey_api::{Code, Endpoint, Problem, openapi};
@@ -94,7 +97,7 @@ impl Routes {
                     .map_err(|error| bad_question(&error))?
                     .0;
                 Ok(answer_json(
-                    &handler(agent, caller, question, request.into_body()).await?,
+                    &handler(agent, caller, question, patient(request.into_body())).await?,
                 ))
             }
         })
@@ -117,7 +120,7 @@ impl Routes {
                 let question = axum::extract::Query::<Q>::try_from_uri(request.uri())
                     .map_err(|error| bad_question(&error))?
                     .0;
-                let body = handler(agent, caller, question, request.into_body()).await?;
+                let body = handler(agent, caller, question, patient(request.into_body())).await?;
                 Ok(([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response())
             }
         })
@@ -193,6 +196,45 @@ impl Routes {
                 answer_problem(Problem::new(Code::UnknownCall, "the agent knows no such call"))
             })
             .with_state(agent)
+    }
+}
+
+/// The body of an upload. What a handler leaves unread is still taken, for [`QUESTION_TIME`]: closing the
+/// connection on a caller that is still sending would cost it the answer that says why.
+fn patient(body: Body) -> Body {
+    Body::new(Patient(Some(body)))
+}
+
+struct Patient(Option<Body>);
+
+impl HttpBody for Patient {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let Some(body) = self.0.as_mut() else {
+            return Poll::Ready(None);
+        };
+        let frame = std::task::ready!(Pin::new(body).poll_frame(cx));
+        if !matches!(frame, Some(Ok(_))) {
+            self.0 = None;
+        }
+        Poll::Ready(frame)
+    }
+}
+
+impl Drop for Patient {
+    fn drop(&mut self) {
+        if let (Some(body), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move {
+                let mut rest = body.into_data_stream();
+                let take = async { while matches!(rest.next().await, Some(Ok(_))) {} };
+                let _ = tokio::time::timeout(QUESTION_TIME, take).await;
+            });
+        }
     }
 }
 

@@ -192,6 +192,14 @@ impl Client {
         if let Some(error) = failed.and_then(|failed| failed.try_recv().ok()) {
             return Err(unreadable(&error));
         }
+        let sent = sent.map_err(|problem| match problem.code {
+            // Part of the body may have been taken, and it cannot be sent again.
+            Code::NoAgent => Problem {
+                code: Code::Io,
+                ..problem
+            },
+            _ => problem,
+        });
         refused(sent?).await
     }
 

@@ -30,6 +30,9 @@ fn what_is_encrypted_to_a_node_decrypts_there_and_nowhere_else() {
             .ended(65)
             .silent();
     }
+    let mut wrong = alice.command(["keys", "sign", "-"]);
+    wrong.env("PK_PASSWORD", "wrong");
+    run(wrong, &vec![7; 5_000_000]).ended(77).silent();
     let own = alice.status()["nodeId"].as_str().expect("live").to_owned();
     let mut sealed = alice
         .pk_with_input(["keys", "encrypt", "-", &own], b"mine")
