@@ -55,7 +55,13 @@ impl NodeLock {
         let start = Instant::now();
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(NodeLock { file }),
+                Ok(()) => {
+                    // Whatever else stood here, behind our status it would make the file unreadable.
+                    if file.metadata()?.len() > LEN as u64 {
+                        file.set_len(0)?;
+                    }
+                    return Ok(NodeLock { file });
+                }
                 Err(rustix::io::Errno::WOULDBLOCK) if start.elapsed() < PATIENCE => {
                     std::thread::sleep(Duration::from_millis(5));
                 }
@@ -120,6 +126,18 @@ mod tests {
             ..Status::default()
         };
         assert!(lock.write(&long).is_err());
+    }
+
+    #[test]
+    fn what_stood_in_the_file_before_does_not_show() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("agent.lock");
+        for before in [LEN - 1, LEN, LEN + 1, 100_000] {
+            std::fs::write(&path, vec![b'x'; before]).expect("writes");
+            let lock = NodeLock::take(&path).expect("free");
+            lock.write(&Status::default()).expect("writes");
+            assert_eq!(std::fs::read(&path).expect("reads").len(), LEN, "{before}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod config;
 mod crash;
+mod damage;
 mod disk;
 mod env;
 mod help;
@@ -9,7 +10,9 @@ mod home;
 mod hostile_names;
 mod init;
 mod keys;
+mod leaks;
 mod lifecycle;
+mod processes;
 mod readme;
 mod secrets;
 mod socket;
