@@ -127,6 +127,7 @@ impl Audit {
             .append(true)
             .create(true)
             .mode(0o600)
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
             .open(tail)
             .map_err(io)?;
         let (mut last, mut queue) = (head, Vec::new());

@@ -11,7 +11,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use polykey_api::agent::{State, Status};
@@ -21,6 +21,7 @@ use polykey_api::{Code, Problem};
 use polykey_core::SecretBytes;
 use polykey_core::random::OsRandom;
 use polykey_core::scrub::{self, DEEP, scrubbed};
+use rustix::fs::OFlags;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -306,21 +307,24 @@ fn detach(order: &StartOrder) -> Result<(), Problem> {
     paths
         .create()
         .map_err(|error| disk(&error, "make", paths.root()))?;
-    let log = paths.log();
-    let out = order.out_file.as_deref().unwrap_or(&log);
-    let err = order.err_file.as_deref().unwrap_or(&log);
+    // Where the user wants it, or at our own place, where a link would be somebody else's doing.
+    let open = |wanted: &Option<PathBuf>| match wanted {
+        Some(wanted) => append(wanted, OFlags::empty()),
+        None => append(&paths.log(), OFlags::NOFOLLOW),
+    };
     let moved = |error: rustix::io::Errno| {
         Problem::new(Code::Io, "the standard streams cannot be moved").caused_by(&error)
     };
     let nothing = File::open("/dev/null").map_err(|error| disk(&error, "open", Path::new("/dev/null")))?;
     rustix::stdio::dup2_stdin(&nothing).map_err(moved)?;
-    rustix::stdio::dup2_stdout(append(out)?).map_err(moved)?;
-    rustix::stdio::dup2_stderr(append(err)?).map_err(moved)?;
+    rustix::stdio::dup2_stdout(open(&order.out_file)?).map_err(moved)?;
+    rustix::stdio::dup2_stderr(open(&order.err_file)?).map_err(moved)?;
     std::env::set_current_dir("/").map_err(|error| disk(&error, "enter", Path::new("/")))
 }
 
-fn append(path: &Path) -> Result<File, Problem> {
+fn append(path: &Path, flags: OFlags) -> Result<File, Problem> {
     OpenOptions::new()
+        .custom_flags(flags.bits().cast_signed())
         .create(true)
         .append(true)
         .mode(0o600)

@@ -350,13 +350,10 @@ impl<'l> Context<'l> {
         // A name of its own, so that commands at the same time do not write into each other's file.
         let beside = self.node_path.join(format!("token.{}", std::process::id()));
         let write = || -> io::Result<()> {
+            // A left-over of the same name, or a link in its place, is not written into.
+            let _ = std::fs::remove_file(&beside);
             let mut options = std::fs::OpenOptions::new();
-            let mut file = options
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&beside)?;
+            let mut file = options.write(true).create_new(true).mode(0o600).open(&beside)?;
             file.write_all(token.as_bytes())?;
             std::fs::rename(&beside, &path)
         };

@@ -3,6 +3,8 @@
 //! A test that fails must fail the same way again: it takes [`Chance`] for randomness and [`Ticking`] for
 //! the clock. Never in the product; `tests/walls.rs` holds the crates to the arrows of the design.
 
+pub mod keys;
+
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 

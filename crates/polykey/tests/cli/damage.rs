@@ -248,20 +248,22 @@ fn a_damaged_vault_is_told_and_the_other_works() {
     assert!(whole.read("restored", "a", &[]));
 }
 
+type Damage = fn(&[PathBuf]);
+
 #[test]
 fn damaged_objects_are_never_returned() {
     let whole = Whole::new();
     let of = |vault: &Path| objects(vault);
-    let damages: [(&str, &dyn Fn(&[PathBuf])); 7] = [
-        ("first byte", &|all| flip(&all[0], 0)),
-        ("last byte", &|all| flip(&all[0], len(&all[0]) - 1)),
-        ("a byte in the middle of another", &|all| {
-            flip(&all[1], len(&all[1]) / 2)
+    let damages: [(&str, Damage); 7] = [
+        ("first byte", |all| flip(&all[0], 0)),
+        ("last byte", |all| flip(&all[0], len(&all[0]) - 1)),
+        ("a byte in the middle of another", |all| {
+            flip(&all[1], len(&all[1]) / 2);
         }),
-        ("cut", &|all| cut(&all[0], len(&all[0]) - 16)),
-        ("empty", &|all| cut(&all[0], 0)),
-        ("swapped", &|all| swap(&all[0], &all[1])),
-        ("removed", &|all| fs::remove_file(&all[0]).expect("there")),
+        ("cut", |all| cut(&all[0], len(&all[0]) - 16)),
+        ("empty", |all| cut(&all[0], 0)),
+        ("swapped", |all| swap(&all[0], &all[1])),
+        ("removed", |all| fs::remove_file(&all[0]).expect("there")),
     ];
     for (what, damage) in damages {
         whole.restore();

@@ -41,6 +41,15 @@ impl Canaries {
         Canaries(all)
     }
 
+    /// And keys, which lie around as they are.
+    fn and_keys(mut self, keys: &[(&str, [u8; 32])]) -> Canaries {
+        for (name, key) in keys {
+            self.0.push((format!("{name}, first half"), key[..16].to_vec()));
+            self.0.push((format!("{name}, second half"), key[16..].to_vec()));
+        }
+        self
+    }
+
     /// Fails when one of them is in `bytes`.
     #[track_caller]
     fn check(&self, place: &str, bytes: &[u8]) {
@@ -97,7 +106,7 @@ fn memory(pid: i32) -> Option<Vec<u8>> {
     Some(all)
 }
 
-/// Uses the node in every way that secrets can take. Gives what must not be found: three words of the code.
+/// Uses the node in every way that secrets can take. Gives its recovery code.
 fn use_everything(home: &Home) -> String {
     let pk = |args: &[&str], input: &[u8]| {
         let mut command = home.command(args.iter().copied().chain(["-vvv"]));
@@ -108,8 +117,7 @@ fn use_everything(home: &Home) -> String {
         run(command, input)
     };
     let started = pk(&["agent", "start", "--background", "--json"], b"").ok().json();
-    let words = started["recoveryCode"].as_str().expect("a new node");
-    let words = words.split(' ').skip(4).take(4).collect::<Vec<_>>().join(" ");
+    let code = started["recoveryCode"].as_str().expect("a new node").to_owned();
     let (place, record) = (format!("{VAULT}:dir/{SECRET}"), format!("{VAULT}:record"));
     let (large, field) = (format!("{VAULT}:large"), format!("{VAULT}:record#pass"));
     let big = LARGE.repeat(100_000).into_bytes();
@@ -142,7 +150,21 @@ fn use_everything(home: &Home) -> String {
     Canaries::new([PASSWORD, FIELD]).check("an error", told.stderr.as_bytes());
     let told = home.pk_as(GUESS, ["agent", "stop", "-vvv"]).ended(77);
     Canaries::new([PASSWORD, GUESS]).check("an error", told.stderr.as_bytes());
-    words
+    code
+}
+
+/// Enough of the code to know it by.
+fn some_words(code: &str) -> String {
+    code.split(' ').skip(4).take(4).collect::<Vec<_>>().join(" ")
+}
+
+/// Ends the looking, also when what is looked at fails.
+struct Finish<'a>(&'a AtomicBool);
+
+impl Drop for Finish<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 #[test]
@@ -150,7 +172,7 @@ fn no_file_argument_or_environment_shows_a_secret() {
     let home = Home::empty();
     let done = AtomicBool::new(false);
     let hidden = Canaries::new([PASSWORD, GUESS, SMALL, LARGE, FIELD]);
-    let words = std::thread::scope(|scope| {
+    let code = std::thread::scope(|scope| {
         let looking = scope.spawn(|| {
             // As `ps` of another user sees them. The tests' own inputs travel through pipes.
             let mut seen = 0;
@@ -164,14 +186,18 @@ fn no_file_argument_or_environment_shows_a_secret() {
             }
             seen
         });
-        let words = use_everything(&home);
-        done.store(true, Ordering::SeqCst);
+        let finish = Finish(&done);
+        let code = use_everything(&home);
+        drop(finish);
         let seen = looking.join().expect("finds nothing");
         assert!(seen > 0 || !Path::new("/proc/self/cmdline").exists());
-        words
+        code
     });
+    let words = some_words(&code);
+    let key_file = fs::read(home.node().join("keys")).expect("there");
+    let keys = polykey_testkit::keys::of_node(&code, &key_file);
     let pid = home.agent_pid();
-    let sealed = Canaries::new([PASSWORD, GUESS, VAULT, SECRET, SMALL, LARGE, FIELD, &words]);
+    let sealed = Canaries::new([PASSWORD, GUESS, VAULT, SECRET, SMALL, LARGE, FIELD, &words]).and_keys(&keys);
     for name in ["environ", "cmdline"] {
         let bytes = fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
         sealed.check(name, &bytes);
@@ -187,13 +213,22 @@ fn the_memory_of_a_locked_agent_holds_nothing() {
         return skip("only root may read an agent's memory");
     }
     let home = Home::empty();
-    let words = use_everything(&home);
+    let code = use_everything(&home);
+    let words = some_words(&code);
+    let key_file = fs::read(home.node().join("keys")).expect("there");
+    let keys = polykey_testkit::keys::of_node(&code, &key_file);
     let pid = home.agent_pid();
     let token = fs::read_to_string(home.node().join("token")).expect("saved");
     let look = || memory(pid).unwrap_or_default();
-    if look().len() < 1 << 20 {
+    let open = look();
+    if open.len() < 1 << 20 {
         return skip("an agent's memory cannot be read here");
     }
+    let root = &keys[0].1;
+    assert!(
+        open.windows(32).any(|part| part == root),
+        "an open agent has its root key, and the search finds it"
+    );
     let all = [
         PASSWORD,
         GUESS,
@@ -205,7 +240,7 @@ fn the_memory_of_a_locked_agent_holds_nothing() {
         &words,
         &token[..40],
     ];
-    let canaries = Canaries::new(all);
+    let canaries = Canaries::new(all).and_keys(&keys);
     home.pk_without_password(["agent", "lockall"]).ok();
     canaries.check("the memory of the agent", &look());
 
@@ -218,5 +253,6 @@ fn the_memory_of_a_locked_agent_holds_nothing() {
         .ended(77);
     // That last request itself names the vault; it stands in the audit record that waits for the next unlock.
     let canaries = Canaries::new([PASSWORD, GUESS, SECRET, SMALL, LARGE, FIELD, &words, &token[..40]]);
+    let canaries = canaries.and_keys(&keys);
     canaries.check("the memory of the agent", &look());
 }
