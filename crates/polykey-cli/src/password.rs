@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use polykey_api::{Code, Problem};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
 /// Longest password file.
@@ -79,6 +80,8 @@ pub fn read_file(path: &Path) -> Result<Secret, Problem> {
 /// # Errors
 /// [`Code::Unauthenticated`] when there is no terminal; [`Code::Usage`] when the user breaks off.
 pub fn ask(prompt: &str) -> Result<Secret, Problem> {
+    // Whoever types at once, or pastes, would be faster than the prompt's own switching off.
+    let _hidden = Hidden::new();
     rpassword::prompt_password(prompt)
         .map(|text| Zeroizing::new(text.into_bytes()))
         .map_err(|error| match error.kind() {
@@ -91,6 +94,32 @@ pub fn ask(prompt: &str) -> Result<Secret, Problem> {
             )
             .hint("set PK_PASSWORD, or use `--password-file`"),
         })
+}
+
+/// The terminal shows nothing that is typed while this lives.
+struct Hidden(Option<(File, Termios)>);
+
+impl Hidden {
+    fn new() -> Hidden {
+        Hidden(Hidden::switch_off())
+    }
+
+    fn switch_off() -> Option<(File, Termios)> {
+        let terminal = File::options().read(true).write(true).open("/dev/tty").ok()?;
+        let before = tcgetattr(&terminal).ok()?;
+        let mut silent = before.clone();
+        silent.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(&terminal, OptionalActions::Now, &silent).ok()?;
+        Some((terminal, before))
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        if let Some((terminal, before)) = &self.0 {
+            let _ = tcsetattr(terminal, OptionalActions::Now, before);
+        }
+    }
 }
 
 /// Asks on the terminal for what the variable `name` could have held, unless the environment says that nothing
