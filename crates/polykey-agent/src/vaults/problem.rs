@@ -119,7 +119,9 @@ pub fn store_problem(vault: &str, error: &StoreError) -> Problem {
     };
     let problem = Problem::new(code, format!("the vault {vault} cannot be used: {error}")).caused_by(error);
     match code {
-        Code::DiskFull => problem.hint("make room, for example with `polykey secrets rm`"),
+        Code::DiskFull => {
+            problem.hint("make room, for example with `polykey secrets rm` and `polykey vaults purge`")
+        }
         Code::BadData => problem.hint("run `polykey doctor`"),
         _ => problem,
     }

@@ -124,6 +124,12 @@ fn a_full_disk_refuses_writes_keeps_all_and_can_be_emptied() {
     home.pk(["secrets", "cat", "v:large"]).ended(66);
     home.pk(["vaults", "delete", "other", "--yes"]).ok();
     assert_eq!(read(home, "v:small"), b"1");
+    // Removing finds room; forgetting what was removed gives it back.
+    home.pk([
+        "vaults", "purge", "v", "large", "--before", "now", "--now", "--yes",
+    ])
+    .ok();
+    write(home, "v:after", &[8; 500_000]).ok();
     disk.make_room();
     write(home, "v:large", b"again").ok();
     assert_eq!(read(home, "v:large"), b"again");
