@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use polykey_core::random::OsRandom;
-use polykey_core::{ActorId, NodeId, SecretPath, Timestamp};
+use polykey_core::{ActorId, NodeId, ObjectId, SecretPath, Timestamp};
 use polykey_store::{Objects, RealDisk};
 use proptest::prelude::*;
 
@@ -31,7 +31,7 @@ use crate::reader::Source;
 use crate::rows::memory::Memory;
 use crate::rows::{COMMIT, EVENT, LINE, Rows, SECRET, TIP};
 use crate::stage::Stager;
-use crate::stored;
+use crate::stored::{self, ObjectRow};
 use crate::trial::{identity, path};
 use crate::view::{Look, Moment, VersionRef};
 
@@ -42,6 +42,8 @@ pub(crate) struct World {
     writers: Vec<Writer>,
     objects: Objects,
     pub commits: Vec<Commit>,
+    /// The objects of all commits.
+    pieces: HashMap<ObjectId, ObjectRow>,
     clock: u64,
 }
 
@@ -91,6 +93,7 @@ impl World {
             writers,
             objects: objects.expect("opened"),
             commits: vec![],
+            pieces: HashMap::new(),
             clock: 0,
         }
     }
@@ -130,6 +133,10 @@ impl World {
         let made = pen.commit(&mut writer.rows, made, &note)?;
         if let Some(id) = made {
             let (commit, _) = stored::commit_and_row(&writer.rows, id)?.expect("just made");
+            for (object, _) in &commit.header().objects {
+                let row = stored::object_row(&writer.rows, object)?.expect("just stored");
+                self.pieces.insert(*object, row);
+            }
             writer.held.insert(self.commits.len());
             self.commits.push(commit);
         }
@@ -160,10 +167,12 @@ impl World {
     }
 
     fn deliver(&self, rows: &mut Memory, number: usize, court: &dyn Court) -> Result<Inserted, VaultError> {
+        let commit = &self.commits[number];
+        let named = commit.header().objects.iter();
         let incoming = Incoming {
-            commit: &self.commits[number],
+            commit,
             own: None,
-            objects: HashMap::new(),
+            objects: named.map(|(id, _)| (*id, self.pieces[id].clone())).collect(),
         };
         index::insert(rows, incoming, court)
     }
