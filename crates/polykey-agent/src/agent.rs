@@ -98,7 +98,7 @@ impl Agent {
     /// other ways to lock and unlock.
     ///
     /// # Errors
-    /// [`Code::WrongPassword`](polykey_api::Code::WrongPassword), and what the disk says.
+    /// [`Code::WrongPassword`], and what the disk says.
     pub async fn unlock_keys(&self, password: &SecretBytes) -> Result<(), Problem> {
         let turn = self.backoff().turn().await;
         let _transition = self.0.transition.lock().await;

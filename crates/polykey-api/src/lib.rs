@@ -4,7 +4,7 @@
 //! agent's router, the client and the OpenAPI page are made from the same constants, so they cannot
 //! drift apart. Every failure is a [`Problem`] with a code from the one table in [`code`].
 //!
-//! Always: no logic here. Start at [`endpoint::all`] for the whole API.
+//! Always: no logic here. Start at [`endpoint`] for the shape of a call, at [`openapi`] for all of them.
 
 pub mod agent;
 pub mod audit;

@@ -2,7 +2,7 @@
 //!
 //! A secret's name comes from whoever may write to the vault, and a variable's name decides what a
 //! program does; so names are checked whole, and those that steer programs need the user's word
-//! ([`dangerous`](crate::dangerous)).
+//! ([`dangerous`]).
 //!
 //! Start at [`choose`].
 

@@ -1,9 +1,9 @@
 //! The command line of polykey.
 //!
-//! [`run`] parses the arguments ([`args`]), makes a [`Context`](context::Context) and hands it to the
+//! [`run`] parses the arguments ([`args`]), makes a [`Context`] and hands it to the
 //! command's function under [`commands`]. A command asks the agent by
-//! [`Context::call`](context::Context::call), prints its answer by [`Output`](output::Output), and ends in
-//! a [`Done`](output::Done) or a `Problem`, which alone decide the exit code.
+//! [`Context::call`](context::Context::call), prints its answer by [`Output`], and ends in
+//! a [`Done`] or a `Problem`, which alone decide the exit code.
 //!
 //! Always: no keys, no storage, no network here.
 
