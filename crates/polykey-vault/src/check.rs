@@ -172,6 +172,17 @@ mod tests {
     }
 
     #[test]
+    fn content_whose_last_piece_is_tiny_is_sound() {
+        let trial = Trial::new();
+        // The padded length leaves 160 bytes for the last of five objects.
+        trial.write("large", &[1; 1 << 20]);
+        let report = trial.check().expect("reads");
+        assert_eq!(report.objects, 5);
+        assert_eq!(report.problems, []);
+        assert_eq!(trial.log(&crate::LogFilter::default()).expect("reads").len(), 1);
+    }
+
+    #[test]
     fn damaged_missing_and_swapped_objects_are_named_and_never_read() {
         let trial = Trial::new();
         trial.write("a", &[1; 600_000]);

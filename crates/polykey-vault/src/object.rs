@@ -9,7 +9,7 @@
 
 use polykey_core::aead::{self, NONCE_LEN, OVERHEAD, OpenError, TAG_LEN};
 use polykey_core::hash::hash;
-use polykey_core::padme::{MIN_PADDED, padded_len};
+use polykey_core::padme::padded_len;
 use polykey_core::random::{Random, random_array};
 use polykey_core::{Key, ObjectId, VaultId, label};
 use zeroize::Zeroizing;
@@ -18,8 +18,8 @@ use crate::event::ObjectRef;
 
 /// Longest object, nonce and tag included.
 pub const MAX_OBJECT_LEN: usize = 256 << 10;
-/// Shortest object.
-pub const MIN_OBJECT_LEN: usize = MIN_PADDED as usize + OVERHEAD;
+/// Shortest object: padding lengthens the whole, but the last of several pieces holds whatever is left over.
+pub const MIN_OBJECT_LEN: usize = 1 + OVERHEAD;
 /// Plain bytes in every object of a secret but the last.
 pub const PIECE_LEN: usize = MAX_OBJECT_LEN - OVERHEAD;
 /// Objects up to this sealed length live in the database and travel with their commit.
@@ -262,7 +262,12 @@ mod tests {
             let total: u64 = (0..count).filter_map(|i| sealed_len(size, i)).sum();
             assert_eq!(total, padded_len(size) + count * OVERHEAD as u64, "{size}");
             assert_eq!(sealed_len(size, count), None);
+            for index in 0..count {
+                let len = sealed_len(size, index).expect("there is such a piece");
+                let allowed = MIN_OBJECT_LEN as u64..=MAX_OBJECT_LEN as u64;
+                assert!(allowed.contains(&len), "{size} {index}: {len}");
+            }
         }
-        assert_eq!(sealed_len(0, 0), Some(MIN_OBJECT_LEN as u64));
+        assert_eq!(sealed_len(0, 0), Some(256 + OVERHEAD as u64));
     }
 }
