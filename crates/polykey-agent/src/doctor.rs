@@ -3,19 +3,26 @@
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use polykey_api::doctor::{Finding, Health};
-use polykey_core::password::{Level, Limits};
+use polykey_api::{Code, Problem};
+use polykey_core::password::{Level, Limits, Password};
+use polykey_core::random::OsRandom;
 use polykey_core::{Clock, clock::SystemClock};
+use polykey_store::{Report, StoreError};
 use rustix::fs::statvfs;
 
+use crate::failure;
 use crate::node::Node;
-use crate::open;
 use crate::paths::NodePaths;
+use crate::vaults::problem::vault_problem;
+use crate::{harden, open, start};
 
 /// 2025-01-01: this program is younger.
 const EARLIEST: u64 = 1_735_689_600_000;
+/// A clock may differ this much from the one that wrote the files: a disk may come from elsewhere.
+const CLOCK_SLACK: u64 = 86_400_000;
 /// Less free room than this is worth a word.
 const LITTLE_ROOM: u64 = 64 << 20;
 /// Deeper folders are vaults' objects.
@@ -23,7 +30,7 @@ const DEPTH: usize = 4;
 
 /// Looks at the files of a node path, without any key.
 pub fn examine_files(paths: &NodePaths) -> Vec<Finding> {
-    let mut findings = vec![examine_clock(SystemClock.now().as_millis())];
+    let mut findings = vec![examine_clock(SystemClock.now().as_millis(), newest(paths))];
     if !open::exists(paths) {
         let place = paths.root().display();
         findings.push(
@@ -36,33 +43,34 @@ pub fn examine_files(paths: &NodePaths) -> Vec<Finding> {
     findings.push(examine_permissions(paths));
     findings.push(examine_key_file(paths));
     findings.push(examine_room(paths));
+    findings.push(examine_leftovers(paths));
+    findings
+}
+
+/// Looks at all that is sealed, without an agent. Holds the node path meanwhile, so that none starts.
+pub fn examine_offline(paths: &NodePaths, password: &[u8]) -> Vec<Finding> {
+    harden::harden_process();
+    let opened = Password::parse(password)
+        .map_err(|error| Problem::new(Code::Usage, error.to_string()))
+        .and_then(|password| {
+            let lock = start::take_lock(paths)?;
+            open::open(paths, &password, &OsRandom).map(|node| (node, lock))
+        });
+    let (node, _lock) = match opened {
+        Ok(opened) => opened,
+        Err(problem) => return vec![Finding::bad("node database", problem)],
+    };
+    let mut findings = examine_node(&node);
+    if let Err(problem) = node.close() {
+        findings.push(Finding::bad("node database", problem));
+    }
     findings
 }
 
 /// Looks at all that is sealed. Takes as long as reading all of it.
 pub fn examine_node(node: &Node) -> Vec<Finding> {
     let mut findings = Vec::new();
-    findings.push(match node.db.verify(|_| {}) {
-        Ok(report) if report.is_whole() => Finding::new(
-            "node database",
-            Health::Good,
-            format!("{} records, all whole", report.records),
-        ),
-        Ok(report) => {
-            let first = report
-                .damages
-                .first()
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            Finding::new(
-                "node database",
-                Health::Bad,
-                format!("{} damages; the first: {first}", report.damages.len()),
-            )
-            .hint("put the node path back from a backup")
-        }
-        Err(error) => Finding::new("node database", Health::Bad, error.to_string()),
-    });
+    findings.push(examine_database("node database", node.db.verify(|_| {})));
     let audit = node.audit.flush().map_err(|error| error.to_string());
     findings.push(
         match audit.and_then(|()| node.audit.verify().map_err(|error| error.to_string())) {
@@ -76,29 +84,177 @@ pub fn examine_node(node: &Node) -> Vec<Finding> {
                 Health::Bad,
                 format!("{} places are missing or edited", verdict.damaged.len()),
             )
+            .code(Code::BadData)
             .hint("`polykey audit verify` lists them"),
             Err(error) => Finding::new("audit log", Health::Bad, error),
         },
     );
+    for (name, folder) in node.vaults.places() {
+        findings.push(examine_vault(node, &name, &folder));
+    }
+    findings.extend(examine_strays(&node.vaults.strays()));
     findings
 }
 
-fn examine_clock(now: u64) -> Finding {
-    if now >= EARLIEST {
-        return Finding::new("clock", Health::Good, "the clock is plausible");
+fn examine_database(check: &str, verified: Result<Report, StoreError>) -> Finding {
+    match verified {
+        Ok(report) if report.is_whole() => Finding::new(
+            check,
+            Health::Good,
+            format!("{} records, all whole", report.records),
+        ),
+        Ok(report) => {
+            let first = report
+                .damages
+                .first()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            Finding::new(
+                check,
+                Health::Bad,
+                format!("{} damages; the first: {first}", report.damages.len()),
+            )
+            .code(Code::BadData)
+            .hint("put the node path back from a backup")
+        }
+        Err(error) => Finding::bad(check, failure::store(&error)),
+    }
+}
+
+/// Reads everything that one vault holds.
+fn examine_vault(node: &Node, name: &str, folder: &Path) -> Finding {
+    let check = format!("vault {name}");
+    let in_use = match node.vaults.open(name) {
+        Ok(in_use) => in_use,
+        // A stick that lies in a drawer is no damage.
+        Err(problem) if !folder.exists() => {
+            return Finding::new(&check, Health::Warning, problem.message)
+                .hint(format!("attach the disk that holds {}", folder.display()));
+        }
+        Err(problem) => return Finding::bad(&check, problem),
+    };
+    let store = examine_database(&check, in_use.vault.check_store());
+    if store.health != Health::Good {
+        return store;
+    }
+    let report = match in_use.vault.check() {
+        Ok(report) => report,
+        Err(error) => return Finding::bad(&check, vault_problem(name, error)),
+    };
+    if let Some(first) = report.problems.first() {
+        let first = match first {
+            polykey_vault::Problem::Commit(id) => format!("commit {id} is damaged"),
+            polykey_vault::Problem::Secret(id) => {
+                format!("the state of secret {id} is not what its history says")
+            }
+            polykey_vault::Problem::ObjectMissing(id) => format!("object {id} is missing"),
+            polykey_vault::Problem::ObjectDamaged(id) => format!("object {id} is damaged"),
+        };
+        return Finding::new(
+            &check,
+            Health::Bad,
+            format!("{} damages; the first: {first}", report.problems.len()),
+        )
+        .code(Code::BadData)
+        .hint("put the vault's folder back from a backup");
+    }
+    if let Some(finding) = open_to_others(&check, folder) {
+        return finding;
     }
     Finding::new(
-        "clock",
-        Health::Warning,
-        "the clock stands before this program was made",
+        &check,
+        Health::Good,
+        format!(
+            "{} commits, {} secrets and directories, {} objects, all whole",
+            report.commits, report.secrets, report.objects
+        ),
     )
-    .hint("set the clock: times in histories and the audit log come from it")
+}
+
+fn examine_strays(strays: &[PathBuf]) -> Option<Finding> {
+    let first = strays.first()?;
+    Some(
+        Finding::new(
+            "leftovers",
+            Health::Warning,
+            format!(
+                "{} folders belong to no vault, {} first",
+                strays.len(),
+                first.display()
+            ),
+        )
+        .hint("move them elsewhere, and remove them when nothing is missed"),
+    )
+}
+
+/// When a file of the node was last written, in milliseconds since 1970.
+fn newest(paths: &NodePaths) -> u64 {
+    [paths.keys(), paths.database(), paths.lock()]
+        .iter()
+        .filter_map(|path| std::fs::metadata(path).ok())
+        .map(|meta| u64::try_from(meta.mtime()).unwrap_or_default() * 1000)
+        .max()
+        .unwrap_or_default()
+}
+
+fn examine_clock(now: u64, written: u64) -> Finding {
+    let message = if now < EARLIEST {
+        "the clock stands before this program was made"
+    } else if written > now.saturating_add(CLOCK_SLACK) {
+        "the clock stands before this node was last used"
+    } else {
+        return Finding::new("clock", Health::Good, "the clock is plausible");
+    };
+    Finding::new("clock", Health::Warning, message)
+        .hint("set the clock: times in histories and the audit log come from it")
+}
+
+/// What writes that were broken off, and former nodes, have left in the node path.
+fn examine_leftovers(paths: &NodePaths) -> Finding {
+    let mut left: Vec<String> = std::fs::read_dir(paths.root())
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| {
+            let written_beside = ["token.", "config.toml.", "keys.new", "bootstrap.unfinished"];
+            name == "discarded" || written_beside.iter().any(|front| name.starts_with(front))
+        })
+        .collect();
+    left.sort();
+    let Some(first) = left.first() else {
+        return Finding::new("leftovers", Health::Good, "nothing was left behind");
+    };
+    let place = paths.root().join(first);
+    let finding = Finding::new(
+        "leftovers",
+        Health::Warning,
+        format!(
+            "{} files or folders were left behind: {}",
+            left.len(),
+            left.join(", ")
+        ),
+    );
+    finding.hint(format!(
+        "remove what is not needed any more: `rm -r {}`",
+        place.display()
+    ))
+}
+
+/// The finding that others can get at `folder` or at something below it.
+fn open_to_others(check: &str, folder: &Path) -> Option<Finding> {
+    let finding = examine_permissions_below(check, folder);
+    (finding.health != Health::Good).then_some(finding)
 }
 
 fn examine_permissions(paths: &NodePaths) -> Finding {
+    examine_permissions_below("permissions", paths.root())
+}
+
+fn examine_permissions_below(check: &str, root: &Path) -> Finding {
     let mut open_to_others = Vec::new();
     let mut unreadable = Vec::new();
-    look_below(paths.root(), DEPTH, &mut |path, meta| match meta {
+    look_below(root, DEPTH, &mut |path, meta| match meta {
         Ok(meta) if meta.is_symlink() => {}
         Ok(meta) => {
             let foreign = meta.uid() != rustix::process::getuid().as_raw();
@@ -109,16 +265,14 @@ fn examine_permissions(paths: &NodePaths) -> Finding {
         Err(_) => unreadable.push(path.to_owned()),
     });
     if let Some(first) = unreadable.first() {
-        return Finding::new(
-            "permissions",
-            Health::Bad,
-            format!("{} cannot be read", first.display()),
-        );
+        return Finding::new(check, Health::Bad, format!("{} cannot be read", first.display()))
+            .code(Code::Io)
+            .hint(format!("make it yours: `chown -R $(id -u) {}`", root.display()));
     }
     match open_to_others.first() {
-        None => Finding::new("permissions", Health::Good, "only this user can read the files"),
+        None => Finding::new(check, Health::Good, "only this user can read the files"),
         Some(first) => Finding::new(
-            "permissions",
+            check,
             Health::Warning,
             format!(
                 "{} files or folders are open to others or not yours, {} first",
@@ -126,7 +280,7 @@ fn examine_permissions(paths: &NodePaths) -> Finding {
                 first.display()
             ),
         )
-        .hint(format!("run `chmod -R go= {}`", paths.root().display())),
+        .hint(format!("run `chmod -R go= {}`", root.display())),
     }
 }
 
@@ -144,13 +298,7 @@ fn look_below(folder: &Path, depth: usize, look: &mut dyn FnMut(&Path, io::Resul
 fn examine_key_file(paths: &NodePaths) -> Finding {
     let file = match open::read_key_file(paths) {
         Ok(file) => file,
-        Err(problem) => {
-            let finding = Finding::new("key file", Health::Bad, problem.message);
-            return match problem.hint {
-                Some(hint) => finding.hint(hint),
-                None => finding,
-            };
-        }
+        Err(problem) => return Finding::bad("key file", problem),
     };
     let usual = Limits::named(Level::default(), Level::default());
     let (limits, weak) = (
@@ -165,7 +313,7 @@ fn examine_key_file(paths: &NodePaths) -> Finding {
     if weak {
         return Finding::new(
             "key file",
-            Health::Warning,
+            Health::Note,
             format!("{cost}: less than the usual cost"),
         )
         .hint("unset PK_PASSWORD_OPS_LIMIT and PK_PASSWORD_MEM_LIMIT, then run `polykey keys password`");
@@ -204,8 +352,30 @@ mod tests {
 
     #[test]
     fn clocks_before_the_program_are_noticed() {
-        assert_eq!(examine_clock(EARLIEST).health, Health::Good);
-        assert_eq!(examine_clock(0).health, Health::Warning);
+        let day = 86_400_000;
+        for (now, written, want) in [
+            (EARLIEST, 0, Health::Good),
+            (EARLIEST, EARLIEST + day, Health::Good),
+            (EARLIEST, EARLIEST + 2 * day, Health::Warning),
+            (EARLIEST - 1, 0, Health::Warning),
+            (0, 0, Health::Warning),
+            (u64::MAX, u64::MAX, Health::Good),
+        ] {
+            assert_eq!(examine_clock(now, written).health, want, "{now} {written}");
+        }
+    }
+
+    #[test]
+    fn leftovers_are_named() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let paths = NodePaths::new(dir.path().to_owned());
+        std::fs::write(paths.keys(), "junk").expect("writes");
+        assert_eq!(health(&examine_files(&paths), "leftovers"), Some(Health::Good));
+        std::fs::write(dir.path().join("token.17"), "x").expect("writes");
+        std::fs::create_dir(dir.path().join("discarded")).expect("free");
+        let finding = examine_leftovers(&paths);
+        assert_eq!(finding.health, Health::Warning);
+        assert!(finding.message.contains("discarded, token.17"), "{finding:?}");
     }
 
     #[test]

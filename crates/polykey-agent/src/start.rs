@@ -232,7 +232,11 @@ fn catch_signals(events: &mpsc::UnboundedSender<Event>) -> io::Result<()> {
     Ok(())
 }
 
-fn take_lock(paths: &NodePaths) -> Result<NodeLock, Problem> {
+/// Takes the node path, or says who holds it.
+///
+/// # Errors
+/// [`Code::Busy`], or what the disk says.
+pub(crate) fn take_lock(paths: &NodePaths) -> Result<NodeLock, Problem> {
     paths
         .create()
         .map_err(|error| disk(&error, "make", paths.root()))?;

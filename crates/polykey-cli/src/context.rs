@@ -46,6 +46,8 @@ pub trait Local {
     fn versions(&self) -> Versions;
     /// Looks at the files of a node path without any key.
     fn examine_files(&self, node_path: &Path) -> Vec<Finding>;
+    /// Looks at all that is sealed, while no agent runs.
+    fn examine_node(&self, node_path: &Path, password: &[u8]) -> Vec<Finding>;
     /// The words of a new recovery code, which no node has yet.
     fn new_recovery_code(&self) -> String;
     /// Makes a node without starting it.

@@ -61,6 +61,14 @@ impl Vault {
         Ok(report)
     }
 
+    /// Checks the vault's database: every record is opened and compared with the state.
+    ///
+    /// # Errors
+    /// As [`polykey_store::Database::verify`].
+    pub fn check_store(&self) -> Result<polykey_store::Report, StoreError> {
+        self.shared().database.verify(|_| {})
+    }
+
     fn check_commits(&self, report: &mut CheckReport) -> Result<Vec<Commit>, VaultError> {
         let shared = self.shared();
         let membership = shared.membership();

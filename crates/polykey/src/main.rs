@@ -29,6 +29,10 @@ impl Local for ThisProcess {
         doctor::examine_files(&NodePaths::new(node_path.to_owned()))
     }
 
+    fn examine_node(&self, node_path: &Path, password: &[u8]) -> Vec<Finding> {
+        doctor::examine_offline(&NodePaths::new(node_path.to_owned()), password)
+    }
+
     fn bootstrap(&self, order: &StartOrder) -> Result<Bootstrapped, Problem> {
         start::bootstrap(order)
     }

@@ -199,6 +199,37 @@ impl Vaults {
         names
     }
 
+    /// Where each vault in use lies, by name.
+    pub fn places(&self) -> Vec<(String, PathBuf)> {
+        let mut places: Vec<_> = self
+            .entries()
+            .into_iter()
+            .filter(|entry| matches!(entry.state, State::Live(_)))
+            .map(|entry| (entry.name.as_str().to_owned(), entry.folder.path(&self.node)))
+            .collect();
+        places.sort();
+        places
+    }
+
+    /// Folders in the default place that belong to no vault, nor to one that was deleted.
+    pub fn strays(&self) -> Vec<PathBuf> {
+        let known: Vec<PathBuf> = self
+            .entries()
+            .iter()
+            .flat_map(|entry| [Some(&entry.folder), entry.leftover.as_ref()])
+            .flatten()
+            .map(|folder| folder.path(&self.node))
+            .collect();
+        let found = std::fs::read_dir(self.node.join("vaults"));
+        found
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| !known.contains(path))
+            .collect()
+    }
+
     /// The vaults, by name; or those that were deleted.
     pub fn list(&self, deleted: bool) -> Vec<VaultItem> {
         let mut items: Vec<VaultItem> = self

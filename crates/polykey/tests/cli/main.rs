@@ -4,6 +4,7 @@ mod config;
 mod crash;
 mod damage;
 mod disk;
+mod doctor;
 mod env;
 mod help;
 mod home;

@@ -70,38 +70,6 @@ fn the_openapi_page_needs_no_agent() {
 }
 
 #[test]
-fn doctor_finds_what_is_wrong() {
-    use std::os::unix::fs::PermissionsExt;
-    let home = Home::empty();
-    home.pk(["doctor"]).ended(1);
-    home.pk(["bootstrap"]).ok();
-    let health = |home: &Home, check: &str| {
-        let all = home.pk(["doctor", "--json"]).json();
-        let found = all["findings"]
-            .as_array()
-            .expect("a list")
-            .iter()
-            .find(|f| f["check"] == check);
-        found.map(|f| f["health"].as_str().expect("a word").to_owned())
-    };
-    assert_eq!(health(&home, "node database").as_deref(), Some("good"));
-    assert_eq!(health(&home, "audit log").as_deref(), Some("good"));
-    assert_eq!(health(&home, "permissions").as_deref(), Some("good"));
-    assert_eq!(health(&home, "key file").as_deref(), Some("warning"));
-    home.pk(["doctor"]).ok();
-    std::fs::set_permissions(home.node().join("keys"), std::fs::Permissions::from_mode(0o644))
-        .expect("own file");
-    assert_eq!(health(&home, "permissions").as_deref(), Some("warning"));
-    home.pk(["agent", "stop"]).ok();
-    home.pk_without_password(["doctor"]).ok();
-    std::fs::write(home.node().join("keys"), "junk").expect("writes");
-    home.pk(["doctor"]).ended(1);
-    home.pk(["agent", "start", "--background"])
-        .ended(65)
-        .says("damaged");
-}
-
-#[test]
 fn audit_shows_what_was_asked_and_notices_harm() {
     let home = Home::live();
     home.pk(["keys", "public"]).ok();
