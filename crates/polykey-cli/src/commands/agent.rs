@@ -321,7 +321,8 @@ fn status_text(status: &Status) -> String {
 }
 
 async fn stop(cx: &Context<'_>) -> Result<Done, Problem> {
-    match cx.status()?.status {
+    let before = cx.status()?;
+    match before.status {
         State::Dead => {
             cx.out.success("the agent is not running");
             return Ok(Done::All);
@@ -344,7 +345,12 @@ async fn stop(cx: &Context<'_>) -> Result<Done, Problem> {
         }
     }
     let begin = Instant::now();
-    while cx.status()?.status != State::Dead {
+    loop {
+        let now = cx.status()?;
+        // Another one may have waited for the node path; it was not told to stop.
+        if now.status == State::Dead || now.pid.is_some_and(|pid| Some(pid) != before.pid) {
+            break;
+        }
         if begin.elapsed() > STOP_PATIENCE {
             return Err(Problem::new(Code::Busy, "the agent does not come to its end"));
         }
