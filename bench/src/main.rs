@@ -19,12 +19,15 @@ use clap::{Parser, Subcommand};
 #[derive(Parser)]
 #[command(about = "Measures polykey beside yardsticks and writes docs/benchmarks.md")]
 struct Args {
-    /// Leave out the growth to a million secrets and the 1 GiB secret.
+    /// Leave out the growth from 100,000 to a million secrets.
     #[arg(long)]
     quick: bool,
     /// Only cases whose name contains this text; prints them and leaves the page alone.
     #[arg(long)]
     only: Option<String>,
+    /// The program to measure; without it the release binary is built.
+    #[arg(long)]
+    binary: Option<PathBuf>,
     /// The folder for the page and its plots.
     #[arg(long, default_value = "docs")]
     out: PathBuf,
@@ -48,7 +51,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if let Some(Yardstick::SocketRead { socket }) = args.yardstick {
         return yardstick::socket_read(&socket);
     }
-    let node = node::Node::start()?;
+    let node = node::Node::start(args.binary)?;
     let mut report = report::Report::default();
     cases::run(
         &node,

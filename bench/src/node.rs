@@ -16,19 +16,16 @@ pub struct Node {
 }
 
 impl Node {
-    /// Builds the release binary, makes a node with the cheapest password limits and starts its agent.
+    /// Makes a node with the cheapest password limits and starts its agent, with `binary` or else the release
+    /// binary, which is built first.
     ///
     /// # Errors
     /// When the build or a command fails.
-    pub fn start() -> io::Result<Node> {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let built = Command::new(cargo)
-            .args(["build", "--release", "--locked", "-p", "polykey"])
-            .status()?;
-        if !built.success() {
-            return Err(io::Error::other("the release binary does not build"));
-        }
-        let binary = std::env::current_exe()?.with_file_name("polykey");
+    pub fn start(binary: Option<PathBuf>) -> io::Result<Node> {
+        let binary = match binary {
+            Some(binary) => binary.canonicalize()?,
+            None => build()?,
+        };
         let node = Node {
             folder: tempfile::tempdir()?,
             binary,
@@ -36,7 +33,6 @@ impl Node {
         measure::run(&mut node.command(&["agent", "start", "--background"]))?;
         Ok(node)
     }
-
     /// The folder for whatever a case needs.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -80,6 +76,7 @@ impl Node {
             .command(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .spawn()?;
         child
             .stdin
@@ -135,6 +132,18 @@ impl Node {
     pub fn reset_peak(&self) -> io::Result<()> {
         std::fs::write(format!("/proc/{}/clear_refs", self.agent_pid()?), "5")
     }
+}
+
+/// Builds the release binary; where it lies.
+fn build() -> io::Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo)
+        .args(["build", "--release", "--locked", "-p", "polykey"])
+        .status()?;
+    if !built.success() {
+        return Err(io::Error::other("the release binary does not build"));
+    }
+    Ok(std::env::current_exe()?.with_file_name("polykey"))
 }
 
 /// One field of `/proc/PID/status`, in KiB.
