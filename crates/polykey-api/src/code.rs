@@ -53,7 +53,7 @@ codes! {
     /// No such file on the disk.
     FileNotFound = "file-not-found", 66, 404;
     /// There is no node in this folder yet.
-    NoNode = "no-node", 66, 404;
+    NoNode = "no-node", 69, 404;
     /// No such node, gestalt or identity.
     NodeNotFound = "node-not-found", 67, 404;
     /// The other node cannot be reached.

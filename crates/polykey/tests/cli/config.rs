@@ -228,7 +228,7 @@ fn set_makes_a_private_folder_and_follows_a_link() {
         std::fs::metadata(home.node()).expect("made").mode() & 0o777,
         0o700
     );
-    home.pk(["keys", "public"]).ended(66);
+    home.pk(["keys", "public"]).ended(69);
     let target = home.path().join("dotfiles.toml");
     std::fs::rename(home.node().join("config.toml"), &target).expect("moves");
     std::os::unix::fs::symlink(&target, home.node().join("config.toml")).expect("links");

@@ -55,7 +55,7 @@ fn a_wrong_password_is_77_in_every_way_to_give_it() {
 #[test]
 fn a_command_starts_the_agent_but_never_makes_a_node() {
     let home = Home::empty();
-    home.pk(["keys", "public"]).ended(66).says("polykey init");
+    home.pk(["keys", "public"]).ended(69).says("polykey init");
     assert!(!home.node().join("keys").exists());
     home.pk(["bootstrap"]).ok();
     home.pk(["--no-autostart", "keys", "public"]).ended(69);
