@@ -101,6 +101,12 @@ impl Entry {
         !matches!(self.state, State::Deleted(..))
     }
 
+    /// True when `typed` is its name or its id.
+    pub fn is_called(&self, typed: &str) -> bool {
+        VaultName::parse(typed).is_ok_and(|name| name == self.name)
+            || self.id().is_some_and(|id| id.to_string() == typed)
+    }
+
     /// The bytes of the record, without the storage id, which is its key.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::new();

@@ -1,67 +1,52 @@
-//! The node's vaults: which there are, where they lie, and the open ones.
+//! The node's vaults: making, finding, moving, deleting them.
 //!
-//! [`Vaults`] is the register. Each vault has a record in the node's database ([`entry`]) and a folder
-//! ([`folder`]); it is opened at its first use and stays open. A record is written before its folder is
-//! filled and changed only after the new folder is complete, so at each moment a restart knows which
-//! files count.
+//! Each vault has a record in the node's database ([`entry`], kept by the [`register`]) and a folder
+//! ([`folder`]); it is opened ([`opener`]) at its first use and stays open. A record is written before its
+//! folder is filled and changed only after the new folder is complete, so at each moment a restart knows
+//! which files count.
 //!
 //! Always: no two vaults that are not deleted have one name. A name wins over an id. All of this blocks,
-//! so handlers call it from [`crate::blocking`]. Start at [`Vaults::open`].
+//! so handlers call it from [`crate::blocking`]. Start at [`Vaults::load`] and [`Vaults::open`].
 
 pub mod entry;
 pub mod folder;
 pub mod history;
+mod opener;
 pub mod problem;
+mod register;
+mod relocate;
 pub mod select;
 
-use std::collections::BTreeMap;
 use std::fs::DirBuilder;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use polykey_api::vaults::VaultItem;
 use polykey_api::{Code, Problem};
 use polykey_core::clock::SystemClock;
 use polykey_core::random::OsRandom;
-use polykey_core::{Clock, Key, Random, VaultId, VaultName, kdf, label};
-use polykey_store::{Database, RealDisk, StoreError};
-use polykey_vault::{Env, Identity, Vault, VaultError};
+use polykey_core::{Clock, Key, Random, VaultId, VaultName};
+use polykey_store::Database;
+use polykey_vault::{Identity, Vault};
 
-use crate::tables::VAULTS;
 use entry::{Entry, Folder, STORAGE_LEN, State};
+use opener::Opener;
 use problem::vault_problem;
+use register::{Register, Storage, lock, no_vault};
 
-/// All of them stand in one group: there are few, and they are read together.
-const ALL: &[u8] = b"all";
 /// How long a deleted vault can come back.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Vaults that are open at a time, as long as no more are in use.
-const MAX_OPEN: usize = 64;
-/// A vault that is to be moved must be out of use this soon.
-const QUIET_TIME: Duration = Duration::from_secs(10);
 
-type Storage = [u8; STORAGE_LEN];
-/// The inner reference counts who uses the vault; its own handles do not tell.
-type Handle = Arc<Mutex<Option<Arc<Vault>>>>;
-
-struct Slot {
-    entry: Entry,
-    handle: Handle,
-}
-
-/// The register of vaults.
+/// All vaults of the node.
 pub struct Vaults {
     node: PathBuf,
-    database: Database,
-    keys: Key,
-    /// The node as it is now, and then as it was under former root keys, newest first.
-    me: Vec<Arc<Identity>>,
+    register: Register,
+    opener: Opener,
     /// Held while the set of vaults changes, so that checks and changes are one step.
     changing: Mutex<()>,
-    slots: RwLock<BTreeMap<Storage, Slot>>,
 }
 
 /// A vault in use.
@@ -84,44 +69,24 @@ impl Vaults {
     /// [`Code::BadData`] when a record is damaged; what the disk says.
     pub fn load(database: Database, keys: Key, me: Vec<Identity>, node: &Path) -> Result<Vaults, Problem> {
         let node = node.canonicalize().unwrap_or_else(|_| node.to_owned());
-        let records = database
-            .read(|tx| tx.group(VAULTS, ALL))
-            .map_err(|error| register_problem(&error))?;
-        let mut slots = BTreeMap::new();
-        for (storage, record) in records {
-            let entry = Entry::decode(&storage, record.expose()).map_err(|error| {
-                Problem::new(Code::BadData, "the register of vaults is damaged")
-                    .hint("run `polykey doctor`")
-                    .caused_by(&error)
-            })?;
-            slots.insert(
-                entry.storage,
-                Slot {
-                    entry,
-                    handle: Handle::default(),
-                },
-            );
-        }
         let vaults = Vaults {
             node,
-            database,
-            keys,
-            me: me.into_iter().map(Arc::new).collect(),
+            register: Register::load(database)?,
+            opener: Opener::new(keys, me),
             changing: Mutex::new(()),
-            slots: RwLock::new(slots),
         };
         vaults.finish_interrupted()?;
         Ok(vaults)
     }
 
     fn finish_interrupted(&self) -> Result<(), Problem> {
-        for entry in self.entries() {
+        for entry in self.register.entries() {
             if entry.state == State::Making {
                 folder::clear(&entry.folder.path(&self.node))?;
-                self.forget(&entry.storage)?;
+                self.register.forget(&entry.storage)?;
             } else if let Some(leftover) = &entry.leftover {
                 folder::clear(&leftover.path(&self.node))?;
-                self.store(Entry {
+                self.register.store(Entry {
                     leftover: None,
                     ..entry
                 })?;
@@ -138,12 +103,12 @@ impl Vaults {
         let _changing = lock(&self.changing);
         let now = SystemClock.now();
         let mut result = Ok(());
-        for entry in self.entries() {
+        for entry in self.register.entries() {
             if let State::Deleted(_, until) = entry.state
                 && until <= now
             {
-                let removed =
-                    folder::clear(&entry.folder.path(&self.node)).and_then(|()| self.forget(&entry.storage));
+                let removed = folder::clear(&entry.folder.path(&self.node))
+                    .and_then(|()| self.register.forget(&entry.storage));
                 result = result.and(removed);
             }
         }
@@ -155,7 +120,7 @@ impl Vaults {
     /// # Errors
     /// [`Code::VaultNotFound`]; [`Code::Io`] while its folder is absent; what the store says.
     pub fn open(&self, typed: &str) -> Result<InUse, Problem> {
-        let (entry, handle) = self.find(typed)?;
+        let (entry, handle) = self.register.find(typed)?;
         let name = entry.name.as_str().to_owned();
         let id = entry.id().ok_or_else(|| no_vault(typed))?;
         let folder = entry.folder.path(&self.node);
@@ -172,9 +137,10 @@ impl Vaults {
                 vault: vault.clone(),
             });
         }
-        self.close_idle();
+        self.register.close_idle();
         let vault = self
-            .open_folder(&folder, &entry.storage)
+            .opener
+            .open(&folder, &entry.storage)
             .map_err(|error| vault_problem(&name, error))?;
         if vault.id() != id {
             return Err(Problem::new(
@@ -190,9 +156,8 @@ impl Vaults {
     /// All vaults in use, by name, without opening them.
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = self
-            .entries()
-            .into_iter()
-            .filter(|entry| matches!(entry.state, State::Live(_)))
+            .register
+            .live()
             .map(|entry| entry.name.as_str().to_owned())
             .collect();
         names.sort();
@@ -202,9 +167,8 @@ impl Vaults {
     /// Where each vault in use lies, by name.
     pub fn places(&self) -> Vec<(String, PathBuf)> {
         let mut places: Vec<_> = self
-            .entries()
-            .into_iter()
-            .filter(|entry| matches!(entry.state, State::Live(_)))
+            .register
+            .live()
             .map(|entry| (entry.name.as_str().to_owned(), entry.folder.path(&self.node)))
             .collect();
         places.sort();
@@ -214,6 +178,7 @@ impl Vaults {
     /// Folders in the default place that belong to no vault, nor to one that was deleted.
     pub fn strays(&self) -> Vec<PathBuf> {
         let known: Vec<PathBuf> = self
+            .register
             .entries()
             .iter()
             .flat_map(|entry| [Some(&entry.folder), entry.leftover.as_ref()])
@@ -233,6 +198,7 @@ impl Vaults {
     /// The vaults, by name; or those that were deleted.
     pub fn list(&self, deleted: bool) -> Vec<VaultItem> {
         let mut items: Vec<VaultItem> = self
+            .register
             .entries()
             .iter()
             .filter(|entry| match entry.state {
@@ -267,7 +233,7 @@ impl Vaults {
     pub fn create(&self, name: &str, at: Option<&Path>) -> Result<VaultItem, Problem> {
         let name = parse_name(name)?;
         let _changing = lock(&self.changing);
-        self.check_free(&name)?;
+        self.register.check_free(&name)?;
         let mut storage: Storage = [0; STORAGE_LEN];
         OsRandom.fill(&mut storage);
         let wanted = match at {
@@ -282,21 +248,21 @@ impl Vaults {
             leftover: None,
             state: State::Making,
         };
-        self.store(entry.clone())?;
-        let made = self.make_folder(&path, &storage);
+        self.register.store(entry.clone())?;
+        let made = self.opener.make(&path, &storage);
         let vault = match made {
             Ok(vault) => vault,
             Err(error) => {
                 // What stays is cleared away at the next start.
                 if folder::clear(&path).is_ok() {
-                    let _ = self.forget(&storage);
+                    let _ = self.register.forget(&storage);
                 }
                 return Err(vault_problem(entry.name.as_str(), error));
             }
         };
         entry.state = State::Live(vault.id());
-        self.store(entry.clone())?;
-        self.set_handle(&storage, vault);
+        self.register.store(entry.clone())?;
+        self.register.keep_open(&storage, vault);
         Ok(self.item(&entry))
     }
 
@@ -307,9 +273,9 @@ impl Vaults {
     pub fn rename(&self, typed: &str, new_name: &str) -> Result<VaultItem, Problem> {
         let name = parse_name(new_name)?;
         let _changing = lock(&self.changing);
-        let (entry, _) = self.find(typed)?;
+        let (entry, _) = self.register.find(typed)?;
         if entry.name != name {
-            self.check_free(&name)?;
+            self.register.check_free(&name)?;
         }
         self.store_and_show(Entry { name, ..entry })
     }
@@ -320,7 +286,7 @@ impl Vaults {
     /// [`Code::VaultNotFound`].
     pub fn delete(&self, typed: &str) -> Result<VaultItem, Problem> {
         let _changing = lock(&self.changing);
-        let (entry, handle) = self.find(typed)?;
+        let (entry, handle) = self.register.find(typed)?;
         let id = entry.id().ok_or_else(|| no_vault(typed))?;
         let state = State::Deleted(id, SystemClock.now().after(KEPT));
         let item = self.store_and_show(Entry { state, ..entry })?;
@@ -335,10 +301,11 @@ impl Vaults {
     pub fn undelete(&self, typed: &str, name: Option<&str>) -> Result<VaultItem, Problem> {
         let _changing = lock(&self.changing);
         let found = self
+            .register
             .entries()
             .into_iter()
             .filter_map(|entry| match entry.state {
-                State::Deleted(id, until) if is_called(&entry, typed) => Some((until, id, entry)),
+                State::Deleted(id, until) if entry.is_called(typed) => Some((until, id, entry)),
                 _ => None,
             })
             .max_by_key(|(until, ..)| until.as_millis());
@@ -352,7 +319,8 @@ impl Vaults {
             Some(name) => parse_name(name)?,
             None => entry.name.clone(),
         };
-        self.check_free(&name)
+        self.register
+            .check_free(&name)
             .map_err(|problem| problem.hint("give it another name with `--name`"))?;
         self.store_and_show(Entry {
             name,
@@ -361,117 +329,9 @@ impl Vaults {
         })
     }
 
-    /// Moves the folder of the vault `typed` to `to`: copies, reads back, opens the copy, switches, and
-    /// only then clears the old one away.
-    ///
-    /// # Errors
-    /// [`Code::VaultNotFound`], [`Code::Exists`], [`Code::Busy`], what the disk says. The vault is then
-    /// where it was.
-    pub fn relocate(&self, typed: &str, to: &Path) -> Result<VaultItem, Problem> {
-        let to = absolute(to)?;
-        let _changing = lock(&self.changing);
-        let (entry, handle) = self.find(typed)?;
-        let name = entry.name.as_str();
-        let from = entry.folder.path(&self.node);
-        // Whoever wants the vault waits here until it is in its new place.
-        let mut handle = lock(&handle);
-        if !is_present(&from) {
-            return Err(absent(name, &from));
-        }
-        if to.starts_with(&from) {
-            return Err(Problem::new(
-                Code::Usage,
-                "a vault cannot be moved into its own folder",
-            ));
-        }
-        if let Some(vault) = handle.take() {
-            self.close_when_unused(name, vault)?;
-        }
-        let target = folder::take(to)?;
-        let moving = Entry {
-            leftover: Some(Folder::new(&target, &self.node)),
-            ..entry.clone()
-        };
-        self.store(moving)?;
-        let opened = folder::copy(&from, &target).and_then(|()| {
-            let vault = self
-                .open_folder(&target, &entry.storage)
-                .map_err(|error| vault_problem(name, error))?;
-            if entry.id() == Some(vault.id()) {
-                Ok(vault)
-            } else {
-                Err(Problem::new(
-                    Code::BadData,
-                    "the copy is not the vault that was copied",
-                ))
-            }
-        });
-        let vault = match opened {
-            Ok(vault) => vault,
-            Err(problem) => {
-                if folder::clear(&target).is_ok() {
-                    let _ = self.store(entry);
-                }
-                return Err(problem);
-            }
-        };
-        let moved = Entry {
-            folder: Folder::new(&target, &self.node),
-            leftover: Some(entry.folder.clone()),
-            ..entry
-        };
-        self.store(moved.clone())?;
-        *handle = Some(Arc::new(vault));
-        folder::clear(&from)?;
-        self.store_and_show(Entry {
-            leftover: None,
-            ..moved
-        })
-    }
-
-    fn close_when_unused(&self, name: &str, mut vault: Arc<Vault>) -> Result<(), Problem> {
-        let begin = Instant::now();
-        loop {
-            match Arc::try_unwrap(vault) {
-                Ok(vault) => return vault.close().map_err(|error| vault_problem(name, error)),
-                Err(shared) if begin.elapsed() < QUIET_TIME => vault = shared,
-                Err(_) => {
-                    return Err(Problem::new(Code::Busy, format!("the vault {name} is in use"))
-                        .hint("try again when other commands have ended"));
-                }
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    fn find(&self, typed: &str) -> Result<(Entry, Handle), Problem> {
-        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        let name = VaultName::parse(typed).ok();
-        let id = typed.parse::<VaultId>().ok();
-        let live = || {
-            slots
-                .values()
-                .filter(|slot| matches!(slot.entry.state, State::Live(_)))
-        };
-        live()
-            .find(|slot| Some(&slot.entry.name) == name.as_ref())
-            .or_else(|| live().find(|slot| id.is_some() && slot.entry.id() == id))
-            .map(|slot| (slot.entry.clone(), slot.handle.clone()))
-            .ok_or_else(|| no_vault(typed))
-    }
-
-    fn check_free(&self, name: &VaultName) -> Result<(), Problem> {
-        if self
-            .entries()
-            .iter()
-            .any(|entry| entry.holds_name() && entry.name == *name)
-        {
-            return Err(Problem::new(
-                Code::Exists,
-                format!("there is a vault {name} already"),
-            ));
-        }
-        Ok(())
+    /// Closes all vaults, also those that somebody still uses: whatever they try then fails.
+    pub fn close(&self) {
+        self.register.close();
     }
 
     fn default_folder(&self, storage: &Storage) -> Result<PathBuf, Problem> {
@@ -484,152 +344,11 @@ impl Vaults {
         }
     }
 
-    fn make_folder(&self, folder: &Path, storage: &Storage) -> Result<Vault, VaultError> {
-        let made = Vault::create(
-            folder,
-            &self.folder_key(storage),
-            self.me[0].clone(),
-            environment(folder),
-        )?;
-        made.close()?;
-        // Only now the database has a file to be told apart by.
-        self.open_folder(folder, storage)
-    }
-
-    fn open_folder(&self, folder: &Path, storage: &Storage) -> Result<Vault, VaultError> {
-        let open = |me: &Arc<Identity>| {
-            Vault::open(folder, &self.folder_key(storage), me.clone(), environment(folder))
-        };
-        let vault = open(&self.me[0])?;
-        if vault.my_role().is_some() || self.me.len() == 1 {
-            return Ok(vault);
-        }
-        // A vault from before the keys were renewed knows the node by its former id.
-        vault.close()?;
-        drop(vault);
-        for me in &self.me[1..] {
-            let vault = open(me)?;
-            if vault.my_role().is_some() {
-                return Ok(vault);
-            }
-            vault.close()?;
-        }
-        open(&self.me[0])
-    }
-
-    fn folder_key(&self, storage: &Storage) -> Key {
-        kdf::derive(&self.keys, label::MASTER_DATABASE, storage)
-    }
-
-    fn entries(&self) -> Vec<Entry> {
-        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        slots.values().map(|slot| slot.entry.clone()).collect()
-    }
-
-    /// Makes `entry` durable, then known.
-    fn store(&self, entry: Entry) -> Result<(), Problem> {
-        // A record is small, and deleting or clearing away a vault, which changes one, must work on a full disk.
-        self.database
-            .write_removal(|tx| tx.put(VAULTS, ALL, &entry.storage, &entry.encode()))
-            .map_err(|error: StoreError| register_problem(&error))?;
-        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-        match slots.get_mut(&entry.storage) {
-            Some(slot) => slot.entry = entry,
-            None => {
-                slots.insert(
-                    entry.storage,
-                    Slot {
-                        entry,
-                        handle: Handle::default(),
-                    },
-                );
-            }
-        }
-        Ok(())
-    }
-
     fn store_and_show(&self, entry: Entry) -> Result<VaultItem, Problem> {
         let item = self.item(&entry);
-        self.store(entry)?;
+        self.register.store(entry)?;
         Ok(item)
     }
-
-    fn forget(&self, storage: &Storage) -> Result<(), Problem> {
-        self.database
-            .write_removal(|tx| tx.remove(VAULTS, ALL, storage).map(drop))
-            .map_err(|error: StoreError| register_problem(&error))?;
-        self.slots
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(storage);
-        Ok(())
-    }
-
-    fn set_handle(&self, storage: &Storage, vault: Vault) {
-        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = slots.get(storage) {
-            *lock(&slot.handle) = Some(Arc::new(vault));
-        }
-    }
-
-    /// Closes all vaults, also those that somebody still uses: whatever they try then fails.
-    pub fn close(&self) {
-        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        for slot in slots.values() {
-            // A handle that is held is being opened or moved; its owner ends with an error.
-            if let Ok(mut handle) = slot.handle.try_lock()
-                && let Some(vault) = handle.take()
-                && let Err(error) = vault.close()
-            {
-                tracing::error!(%error, "a vault was not closed well");
-            }
-        }
-    }
-
-    /// Closes vaults that nobody uses when many are open: each holds files and memory.
-    fn close_idle(&self) {
-        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        let open: Vec<&Handle> = slots
-            .values()
-            .map(|slot| &slot.handle)
-            .filter(|handle| handle.try_lock().is_ok_and(|handle| handle.is_some()))
-            .collect();
-        if open.len() < MAX_OPEN {
-            return;
-        }
-        for handle in open {
-            if let Ok(mut handle) = handle.try_lock()
-                && handle.as_ref().is_some_and(|vault| Arc::strong_count(vault) == 1)
-            {
-                handle.take();
-            }
-        }
-    }
-}
-
-/// What a vault needs from outside. A vault whose database is another file than before, on another machine
-/// or out of a backup, goes on under a new actor.
-fn environment(folder: &Path) -> Env {
-    let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
-    let file = folder
-        .join("vault.db")
-        .metadata()
-        .map_or(0, |metadata| metadata.ino());
-    Env {
-        clock: Arc::new(SystemClock),
-        random: Arc::new(OsRandom),
-        disk: Arc::new(RealDisk),
-        machine: format!("{} {file}", machine.trim()).into_bytes(),
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn is_called(entry: &Entry, typed: &str) -> bool {
-    VaultName::parse(typed).is_ok_and(|name| name == entry.name)
-        || entry.id().is_some_and(|id| id.to_string() == typed)
 }
 
 fn is_present(folder: &Path) -> bool {
@@ -658,20 +377,6 @@ fn absent(name: &str, folder: &Path) -> Problem {
         format!("the folder {} of the vault {name} is absent", folder.display()),
     )
     .hint("bring it back (is the disk there?), then try again")
-}
-
-/// The answer for a vault that is not there.
-pub fn no_vault(typed: &str) -> Problem {
-    Problem::new(Code::VaultNotFound, format!("there is no vault {typed}")).hint("see `polykey vaults list`")
-}
-
-fn register_problem(error: &StoreError) -> Problem {
-    let code = match error {
-        StoreError::DiskFull { .. } => Code::DiskFull,
-        StoreError::Damaged { .. } => Code::BadData,
-        _ => Code::Io,
-    };
-    Problem::new(code, "the register of vaults cannot be used").caused_by(error)
 }
 
 #[cfg(test)]
@@ -731,6 +436,7 @@ mod tests {
 
     fn entry_of(vaults: &Vaults, name: &str) -> Entry {
         let found = vaults
+            .register
             .entries()
             .into_iter()
             .find(|entry| entry.name.as_str() == name);
@@ -773,6 +479,7 @@ mod tests {
         let half = entry_of(&vaults, "half");
         vaults.close();
         vaults
+            .register
             .store(Entry {
                 state: State::Making,
                 ..half
@@ -800,6 +507,7 @@ mod tests {
             std::fs::write(other.join("mine.txt"), b"the user's").expect("writes");
             let leftover = Some(Folder::new(&other, &vaults.node));
             vaults
+                .register
                 .store(Entry {
                     leftover,
                     ..entry.clone()
@@ -827,7 +535,7 @@ mod tests {
         let old = entry_of(&vaults, "old");
         let id = old.id().expect("made");
         let state = State::Deleted(id, Timestamp::from_millis(1));
-        vaults.store(Entry { state, ..old }).expect("stores");
+        vaults.register.store(Entry { state, ..old }).expect("stores");
         vaults.remove_expired().expect("removes");
         assert_eq!(bench.folders(), 1);
         let left: Vec<String> = vaults
@@ -841,14 +549,6 @@ mod tests {
             Err(Code::VaultNotFound)
         );
         assert!(vaults.undelete("new", None).is_ok() && vaults.open("new").is_ok());
-    }
-
-    #[test]
-    fn a_damaged_record_is_told_and_not_dropped() {
-        let bench = Bench::new();
-        let put = |tx: &mut polykey_store::WriteTx<'_>| tx.put(VAULTS, ALL, &[1; STORAGE_LEN], b"nonsense");
-        bench.database.write::<(), StoreError>(put).expect("writes");
-        assert_eq!(bench.load().map(|_| ()).map_err(|p| p.code), Err(Code::BadData));
     }
 
     #[test]

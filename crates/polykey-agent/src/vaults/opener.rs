@@ -1,0 +1,94 @@
+//! Opening vault folders: with which key, and as whom.
+//!
+//! The key of a folder comes from the node's keys and the folder's storage id. The node acts in a vault under
+//! the root key that is a member of it: that is a former one where the keys were renewed since.
+//!
+//! Start at [`Opener::open`].
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use polykey_core::clock::SystemClock;
+use polykey_core::random::OsRandom;
+use polykey_core::{Key, kdf, label};
+use polykey_store::RealDisk;
+use polykey_vault::{Env, Identity, Vault, VaultError};
+
+use super::register::Storage;
+
+/// Makes and opens vaults in folders.
+pub struct Opener {
+    keys: Key,
+    me: Vec<Arc<Identity>>,
+}
+
+impl Opener {
+    /// `keys` gives the keys of the folders. `me` is the node as it is now, and then as it was under former
+    /// root keys, newest first.
+    pub fn new(keys: Key, me: Vec<Identity>) -> Opener {
+        let me = me.into_iter().map(Arc::new).collect();
+        Opener { keys, me }
+    }
+
+    /// Makes a vault in the empty `folder`, of the node as it is now.
+    ///
+    /// # Errors
+    /// What the disk says; the folder may hold a part then.
+    pub fn make(&self, folder: &Path, storage: &Storage) -> Result<Vault, VaultError> {
+        let made = Vault::create(
+            folder,
+            &self.folder_key(storage),
+            self.me[0].clone(),
+            environment(folder),
+        )?;
+        made.close()?;
+        // Only now the database has a file to be told apart by.
+        self.open(folder, storage)
+    }
+
+    /// Opens the vault in `folder`, as the first of us that is a member.
+    ///
+    /// # Errors
+    /// What the vault says.
+    pub fn open(&self, folder: &Path, storage: &Storage) -> Result<Vault, VaultError> {
+        let open = |me: &Arc<Identity>| {
+            Vault::open(folder, &self.folder_key(storage), me.clone(), environment(folder))
+        };
+        let vault = open(&self.me[0])?;
+        if vault.my_role().is_some() || self.me.len() == 1 {
+            return Ok(vault);
+        }
+        // A vault from before the keys were renewed knows the node by its former id.
+        vault.close()?;
+        drop(vault);
+        for me in &self.me[1..] {
+            let vault = open(me)?;
+            if vault.my_role().is_some() {
+                return Ok(vault);
+            }
+            vault.close()?;
+        }
+        open(&self.me[0])
+    }
+
+    fn folder_key(&self, storage: &Storage) -> Key {
+        kdf::derive(&self.keys, label::MASTER_DATABASE, storage)
+    }
+}
+
+/// What a vault needs from outside. A vault whose database is another file than before, on another machine
+/// or out of a backup, goes on under a new actor.
+fn environment(folder: &Path) -> Env {
+    let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let file = folder
+        .join("vault.db")
+        .metadata()
+        .map_or(0, |metadata| metadata.ino());
+    Env {
+        clock: Arc::new(SystemClock),
+        random: Arc::new(OsRandom),
+        disk: Arc::new(RealDisk),
+        machine: format!("{} {file}", machine.trim()).into_bytes(),
+    }
+}
