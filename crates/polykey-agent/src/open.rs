@@ -249,26 +249,22 @@ fn found(
         tx.put(IDENTITY, SIGCHAIN, &0u64.to_be_bytes(), sigchain_start.as_bytes())
     })
     .map_err(|error| failure::store(&error))?;
-    let audit = open_audit(paths, &db, &master)?;
-    let me = vec![identity(&root, &encryption, &key_record, &sigchain_start)];
-    let vaults = open_vaults(paths, &db, &master, me)?;
-    Ok(Node {
-        master,
-        root,
-        encryption,
-        key_record,
-        sigchain_start,
-        db,
-        audit,
-        vaults,
-        password: RwLock::new(password),
-        former: Vec::new(),
-    })
+    read_node(paths, master, db, password)
 }
 
 fn load(paths: &NodePaths, master: MasterKey, password: PasswordCheck) -> Result<Node, Problem> {
     let db = Database::open(&paths.database(), &database_key(&master), &StoreEnv::default())
         .map_err(|error| failure::store(&error))?;
+    read_node(paths, master, db, password)
+}
+
+/// The node whose records are in `db`.
+fn read_node(
+    paths: &NodePaths,
+    master: MasterKey,
+    db: Database,
+    password: PasswordCheck,
+) -> Result<Node, Problem> {
     let damaged = |error: &dyn std::error::Error| {
         Problem::new(Code::BadData, "the node's own records are damaged")
             .hint("put the node path back from a backup")

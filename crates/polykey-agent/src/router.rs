@@ -73,8 +73,7 @@ impl Routes {
             let handler = handler.clone();
             async move {
                 let (caller, question) = question(request).await?;
-                let body = handler(agent, caller, question).await?;
-                Ok(([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response())
+                Ok(answer_bytes(handler(agent, caller, question).await?))
             }
         })
     }
@@ -92,13 +91,8 @@ impl Routes {
         self.route(endpoint.path, MethodFilter::PUT, move |agent, request| {
             let handler = handler.clone();
             async move {
-                let caller = caller(&request);
-                let question = axum::extract::Query::<Q>::try_from_uri(request.uri())
-                    .map_err(|error| bad_question(&error))?
-                    .0;
-                Ok(answer_json(
-                    &handler(agent, caller, question, patient(request.into_body())).await?,
-                ))
+                let (caller, question, body) = question_in_query(request)?;
+                Ok(answer_json(&handler(agent, caller, question, body).await?))
             }
         })
     }
@@ -116,12 +110,8 @@ impl Routes {
         self.route(endpoint.path, MethodFilter::PUT, move |agent, request| {
             let handler = handler.clone();
             async move {
-                let caller = caller(&request);
-                let question = axum::extract::Query::<Q>::try_from_uri(request.uri())
-                    .map_err(|error| bad_question(&error))?
-                    .0;
-                let body = handler(agent, caller, question, patient(request.into_body())).await?;
-                Ok(([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response())
+                let (caller, question, body) = question_in_query(request)?;
+                Ok(answer_bytes(handler(agent, caller, question, body).await?))
             }
         })
     }
@@ -258,6 +248,14 @@ async fn question<Q: DeserializeOwned>(request: Request) -> Result<(Caller, Q), 
     Ok((caller, question))
 }
 
+/// The question of a call whose body is raw bytes stands in the query.
+fn question_in_query<Q: DeserializeOwned>(request: Request) -> Result<(Caller, Q, Body), Problem> {
+    let question = axum::extract::Query::<Q>::try_from_uri(request.uri())
+        .map_err(|error| bad_question(&error))?
+        .0;
+    Ok((caller(&request), question, patient(request.into_body())))
+}
+
 /// The parser's own text may quote what was sent, so it is not passed on.
 fn bad_question(_: &dyn std::error::Error) -> Problem {
     Problem::new(Code::Usage, "the request does not have the form of this call")
@@ -272,6 +270,10 @@ fn answer_json<A: Serialize>(answer: &A) -> Response {
             "the answer cannot be written as JSON",
         )),
     }
+}
+
+fn answer_bytes(body: Body) -> Response {
+    ([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response()
 }
 
 /// A problem as an HTTP answer.
