@@ -12,7 +12,11 @@ use crate::router::Routes;
 pub mod agent;
 pub mod audit;
 pub mod changes;
+pub mod fetch;
+pub mod find;
+pub mod import;
 pub mod keys;
+mod opened;
 pub mod secrets;
 pub mod transfer;
 pub mod vaults;
@@ -57,14 +61,14 @@ fn calls() -> Routes {
         .json(&api::vaults::PURGE, vaults::purge)
         .lines(&api::vaults::CONFLICTS, vaults::conflicts)
         .json(&api::vaults::RESOLVE, vaults::resolve)
-        .download(&api::secrets::FETCH, secrets::fetch)
-        .download(&api::secrets::READ, secrets::read)
+        .download(&api::secrets::FETCH, fetch::fetch)
+        .download(&api::secrets::READ, fetch::read)
         .lines(&api::secrets::LIST, secrets::list)
         .json(&api::secrets::STAT, secrets::stat)
         .lines(&api::secrets::LOG, secrets::log)
-        .lines(&api::secrets::FIND, secrets::find)
+        .lines(&api::secrets::FIND, find::find)
         .upload(&api::secrets::WRITE, changes::write)
-        .upload(&api::secrets::IMPORT, changes::import)
+        .upload(&api::secrets::IMPORT, import::import)
         .json(&api::secrets::REMOVE, changes::remove)
         .json(&api::secrets::MKDIR, changes::mkdir)
         .json(&api::secrets::TOUCH, changes::touch)
