@@ -567,10 +567,12 @@ proptest! {
         prop_assert_eq!(shown(&replica), Model::new(&world, &aside).shown());
         // A verdict that comes later gives the same.
         let mut late = world.replica(seed.wrapping_mul(3), &BTreeSet::new());
+        let mut touched = BTreeSet::new();
         for number in aside.iter().filter(|number| **number < world.commits.len()) {
             let id = world.commits[*number].id();
-            index::judge(&mut late, id, &world.strict(&aside)).expect("in memory");
+            index::judge(&mut late, id, &world.strict(&aside), &mut touched).expect("in memory");
         }
+        index::refold_all(&mut late, touched).expect("in memory");
         assert_same(&replica, &late);
     }
 

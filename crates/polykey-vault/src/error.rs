@@ -6,7 +6,7 @@
 use std::io;
 
 use polykey_core::codec::CodecError;
-use polykey_core::{ObjectId, PathError, SecretPath};
+use polykey_core::{ObjectId, PathError, SecretPath, StatementId};
 use polykey_store::StoreError;
 
 use crate::attributes::AttributeError;
@@ -166,6 +166,12 @@ pub enum VaultError {
     ParentMissing {
         /// The first that is missing.
         missing: CommitId,
+    },
+    /// A commit names charter entries that are not here yet.
+    #[error("charter entry {missing} has to come first")]
+    EntryMissing {
+        /// The first that is missing.
+        missing: StatementId,
     },
     /// A commit belongs to another vault.
     #[error("the commit belongs to another vault")]

@@ -548,7 +548,8 @@ mod tests {
             &text[4..],
             &format!("{text}0"),
             "ééé",
-            &text[..8].to_uppercase(),
+            // Upper case, whatever digits the id happens to have.
+            &format!("A{}", &text[1..8]),
         ] {
             let found = trial.commit_by_prefix(bad);
             assert!(matches!(found, Err(VaultError::NoSuchCommit { .. })), "{bad:?}");

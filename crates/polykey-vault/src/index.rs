@@ -8,7 +8,7 @@
 //! Always: the rows are a function of the set of commits and of which of them count, whatever the order in
 //! which they came. Start at [`insert`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use polykey_core::codec::CodecError;
 use polykey_core::{ActorId, NodeId, ObjectId, StatementId, Timestamp};
@@ -26,8 +26,8 @@ use crate::line::{self, Last, Lines};
 use crate::operation::{Operation, Subject};
 use crate::rows::{EVENT, Rows, RowsMut};
 use crate::stored::{
-    CommitRow, ObjectRow, SecretRow, commit_and_row, commit_row, events, object_row, secret_row, standings,
-    store_commit, store_object, store_secret,
+    self, CommitRow, ObjectRow, SecretRow, commit_and_row, commit_row, events, object_row, secret_row,
+    standings, store_commit, store_object, store_secret,
 };
 
 /// A commit on its way into the index.
@@ -141,6 +141,9 @@ pub(crate) fn insert(
         )),
     };
     store_commit(rows, id, row)?;
+    if !counted {
+        stored::put_aside(rows, &id, closed)?;
+    }
     for (object, _) in &header.objects {
         // The objects of our own commits are new.
         let has = !is_own && object_row(rows.as_rows(), object)?.is_some_and(|row| row != ObjectRow::Wanted);
@@ -164,11 +167,13 @@ pub(crate) fn insert(
         // From the fork on the line is set aside, also what had counted until now.
         let line = header.line();
         let last = line::tip(rows.as_rows(), &line)?.map_or(0, |tip| tip.seq);
+        let mut touched = BTreeSet::new();
         for seq in line::forked_at(rows.as_rows(), &line)?.unwrap_or(header.seq)..=last {
             if let Some(id) = line::commit_at(rows.as_rows(), &line, seq)? {
-                judge(rows, id, court)?;
+                judge(rows, id, court, &mut touched)?;
             }
         }
+        refold_all(rows, touched)?;
     }
     Ok(if counted {
         Inserted::Counted
@@ -177,35 +182,53 @@ pub(crate) fn insert(
     })
 }
 
-/// Judges a stored commit again, and brings what it touches up to date. True when something changed.
+/// Judges a stored commit again. The secrets that it touches are added to `touched` when something changed;
+/// the caller folds them anew, each once, with [`refold`].
 ///
 /// # Errors
 /// [`VaultError::CommitDamaged`].
-pub(crate) fn judge(rows: &mut dyn RowsMut, id: CommitId, court: &dyn Court) -> Result<bool, VaultError> {
+pub(crate) fn judge(
+    rows: &mut dyn RowsMut,
+    id: CommitId,
+    court: &dyn Court,
+    touched: &mut BTreeSet<SecretId>,
+) -> Result<(), VaultError> {
     let Some((commit, mut row)) = commit_and_row(rows.as_rows(), id)? else {
         return Err(VaultError::CommitDamaged { commit: id });
     };
     let counted = court.allows(&commit) && !is_forked(rows.as_rows(), &commit, court)?;
     if row.opened && row.counted == counted {
-        return Ok(false);
+        return Ok(());
     }
-    let Opened::Body(body) = court.open(&commit)? else {
-        return Ok(false);
+    let was_opened = row.opened;
+    let body = match court.open(&commit)? {
+        Opened::Body(body) => body,
+        Opened::Closed => return Ok(()),
+        Opened::Malformed => {
+            if !was_opened {
+                row.opened = true;
+                store_commit(rows, id, row)?;
+                stored::put_aside(rows, &id, false)?;
+            }
+            return Ok(());
+        }
     };
-    let was_opened = std::mem::replace(&mut row.opened, true);
     let height = row.height;
+    row.opened = true;
     row.counted = counted;
     row.time = body.time;
     store_commit(rows, id, row)?;
-    for (secret, events) in events_of(&commit, &body, height) {
-        if was_opened {
-            refold(rows, secret)?;
-        } else {
-            let before = secret_row(rows.as_rows(), secret)?.unwrap_or_default();
-            record(rows, secret, &before, &events, false)?;
-        }
+    match counted {
+        true => stored::not_aside(rows, &id)?,
+        false => stored::put_aside(rows, &id, false)?,
     }
-    Ok(true)
+    for (secret, events) in events_of(&commit, &body, height) {
+        if !was_opened {
+            remember(rows, secret, &events)?;
+        }
+        touched.insert(secret);
+    }
+    Ok(())
 }
 
 /// True when the commit is set aside because its line forked at or before it.
@@ -378,6 +401,31 @@ fn record(
     };
     let after = SecretRow { state, touched, made };
     settle(rows, secret, &before.state, &after)
+}
+
+/// Stores the events of one secret without bringing its state up to date.
+fn remember(rows: &mut dyn RowsMut, secret: SecretId, events: &[Event]) -> Result<(), VaultError> {
+    let mut row = secret_row(rows.as_rows(), secret)?.unwrap_or_default();
+    for event in events {
+        let version = event.version.to_bytes();
+        rows.put(EVENT, secret.as_bytes(), &version, &event.encode())?;
+        row.touched.add(event.actor, event.seq);
+        if event.is_making() {
+            row.made = Some(event.time);
+        }
+    }
+    store_secret(rows, secret, &row)
+}
+
+/// Folds each of these secrets from its events and stores the results.
+pub(crate) fn refold_all(
+    rows: &mut dyn RowsMut,
+    secrets: impl IntoIterator<Item = SecretId>,
+) -> Result<(), VaultError> {
+    for secret in secrets {
+        refold(rows, secret)?;
+    }
+    Ok(())
 }
 
 /// Folds a secret from its events and stores the result.

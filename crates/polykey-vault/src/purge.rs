@@ -71,6 +71,7 @@ impl Vault {
         let shared = self.shared();
         let root = SecretPath::root();
         let now = shared.env.clock.now();
+        let me = shared.signer("purge")?;
         let purged = shared.write_entries(|tx, membership| {
             let (versions, objects) = forgotten(tx, path.unwrap_or(&root), before)?;
             let mut purged = Purged {
@@ -84,7 +85,7 @@ impl Vault {
                 let note = format!("{versions} versions at \"{}\"", path.unwrap_or(&root));
                 let note = crate::message::bounded(note);
                 let at_once = when == Deletion::AtOnce;
-                let (me, keys) = (shared.me.signer(), &membership.keys);
+                let (me, keys) = (me.signer(), &membership.keys);
                 let entropy = (now, &*shared.env.random);
                 let entry = charter.purge(me, keys, part, at_once, note.as_bytes(), entropy);
                 let entry = entry.map_err(|source| VaultError::Charter(Box::new(source)))?;

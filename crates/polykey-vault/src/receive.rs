@@ -2,11 +2,11 @@
 //!
 //! Everything goes through here once, whether it comes from a peer, a folder or a backup: it was verified
 //! by whoever brings it in, is stored in one transaction, and takes its effect at once. A new charter entry
-//! has every commit judged again, as it may end or give a right.
+//! may end or give a right: the commits for which that can make a difference are judged again.
 //!
 //! Always: no writer ever writes under a charter that lacks an entry which is stored.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use polykey_core::statement::Statement;
@@ -14,17 +14,17 @@ use polykey_core::{ActorId, ObjectId, StatementId};
 use polykey_store::{StoreError, WriteTx};
 
 use crate::charter::Inserted as EntryInserted;
-use crate::charter::epoch::EpochKeys;
+use crate::charter::Shift;
 use crate::commit::Commit;
 use crate::copy::store_entry;
 use crate::error::VaultError;
-use crate::history;
 use crate::id::CommitId;
 use crate::index::{self, Incoming, Inserted};
+use crate::line::{self, Tip};
 use crate::purge;
-use crate::rows::RowsMut;
+use crate::rows::{Rows, RowsMut};
 use crate::stored::{self, ObjectRow};
-use crate::vault::{Membership, Shared, Vault};
+use crate::vault::{Membership, Shared, Vault, epoch_keys};
 
 /// What came together, verified.
 pub(crate) struct Arrivals<'a> {
@@ -150,11 +150,17 @@ impl Shared {
     ) -> Result<(), Back> {
         let old = self.membership();
         let (renewed, new) = self.renew(rows, &old, arrivals.entries)?;
-        let membership = renewed.unwrap_or(old);
+        let membership = renewed.unwrap_or_else(|| Arc::clone(&old));
         let mut left = arrivals.objects.clone();
         let mut forked = false;
+        let me = self.me().map(|me| me.node());
         for commit in arrivals.commits {
             let header = commit.header();
+            let mut heads = header.charter_heads.iter();
+            if let Some(missing) = heads.find(|head| !membership.charter.contains(head)) {
+                let missing = *missing;
+                return Err(Back::Refused(commit.id(), VaultError::EntryMissing { missing }));
+            }
             let named = header.objects.iter();
             let incoming = Incoming {
                 commit,
@@ -166,7 +172,7 @@ impl Shared {
             let inserted = index::insert(rows, incoming, &membership.bench());
             match inserted {
                 Ok(inserted) => {
-                    let own = header.author == self.me.node() && header.actor == self.actor();
+                    let own = me == Some(header.author) && header.actor == self.actor();
                     forked |= own && inserted != Inserted::Known;
                 }
                 Err(error @ (VaultError::ParentMissing { .. } | VaultError::Commit(_))) => {
@@ -189,9 +195,9 @@ impl Shared {
             before.actor = Some(self.replace_actor(actor));
         }
         if !new.is_empty() {
-            judge_all(rows, &membership)?;
-            for id in &new {
-                purge::hide(rows, &membership, id)?;
+            judge_again(rows, &old, &membership)?;
+            for id in membership.charter.purges_since(&old.charter) {
+                purge::hide(rows, &membership, &id)?;
             }
             // Under the store's lock, too: the next writer must find the new charter.
             before.membership = Some(self.replace_membership(membership));
@@ -221,22 +227,57 @@ impl Shared {
         if new.is_empty() {
             return Ok((None, new));
         }
-        let keys = self.me.with_opener(|opener| EpochKeys::open(&charter, opener));
+        let keys = epoch_keys(self.me().as_deref(), &charter);
         Ok((Some(Arc::new(Membership { charter, keys })), new))
     }
 }
 
-/// Judges every commit again, parents first.
-fn judge_all(rows: &mut dyn RowsMut, membership: &Membership) -> Result<(), VaultError> {
-    let mut commits = Vec::new();
-    history::walk(rows.as_rows(), None, |id, _| {
-        commits.push(id);
-        Ok(std::ops::ControlFlow::Continue(()))
-    })?;
-    for id in commits.into_iter().rev() {
-        index::judge(rows, id, &membership.bench())?;
+/// Judges again what can be another verdict than before: commits of authors for whom something changed, from
+/// the number on where it makes a difference, and those that new keys may open.
+pub(crate) fn judge_again(
+    rows: &mut dyn RowsMut,
+    old: &Membership,
+    new: &Membership,
+) -> Result<(), VaultError> {
+    let mut doubtful = Vec::new();
+    let shifts = new.charter.shifts_since(&old.charter);
+    if !shifts.is_empty() {
+        for (line, tip) in line::tips(rows.as_rows())? {
+            if let Some(shift) = shifts.get(&tip.author) {
+                doubtful.extend(in_doubt(rows.as_rows(), &line, &tip, shift)?);
+            }
+        }
     }
-    Ok(())
+    // Keys only ever come: as many as before are the same.
+    if new.keys.len() > old.keys.len() {
+        let aside = stored::aside(rows.as_rows())?.into_iter();
+        doubtful.extend(aside.filter(|(_, closed)| *closed).map(|(id, _)| id));
+    }
+    let mut touched = BTreeSet::new();
+    for id in doubtful {
+        index::judge(rows, id, &new.bench(), &mut touched)?;
+    }
+    index::refold_all(rows, touched)
+}
+
+/// The commits of one line whose verdict may be another after `shift`.
+fn in_doubt(rows: &dyn Rows, line: &ActorId, tip: &Tip, shift: &Shift) -> Result<Vec<CommitId>, VaultError> {
+    let first = shift.first(&tip.actor, |seq| {
+        line::commit_at(rows, line, seq).map(|commit| commit.map(StatementId::from))
+    })?;
+    let Some(mut first) = first else {
+        return Ok(Vec::new());
+    };
+    let mut doubtful = Vec::new();
+    if let Some(fork) = line::fork(rows, line)? {
+        // What a removal lists is a fixed point of a line that forked.
+        first = first.min(fork.seq);
+        doubtful.extend(fork.others);
+    }
+    for seq in first..=tip.seq {
+        doubtful.extend(line::commit_at(rows, line, seq)?);
+    }
+    Ok(doubtful)
 }
 
 #[cfg(test)]

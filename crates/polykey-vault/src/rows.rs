@@ -45,6 +45,10 @@ pub(crate) const WANTED: Table = Table::new(15);
 pub(crate) const PURGE: Table = Table::new(14);
 /// What peers did that no honest program does. Group: nothing. Item: hash of the value.
 pub(crate) const EVIDENCE: Table = Table::new(16);
+/// Commits that do not count. Group: nothing. Item: commit. Value: 1 while its body is closed to us, else 0.
+pub(crate) const ASIDE: Table = Table::new(17);
+/// What other replicas were last seen to have. Group: nothing. Item: who, as the caller names it.
+pub(crate) const SEEN: Table = Table::new(18);
 
 /// Reading rows.
 pub(crate) trait Rows {

@@ -14,7 +14,7 @@ use crate::event::{Event, State};
 use crate::fold::Standing;
 use crate::horizon::Horizon;
 use crate::id::{CommitId, SecretId, VersionId};
-use crate::rows::{BODY, COMMIT, EVENT, OBJECT, Rows, RowsMut, SECRET, WANTED};
+use crate::rows::{ASIDE, BODY, COMMIT, EVENT, OBJECT, Rows, RowsMut, SECRET, WANTED};
 
 /// Statement and body stand in the commit's row up to this size; looking at a commit's place in history
 /// must not cost reading all that it did.
@@ -212,6 +212,30 @@ pub(crate) fn store_commit(
     };
     rows.put(COMMIT, commit_group(&id), id.as_bytes(), &out.finish())?;
     Ok(())
+}
+
+/// Puts a commit on the list of those that do not count.
+pub(crate) fn put_aside(rows: &mut dyn RowsMut, id: &CommitId, closed: bool) -> Result<(), VaultError> {
+    Ok(rows.put(ASIDE, b"", id.as_bytes(), &[u8::from(closed)])?)
+}
+
+/// Takes a commit off the list of those that do not count.
+pub(crate) fn not_aside(rows: &mut dyn RowsMut, id: &CommitId) -> Result<(), VaultError> {
+    Ok(rows.remove(ASIDE, b"", id.as_bytes())?)
+}
+
+/// The commits that do not count, ascending; true for those whose bodies are closed to us.
+pub(crate) fn aside(rows: &dyn Rows) -> Result<Vec<(CommitId, bool)>, VaultError> {
+    let mut aside = Vec::new();
+    rows.each(ASIDE, b"", &mut |item, value| {
+        let id = item.as_slice().try_into().map_err(|_| VaultError::IndexDamaged {
+            what: "the name of a commit that does not count",
+        })?;
+        aside.push((CommitId::from_bytes(id), value.expose() == [1]));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    aside.sort_unstable();
+    Ok(aside)
 }
 
 /// Where an object is; `None` when no commit names it.

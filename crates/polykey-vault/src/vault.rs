@@ -60,7 +60,8 @@ pub(crate) struct Shared {
     pub(crate) objects: Objects,
     pub(crate) id: VaultId,
     actor: RwLock<ActorId>,
-    pub(crate) me: Arc<Identity>,
+    /// Who acts; nobody in a keeper's copy.
+    me: RwLock<Option<Arc<Identity>>>,
     pub(crate) membership: RwLock<Arc<Membership>>,
     pub(crate) stager: Stager,
     pub(crate) env: Env,
@@ -91,7 +92,7 @@ impl Vault {
     pub fn create(folder: &Path, key: &Key, me: Arc<Identity>, env: Env) -> Result<Vault, VaultError> {
         let (charter, genesis, keys) = Charter::create(me.signer(), me.keys(), env.clock.now(), &*env.random)
             .map_err(|source| VaultError::Charter(Box::new(source)))?;
-        Vault::found(folder, key, me, env, &genesis, Membership { charter, keys })
+        Vault::found(folder, key, Some(me), env, &genesis, Membership { charter, keys })
     }
 
     /// Makes a replica of another node's vault in `folder`, as [`Vault::create`] does. It starts with genesis
@@ -108,14 +109,14 @@ impl Vault {
     ) -> Result<Vault, VaultError> {
         let charter =
             Charter::found(genesis.clone()).map_err(|source| VaultError::Charter(Box::new(source.into())))?;
-        let keys = me.with_opener(|opener| EpochKeys::open(&charter, opener));
-        Vault::found(folder, key, me, env, genesis, Membership { charter, keys })
+        let keys = epoch_keys(Some(&me), &charter);
+        Vault::found(folder, key, Some(me), env, genesis, Membership { charter, keys })
     }
 
-    fn found(
+    pub(crate) fn found(
         folder: &Path,
         key: &Key,
-        me: Arc<Identity>,
+        me: Option<Arc<Identity>>,
         env: Env,
         genesis: &Statement,
         membership: Membership,
@@ -153,6 +154,15 @@ impl Vault {
     /// # Errors
     /// [`VaultError::Store`] when files are missing, damaged or in use; [`VaultError::IndexDamaged`].
     pub fn open(folder: &Path, key: &Key, me: Arc<Identity>, env: Env) -> Result<Vault, VaultError> {
+        Vault::open_as(folder, key, Some(me), env)
+    }
+
+    pub(crate) fn open_as(
+        folder: &Path,
+        key: &Key,
+        me: Option<Arc<Identity>>,
+        env: Env,
+    ) -> Result<Vault, VaultError> {
         let database = Database::open(&folder.join(DATABASE), key, &store_env(&env))?;
         let objects = Objects::open(env.disk.clone(), &folder.join(OBJECTS), env.random.clone())?;
         let (id, mut actor, machine, charter) = database.read(|tx| {
@@ -169,7 +179,7 @@ impl Vault {
             actor = ActorId::from_bytes(random_array(&*env.random));
             database.write(|tx| put_self(tx, &id, &actor, &env.machine))?;
         }
-        let keys = me.with_opener(|opener| EpochKeys::open(&charter, opener));
+        let keys = epoch_keys(me.as_deref(), &charter);
         let vault = Vault::assemble(
             folder,
             database,
@@ -191,7 +201,7 @@ impl Vault {
         objects: Objects,
         id: VaultId,
         actor: ActorId,
-        me: Arc<Identity>,
+        me: Option<Arc<Identity>>,
         membership: Membership,
         env: Env,
     ) -> Vault {
@@ -202,7 +212,7 @@ impl Vault {
             objects,
             id,
             actor: RwLock::new(actor),
-            me,
+            me: RwLock::new(me),
             membership: RwLock::new(Arc::new(membership)),
             env,
         }))
@@ -215,7 +225,7 @@ impl Vault {
 
     /// The role of the identity that the vault was opened with; `None` when it is no member.
     pub fn my_role(&self) -> Option<crate::charter::Role> {
-        self.0.membership().charter.role(&self.0.me.node())
+        self.0.membership().charter.role(&self.0.me()?.node())
     }
 
     /// Its folder.
@@ -372,6 +382,14 @@ impl<E: From<VaultError>> From<StoreError> for Outer<E> {
     }
 }
 
+/// The epoch keys that were sealed to `me`.
+pub(crate) fn epoch_keys(me: Option<&Identity>, charter: &Charter) -> EpochKeys {
+    match me {
+        Some(me) => me.with_opener(|opener| EpochKeys::open(charter, opener)),
+        None => EpochKeys::default(),
+    }
+}
+
 fn store_env(env: &Env) -> StoreEnv {
     StoreEnv {
         random: env.random.clone(),
@@ -430,6 +448,22 @@ impl Shared {
         membership.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Who acts.
+    pub(crate) fn me(&self) -> Option<Arc<Identity>> {
+        self.me.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Who acts, for `action`.
+    pub(crate) fn signer(&self, action: &'static str) -> Result<Arc<Identity>, VaultError> {
+        self.me().ok_or(VaultError::NotAllowed { action })
+    }
+
+    /// Puts another identity in place; the one before.
+    pub(crate) fn replace_me(&self, new: Option<Arc<Identity>>) -> Option<Arc<Identity>> {
+        let me = self.me.write();
+        std::mem::replace(&mut *me.unwrap_or_else(PoisonError::into_inner), new)
+    }
+
     pub(crate) fn actor(&self) -> ActorId {
         *self.actor.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -460,11 +494,11 @@ impl Shared {
         steps: Vec<Step>,
         note: &Note<'_>,
     ) -> Result<Option<CommitId>, VaultError> {
-        let membership = self.membership();
+        let (membership, me) = (self.membership(), self.signer("write")?);
         let pen = Pen {
             vault: self.id,
             actor: self.actor(),
-            me: &self.me,
+            me: &me,
             charter: &membership.charter,
             keys: &membership.keys,
             time: self.env.clock.now(),

@@ -119,14 +119,14 @@ impl Charter {
     }
 }
 
-fn cut_offs(body: &Body) -> Option<&[CutOff]> {
+pub(super) fn cut_offs(body: &Body) -> Option<&[CutOff]> {
     match body {
         Body::Revoke { cut_offs, .. } | Body::Succeed { cut_offs, .. } => Some(cut_offs),
         _ => None,
     }
 }
 
-fn find<'l>(list: &'l [CutOff], actor: &ActorId) -> Option<&'l CutOff> {
+pub(super) fn find<'l>(list: &'l [CutOff], actor: &ActorId) -> Option<&'l CutOff> {
     list.binary_search_by_key(actor, |cut| cut.actor)
         .ok()
         .map(|at| &list[at])

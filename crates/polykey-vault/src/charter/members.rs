@@ -39,6 +39,12 @@ pub struct EndedMember {
     pub grant: StatementId,
     /// The removal, or the succession, that ended it.
     pub ended_by: StatementId,
+    /// Who signed that.
+    pub by: NodeId,
+    /// When, by that author's clock.
+    pub at: Timestamp,
+    /// The node to which the role moved, when it was a succession.
+    pub successor: Option<NodeId>,
 }
 
 /// Heads that lack a removal, so that nobody may write under them.
@@ -80,12 +86,19 @@ impl Charter {
         let mut ended: Vec<_> = (0..self.entries.len())
             .filter_map(|at| {
                 let tenure = self.entries[at].tenure.filter(|_| standing.stands(at))?;
-                let removal = standing.ended[at]?;
+                let removal = &self.entries[standing.ended[at]?].entry;
+                let successor = match removal.body() {
+                    Body::Succeed { rotation, .. } => Some(rotation.successor()),
+                    _ => None,
+                };
                 Some(EndedMember {
                     node: tenure.holder,
                     role: tenure.role,
                     grant: self.entries[at].entry.id(),
-                    ended_by: self.entries[removal].entry.id(),
+                    ended_by: removal.id(),
+                    by: removal.author(),
+                    at: removal.time(),
+                    successor,
                 })
             })
             .filter(|ended| self.role(&ended.node).is_none())
@@ -308,6 +321,9 @@ mod tests {
                 role: Role::Writer,
                 grant,
                 ended_by: removal,
+                by: a.node(),
+                at: time(2),
+                successor: None,
             }]
         );
         assert_eq!(

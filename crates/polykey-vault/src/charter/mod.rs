@@ -18,11 +18,13 @@ pub(crate) mod cast;
 pub mod cutoff;
 pub mod entry;
 pub mod epoch;
+pub(crate) mod exposure;
 mod layout;
 pub mod members;
 #[cfg(test)]
 mod model;
 pub mod role;
+mod shift;
 pub mod standing;
 #[cfg(test)]
 mod vectors;
@@ -39,6 +41,7 @@ pub use entry::{Body, CutOff, DeviceKey, Entry, EntryError, MemberKeys};
 pub use epoch::{EpochError, EpochKeys, Opener};
 pub use members::{EndedMember, Member};
 pub use role::{Role, RoleError};
+pub(crate) use shift::Shift;
 pub use standing::{Status, Void};
 
 use bits::Bits;

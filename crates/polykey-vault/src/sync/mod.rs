@@ -7,6 +7,7 @@
 //! what the puller has stored, so that an interrupted pull resumes by itself.
 //!
 //! - [`message`]: what is sent. [`replica`]: what a place that holds the set can do.
+//! - `notebook`: what a vault remembers about others.
 //! - [`pull`]: the asking side. [`mod@serve`]: the answering side.
 //!
 //! Always: no message makes us take memory before its length was checked; what a peer claims is never
@@ -15,6 +16,7 @@
 #[cfg(test)]
 pub(crate) mod memory;
 pub mod message;
+mod notebook;
 pub mod pull;
 pub mod replica;
 pub mod serve;
@@ -23,6 +25,7 @@ mod trials;
 mod vault;
 
 pub use message::{Announcement, CommitItem, Have, Items, MessageError, Request, Response, Tip};
+pub use notebook::SyncState;
 pub use pull::{Outcome, Pull, PullReport, Seen};
 pub use replica::{Batch, Blame, CommitHeader, Evidence, Offence, Replica};
 pub use serve::{announce, serve};

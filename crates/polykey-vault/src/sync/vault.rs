@@ -9,14 +9,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
-use polykey_core::codec::Writer;
-use polykey_core::hash::hash;
 use polykey_core::id::{ObjectId, StatementId};
-use polykey_core::label;
 use polykey_core::statement::{Kind, Statement};
 
 use super::message::{CommitItem, Tip};
-use super::replica::{Batch, Blame, CommitHeader, Evidence, Offence, Replica};
+use super::notebook;
+use super::replica::{Batch, Blame, CommitHeader, Evidence, Replica};
 use crate::charter::{Charter, LineId};
 use crate::commit::{Commit, CommitError, Header};
 use crate::error::VaultError;
@@ -24,7 +22,7 @@ use crate::id::CommitId;
 use crate::line;
 use crate::object::{INLINE_LEN, MAX_OBJECT_LEN};
 use crate::receive::{Arrivals, Back};
-use crate::rows::{EVIDENCE, Rows, RowsMut, WANTED};
+use crate::rows::{Rows, WANTED};
 use crate::stored::{ObjectRow, commit_and_row, object_row};
 use crate::vault::Vault;
 
@@ -193,12 +191,9 @@ impl Replica for Vault {
     }
 
     fn keep_evidence(&mut self, evidence: Evidence) -> Result<(), VaultError> {
-        let value = encode_evidence(&evidence);
-        let name = hash(label::OBJECT, &[&value]);
-        self.shared().database.write(|tx| {
-            let rows: &mut dyn RowsMut = tx;
-            Ok(rows.put(EVIDENCE, b"", &name, &value)?)
-        })
+        self.shared()
+            .database
+            .write(|tx| notebook::put_evidence(tx, &evidence))
     }
 }
 
@@ -238,28 +233,6 @@ fn branches(rows: &dyn Rows, line: &polykey_core::ActorId) -> Result<Branches, V
     Ok(branches)
 }
 
-fn encode_evidence(evidence: &Evidence) -> Vec<u8> {
-    let mut w = Writer::new();
-    w.array(5).bytes(evidence.peer.as_bytes());
-    match &evidence.author {
-        Some(author) => w.bytes(author.as_bytes()),
-        None => w.null(),
-    };
-    let (number, other) = match &evidence.offence {
-        Offence::BadItem => (0, None),
-        Offence::Misplaced => (1, None),
-        Offence::Fork { other } => (2, Some(other)),
-        Offence::Disorder => (3, None),
-    };
-    w.u64(number);
-    match other {
-        Some(other) => w.bytes(other.as_bytes()),
-        None => w.null(),
-    };
-    w.bytes(&evidence.item);
-    w.finish()
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -269,6 +242,7 @@ mod tests {
 
     use super::super::message::{Request, Response};
     use super::super::pull::{Outcome, Pull, PullReport, Seen};
+    use super::super::replica::Offence;
     use super::super::serve::serve;
     use super::*;
     use crate::Identity;
@@ -511,8 +485,9 @@ mod tests {
             })
         });
         assert_eq!((report.outcome, report.commits), (Outcome::Hostile, 0));
-        let found = a.trial.vault.shared().database.read(|tx| tx.any(EVIDENCE, b""));
-        assert!(found.expect("open"), "evidence is kept");
+        let evidence = a.trial.vault.evidence().expect("open");
+        let shown: Vec<_> = evidence.iter().map(|e| (e.author, &e.offence)).collect();
+        assert_eq!(shown, [(Some(b.node()), &Offence::Misplaced)], "evidence is kept");
         assert_eq!(a.trial.paths(), ["first"]);
     }
 }

@@ -1,0 +1,95 @@
+//! Rotation: the secrets that somebody who is out may still be able to read.
+//!
+//! A removal closes what is written after it. What was written before, the removed node may have kept, so
+//! the values themselves must be changed. The list shrinks as they are: a value is off it as soon as it was
+//! written under keys that the removed node was never given.
+//!
+//! Always: no content is read; the list follows from which keys reached whom, not from what anybody says.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use polykey_core::{NodeId, SecretPath, Timestamp};
+
+use crate::error::VaultError;
+use crate::id::CommitId;
+use crate::stored;
+use crate::vault::Vault;
+use crate::view::{Look, Moment};
+
+/// A secret whose present value somebody who is out may know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exposed {
+    /// Where it stands.
+    pub path: SecretPath,
+    /// The counter of its content.
+    pub version: u64,
+    /// Who may know it, ascending; never empty.
+    pub nodes: Vec<NodeId>,
+    /// When the first of them was removed, by the clock of whoever did it.
+    pub since: Timestamp,
+}
+
+impl Vault {
+    /// The secrets that should get new values, by path. Looks at every secret when somebody was removed.
+    ///
+    /// # Errors
+    /// [`VaultError::Store`], [`VaultError::CommitDamaged`].
+    pub fn rotation(&self) -> Result<Vec<Exposed>, VaultError> {
+        let membership = self.shared().membership();
+        let charter = &membership.charter;
+        let mut removed: BTreeMap<NodeId, Timestamp> = BTreeMap::new();
+        for ended in charter.ended_members() {
+            // Whoever took a new root key is still the same.
+            if ended.role.reads() && ended.successor.is_none() {
+                let since = removed.entry(ended.node).or_insert(ended.at);
+                *since = ended.at.min(*since);
+            }
+        }
+        if removed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let nodes: BTreeSet<NodeId> = removed.keys().copied().collect();
+        let given = charter.given_to(&nodes);
+        let mut readers: HashMap<CommitId, Vec<NodeId>> = HashMap::new();
+        let mut exposed = Vec::new();
+        self.shared().database.read(|tx| {
+            let look = Look {
+                rows: tx,
+                moment: &Moment::Now,
+            };
+            let mut open = vec![SecretPath::root()];
+            while let Some(dir) = open.pop() {
+                for (name, secret) in look.shown(&dir)? {
+                    let path = dir.join(&polykey_core::Segment::parse(&name)?)?;
+                    let Some(secret) = secret else {
+                        open.push(path);
+                        continue;
+                    };
+                    let state = look.state(secret)?;
+                    let mut nodes = BTreeSet::new();
+                    for (rank, _) in &state.contents {
+                        let commit = rank.version.commit;
+                        if !readers.contains_key(&commit) {
+                            let (stored, _) = stored::commit_and_row(tx, commit)?
+                                .ok_or(VaultError::CommitDamaged { commit })?;
+                            let heads = &stored.header().charter_heads;
+                            readers.insert(commit, charter.readers_of(heads, &given));
+                        }
+                        nodes.extend(&readers[&commit]);
+                    }
+                    if let Some(since) = nodes.iter().map(|node| removed[node]).min() {
+                        exposed.push(Exposed {
+                            path,
+                            version: state.content().map_or(0, |(_, number)| number),
+                            nodes: nodes.into_iter().collect(),
+                            since,
+                        });
+                    }
+                }
+            }
+            Ok::<_, VaultError>(())
+        })?;
+        exposed.sort_by(|a, b| a.path.segments().cmp(b.path.segments()));
+        Ok(exposed)
+    }
+}
