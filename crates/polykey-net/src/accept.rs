@@ -12,8 +12,7 @@ use iroh::EndpointId;
 use iroh::endpoint::{Connection, Incoming, IncomingAddr, VarInt};
 use tokio::sync::watch;
 
-use crate::config::{ALPN, HELLO_DEADLINE, Limits, MAX_STREAMS, NARROW_WINDOW};
-use crate::control;
+use crate::config::{ALPN, HELLO_DEADLINE, Limits};
 use crate::error::code;
 use crate::frame::{read_frame, write_frame};
 use crate::hello::{Answer, Hello, MAX_HELLO, agree};
@@ -96,24 +95,9 @@ async fn hello(shared: &Arc<Shared>, conn: &Connection) -> Result<(), u32> {
 
     let number = shared.registry.next_number();
     let (link, ends) = Link::new(conn.clone(), node, hello.run, false, number, &shared.limits);
-    shared.adopt(&link, hello.replaces);
-    let registry = Arc::clone(&shared.registry);
-    let served = Arc::clone(&link);
-    tokio::spawn(async move {
-        control::run(Arc::clone(&served), send, recv, ends).await;
-        registry.remove(&served);
-    });
+    shared.adopt(&link, hello.replaces, send, recv, ends);
     // Waits while the caller is slow to take peers: the place among the half-open ones stays taken.
-    if shared.accepted.send(Peer(link)).await.is_err() {
-        return Err(code::STOPPED);
-    }
-    Ok(())
-}
-
-/// Sets what a dialer may do before we know it.
-pub(crate) fn narrow(conn: &Connection) {
-    conn.set_receive_window(VarInt::from_u32(NARROW_WINDOW));
-    conn.set_max_concurrent_bi_streams(VarInt::from_u32(MAX_STREAMS));
+    shared.accepted.send(Peer(link)).await.map_err(|_| code::STOPPED)
 }
 
 /// Who may be made to pay for a dialer: what an attacker has few of.

@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn the_longest_address_fits() {
-        let url = format!("https://{}.example.org:65535/", ["a".repeat(56); 4].join("."));
+        let url = format!("https://{}.example.org:65535/", vec!["a".repeat(56); 4].join("."));
         let mut address =
             NodeAddress::new(NodeId::from_bytes([7; 32])).with_relay(url.parse().expect("a URL"));
         for last in 0..MAX_DIRECT {

@@ -1,7 +1,5 @@
 //! The pair of streams that stays open after the hello: who is there, and until when.
 
-use std::sync::Arc;
-
 use iroh::endpoint::{RecvStream, SendStream};
 
 use crate::error::code;
@@ -14,7 +12,7 @@ const PONG: u8 = 2;
 
 /// Answers pings and sends ours, until the connection ends. A peer that says anything else, or ends the
 /// stream, does not keep to the protocol and is cut off.
-pub(crate) async fn run(link: Arc<Link>, mut send: SendStream, mut recv: RecvStream, mut ends: ControlEnds) {
+pub(crate) async fn run(link: &Link, mut send: SendStream, mut recv: RecvStream, mut ends: ControlEnds) {
     let mut buffer = [0; 64];
     let mut broken = false;
     while !broken {

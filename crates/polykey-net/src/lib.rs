@@ -22,6 +22,8 @@ mod link;
 mod net;
 mod peer;
 mod registry;
+#[cfg(feature = "relay")]
+pub mod relay;
 mod tls;
 
 pub use address::{AddressError, MAX_DIRECT, NodeAddress, RelayUrl};

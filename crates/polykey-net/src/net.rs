@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use iroh::address_lookup::AddrFilter;
-use iroh::endpoint::{NetReportConfig, PortmapperConfig, QuicTransportConfig, RelayMode, VarInt, presets};
+use iroh::endpoint::{
+    ConnectError, ConnectOptions, NetReportConfig, PortmapperConfig, QuicTransportConfig, RecvStream,
+    RelayMode, SendStream, VarInt, presets,
+};
 use iroh::tls::CaTlsConfig;
 use iroh::{Endpoint, EndpointAddr, EndpointId, RelayConfig, RelayMap, SecretKey, Watcher};
 use iroh_mainline_address_lookup::DhtAddressLookup;
@@ -19,13 +22,13 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::address::{NodeAddress, RelayUrl};
 use crate::config::{
-    ALPN, Admission, CONNECT_DEADLINE, IDLE_TIMEOUT, KEEP_ALIVE, Limits, MAX_STREAMS, Mode, NetConfig,
-    PATIENCE, SEND_WINDOW, STREAM_WINDOW, WIDE_WINDOW,
+    ALPN, Admission, CONNECT_DEADLINE, IDLE_TIMEOUT, KEEP_ALIVE, Limits, MAX_STREAMS, Mode, NARROW_WINDOW,
+    NetConfig, PATIENCE, SEND_WINDOW, STREAM_WINDOW, WIDE_WINDOW,
 };
 use crate::error::{Farewell, NetError, Tried, code};
 use crate::frame::{FrameError, read_frame, write_frame};
 use crate::hello::{Answer, Hello, MAX_HELLO, RUN_LEN, VERSION};
-use crate::link::Link;
+use crate::link::{ControlEnds, Link};
 use crate::peer::{ConnectionInfo, Peer};
 use crate::registry::Registry;
 use crate::tls::{HYBRID, key_exchange, provider};
@@ -181,7 +184,9 @@ impl Net {
         self.shared.reach(*node, true).await
     }
 
-    /// The next node that connects to us, after its hello; `None` once the network is closed. Safe to cancel.
+    /// The next connection after its hello, whoever made it: one that a node made to us, and one that
+    /// [`connect`](Net::connect) made. The caller serves the streams that the peer opens on each. `None` once
+    /// the network is closed. Safe to cancel.
     pub async fn accept(&self) -> Option<Peer> {
         self.incoming.lock().await.recv().await
     }
@@ -275,13 +280,23 @@ impl Shared {
         info
     }
 
-    /// Takes in a connection after hello and answer.
-    pub(crate) fn adopt(&self, link: &Arc<Link>, replaces: bool) {
-        if !link.dialled {
-            accept::narrow(&link.conn);
-        }
+    /// Takes in a connection after hello and answer, and serves its control streams.
+    pub(crate) fn adopt(
+        &self,
+        link: &Arc<Link>,
+        replaces: bool,
+        send: SendStream,
+        recv: RecvStream,
+        ends: ControlEnds,
+    ) {
         self.registry
             .insert(link, replaces, self.limits.connections_per_node);
+        let registry = Arc::clone(&self.registry);
+        let link = Arc::clone(link);
+        tokio::spawn(async move {
+            control::run(&link, send, recv, ends).await;
+            registry.remove(&link);
+        });
     }
 
     /// Dials `node`, or waits for the attempt that is under way. A connection that the node makes to us
@@ -348,7 +363,13 @@ impl Shared {
             tried: tried.clone(),
             source: None,
         };
-        let conn = match timeout_at(deadline, self.endpoint.connect(address, ALPN)).await {
+        let dialled = async {
+            let options = ConnectOptions::new().with_transport_config(transport(WIDE_WINDOW));
+            let connecting = self.endpoint.connect_with_opts(address, ALPN, options).await?;
+            // Never made into an early connection: nothing is sent before the handshake is through.
+            Ok::<_, ConnectError>(connecting.await?)
+        };
+        let conn = match timeout_at(deadline, dialled).await {
             Ok(Ok(conn)) => conn,
             Ok(Err(error)) => return Err(NetError::connecting(node, tried, error)),
             Err(_) => return Err(late(&tried)),
@@ -387,13 +408,10 @@ impl Shared {
         };
         let number = self.registry.next_number();
         let (link, ends) = Link::new(conn, node, answer.run, true, number, &self.limits);
-        self.adopt(&link, replaces);
-        let registry = Arc::clone(&self.registry);
-        let served = Arc::clone(&link);
-        tokio::spawn(async move {
-            control::run(Arc::clone(&served), send, recv, ends).await;
-            registry.remove(&served);
-        });
+        self.adopt(&link, replaces, send, recv, ends);
+        // In a task: whoever waits for this connection need not wait until the last one was taken.
+        let (accepted, peer) = (self.accepted.clone(), Peer(Arc::clone(&link)));
+        tokio::spawn(async move { drop(accepted.send(peer).await) });
         Ok(link)
     }
 
@@ -448,7 +466,7 @@ async fn bind(config: &NetConfig, relays: &[RelayUrl], key: &SigningKey) -> Resu
         .crypto_provider(provider())
         .secret_key(SecretKey::from_bytes(key.expose_seed()))
         .alpns(vec![ALPN.to_vec()])
-        .transport_config(transport())
+        .transport_config(transport(NARROW_WINDOW))
         // No ticket is kept, so no connection of ours is resumed and nothing rides on a first flight.
         .max_tls_tickets(0)
         .relay_mode(if on_internet {
@@ -459,9 +477,10 @@ async fn bind(config: &NetConfig, relays: &[RelayUrl], key: &SigningKey) -> Resu
         .ca_tls_config(
             CaTlsConfig::embedded().with_extra_roots(config.relay_roots.iter().cloned().map(Into::into)),
         );
-    if !on_internet {
-        builder = builder.net_report_config(NetReportConfig::minimal());
-    }
+    // A relay is not asked by plain HTTP whether this network has a captive portal.
+    let mut report = NetReportConfig::minimal();
+    report.https_probes = on_internet;
+    builder = builder.net_report_config(report);
     if config.mode != Mode::Mainnet {
         builder = builder.portmapper_config(PortmapperConfig::Disabled);
     }
@@ -476,7 +495,8 @@ async fn bind(config: &NetConfig, relays: &[RelayUrl], key: &SigningKey) -> Resu
     builder.bind().await.map_err(|error| NetError::start(error))
 }
 
-fn transport() -> QuicTransportConfig {
+/// How connections behave; `window` is what the peer may send before we read it.
+fn transport(window: u32) -> QuicTransportConfig {
     let idle = IDLE_TIMEOUT
         .try_into()
         .expect("a few seconds are a valid time-out");
@@ -490,7 +510,7 @@ fn transport() -> QuicTransportConfig {
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .datagram_receive_buffer_size(None)
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
-        .receive_window(VarInt::from_u32(WIDE_WINDOW))
+        .receive_window(VarInt::from_u32(window))
         .send_window(SEND_WINDOW)
         .build()
 }
