@@ -8,3 +8,19 @@ pub const IDENTITY: Table = Table::new(1);
 pub const AUDIT: Table = Table::new(2);
 /// The vaults that this node holds: name, id, place. See `vaults`.
 pub const VAULTS: Table = Table::new(16);
+/// Shares that wait for the keys of their node. See `sharing`.
+pub const PENDING_SHARES: Table = Table::new(19);
+/// Messages that wait to be delivered. See `post`.
+pub const OUTBOX: Table = Table::new(20);
+/// Messages that were received. See `post`.
+pub const INBOX: Table = Table::new(21);
+/// Shares that were received. See `post`.
+pub const SHARES: Table = Table::new(22);
+/// Invitations that were given. See `tickets`.
+pub const TICKETS: Table = Table::new(23);
+/// Places with ciphertext only. See `replicas`.
+pub const REPLICAS: Table = Table::new(24);
+/// Vaults that are kept for others. See `replicas`.
+pub const KEPT: Table = Table::new(25);
+/// Messages from strangers. See `post`.
+pub const STRANGERS: Table = Table::new(26);

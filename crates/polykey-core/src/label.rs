@@ -149,6 +149,10 @@ labels! {
     CERTIFICATE_SERIAL = "agent/certificate-serial";
     /// Hash that names the runtime folder of a node path.
     RUNTIME_FOLDER = "agent/runtime-folder";
+    /// Hash under which a ticket's secret is remembered.
+    TICKET_SECRET = "agent/ticket-secret";
+    /// Hash that finds slips in a ticket's text.
+    TICKET_CHECKSUM = "agent/ticket-checksum";
 }
 
 #[cfg(test)]

@@ -1,0 +1,719 @@
+//! The post: what other nodes told us, and what we have to tell them.
+//!
+//! Three boxes in the node's database. The *inbox* holds what contacts sent and what the agent itself has
+//! to tell its user; the *strangers' box* is small, and what anybody may fill must not push out anything
+//! else; the *outbox* holds what waits for its delivery, and when it is tried next.
+//!
+//! Always: each box is bounded, and the oldest goes first (from the outbox only the user takes). What arrives
+//! twice is there once. All of this blocks. Start at [`Post::receive`] and [`Post::send`].
+
+pub mod notification;
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use data_encoding::HEXLOWER;
+use polykey_api::{Code, Problem};
+use polykey_core::codec::{CodecError, Reader, Writer};
+use polykey_core::{NodeId, Random, Timestamp, VaultId, VaultName};
+use polykey_store::{Database, StoreError, Table, WriteTx};
+use polykey_vault::charter::Role;
+
+use crate::failure;
+use crate::tables::{INBOX, OUTBOX, STRANGERS};
+use notification::{Content, MAX_NOTIFICATION_LEN, Notification};
+
+/// Notifications in the inbox.
+pub const MAX_INBOX: usize = 10_000;
+/// Notifications in the strangers' box.
+pub const MAX_STRANGERS: usize = 100;
+/// Of one stranger.
+pub const MAX_OF_A_STRANGER: usize = 3;
+/// Notifications that wait for their delivery.
+pub const MAX_OUTBOX: usize = 10_000;
+/// How often delivery is tried again, when nothing else is said.
+pub const RETRIES: u64 = 256;
+/// The first wait after a delivery that failed; each further one is twice as long, up to [`MAX_WAIT`].
+const FIRST_WAIT: Duration = Duration::from_secs(10);
+/// The longest wait between two tries.
+const MAX_WAIT: Duration = Duration::from_secs(3600);
+/// Longest record of a box.
+const MAX_LEN: usize = MAX_NOTIFICATION_LEN + 512;
+const ALL: &[u8] = b"all";
+
+/// Names a notification in a box: when it came there, then the beginning of its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MailId([u8; MailId::LEN]);
+
+impl MailId {
+    const LEN: usize = 24;
+
+    fn new(time: Timestamp, id: &[u8; 32]) -> MailId {
+        let mut bytes = [0; MailId::LEN];
+        bytes[..8].copy_from_slice(&time.as_millis().to_be_bytes());
+        bytes[8..].copy_from_slice(&id[..16]);
+        MailId(bytes)
+    }
+
+    fn is_of(&self, id: &[u8; 32]) -> bool {
+        self.0[8..] == id[..16]
+    }
+
+    /// The id with this text.
+    pub fn parse(text: &str) -> Option<MailId> {
+        let bytes = HEXLOWER.decode(text.as_bytes()).ok()?;
+        Some(MailId(bytes.try_into().ok()?))
+    }
+
+    /// When it came into its box.
+    pub fn time(&self) -> Timestamp {
+        let (time, _) = self.0.split_first_chunk().expect("24 bytes are more than 8");
+        Timestamp::from_millis(u64::from_be_bytes(*time))
+    }
+}
+
+impl std::fmt::Display for MailId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+/// What lies in the inbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Letter {
+    /// What another node sent.
+    Signed(Notification),
+    /// The agent tells: this node used a ticket.
+    Joined {
+        /// The node.
+        from: NodeId,
+        /// The vault.
+        vault: VaultId,
+        /// Its name here.
+        name: VaultName,
+        /// The role that it got.
+        role: Role,
+    },
+    /// The agent tells: this node wants us to keep ciphertext, which only the user may allow.
+    KeepRequest {
+        /// The node.
+        from: NodeId,
+        /// The vault.
+        vault: VaultId,
+    },
+}
+
+impl Letter {
+    /// Who it is from.
+    pub fn from(&self) -> NodeId {
+        match self {
+            Letter::Signed(notification) => notification.from(),
+            Letter::Joined { from, .. } | Letter::KeepRequest { from, .. } => *from,
+        }
+    }
+}
+
+/// One notification in the inbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mail {
+    /// Its id here.
+    pub id: MailId,
+    /// True when the user saw it.
+    pub read: bool,
+    /// What it says.
+    pub letter: Letter,
+}
+
+impl Mail {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::new();
+        out.array(2).bool(self.read);
+        match &self.letter {
+            Letter::Signed(notification) => out.array(2).u64(0).bytes(notification.as_bytes()),
+            Letter::Joined {
+                from,
+                vault,
+                name,
+                role,
+            } => out
+                .array(5)
+                .u64(1)
+                .bytes(from.as_bytes())
+                .bytes(vault.as_bytes())
+                .text(name.as_str())
+                .u64(role.number()),
+            Letter::KeepRequest { from, vault } => {
+                out.array(3).u64(2).bytes(from.as_bytes()).bytes(vault.as_bytes())
+            }
+        };
+        out.finish()
+    }
+
+    fn decode(key: &[u8], bytes: &[u8]) -> Result<Mail, CodecError> {
+        let mut from = Reader::new(bytes, MAX_LEN, "a notification in a box")?;
+        let id = MailId(key.try_into().map_err(|_| from.shape())?);
+        from.array_of(2)?;
+        let read = from.bool()?;
+        let letter = match (from.array()?, from.u64()?) {
+            (2, 0) => Letter::Signed(
+                Notification::accept_unverified(from.bytes()?.to_vec()).map_err(|_| from.shape())?,
+            ),
+            (5, 1) => Letter::Joined {
+                from: NodeId::from_bytes(from.bytes_of()?),
+                vault: VaultId::from_bytes(from.bytes_of()?),
+                name: VaultName::parse(from.text()?).map_err(|_| from.shape())?,
+                role: Role::from_number(from.u64()?).ok_or(from.shape())?,
+            },
+            (3, 2) => Letter::KeepRequest {
+                from: NodeId::from_bytes(from.bytes_of()?),
+                vault: VaultId::from_bytes(from.bytes_of()?),
+            },
+            _ => return Err(from.shape()),
+        };
+        from.finish()?;
+        Ok(Mail { id, read, letter })
+    }
+}
+
+/// One notification in the outbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Its id here.
+    pub id: MailId,
+    /// When delivery is tried next.
+    pub next: Timestamp,
+    /// How often it was tried.
+    pub tried: u64,
+    /// How often it is tried again.
+    pub left: u64,
+    /// What it says and to whom.
+    pub notification: Notification,
+}
+
+impl Outgoing {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::new();
+        out.array(4)
+            .u64(self.next.as_millis())
+            .u64(self.tried)
+            .u64(self.left)
+            .bytes(self.notification.as_bytes());
+        out.finish()
+    }
+
+    fn decode(key: &[u8], bytes: &[u8]) -> Result<Outgoing, CodecError> {
+        let mut from = Reader::new(bytes, MAX_LEN, "a notification in the outbox")?;
+        let id = MailId(key.try_into().map_err(|_| from.shape())?);
+        from.array_of(4)?;
+        let out = Outgoing {
+            id,
+            next: Timestamp::from_millis(from.u64()?),
+            tried: from.u64()?,
+            left: from.u64()?,
+            notification: Notification::accept_unverified(from.bytes()?.to_vec())
+                .map_err(|_| from.shape())?,
+        };
+        from.finish()?;
+        Ok(out)
+    }
+}
+
+/// Which box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tray {
+    /// What contacts sent.
+    Inbox,
+    /// What strangers sent.
+    Strangers,
+}
+
+impl Tray {
+    fn table(self) -> Table {
+        match self {
+            Tray::Inbox => INBOX,
+            Tray::Strangers => STRANGERS,
+        }
+    }
+}
+
+/// What became of something that arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    /// It lies in its box.
+    New(MailId),
+    /// It was there already.
+    Known,
+    /// This stranger has enough there.
+    Refused,
+}
+
+/// The boxes of a node.
+pub struct Post {
+    db: Database,
+    me: NodeId,
+    /// Held while a box changes, so that counting and changing are one step.
+    changing: Mutex<()>,
+}
+
+impl Post {
+    /// The boxes of the node `me` in its database.
+    pub fn new(db: Database, me: NodeId) -> Post {
+        Post {
+            db,
+            me,
+            changing: Mutex::new(()),
+        }
+    }
+
+    /// Puts a notification into a box.
+    ///
+    /// # Errors
+    /// [`Code::BadData`] when it is for somebody else; what the store says.
+    pub fn receive(
+        &self,
+        tray: Tray,
+        notification: &Notification,
+        now: Timestamp,
+    ) -> Result<Received, Problem> {
+        if notification.to() != self.me {
+            return Err(Problem::new(
+                Code::BadData,
+                "the notification is for another node",
+            ));
+        }
+        let _changing = self.change();
+        let there = self.ids(tray.table())?;
+        let id = notification.id();
+        if there.iter().any(|mail| mail.is_of(id.as_bytes())) {
+            return Ok(Received::Known);
+        }
+        if tray == Tray::Strangers {
+            let from = notification.from();
+            let of_them = self
+                .read(tray)?
+                .iter()
+                .filter(|mail| mail.letter.from() == from)
+                .count();
+            if of_them >= MAX_OF_A_STRANGER {
+                return Ok(Received::Refused);
+            }
+        }
+        let mail = Mail {
+            id: MailId::new(now, id.as_bytes()),
+            read: false,
+            letter: Letter::Signed(notification.clone()),
+        };
+        self.put(tray, &mail, &there)?;
+        Ok(Received::New(mail.id))
+    }
+
+    /// Puts something that the agent has to tell into the inbox.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn tell(&self, letter: Letter, now: Timestamp, random: &dyn Random) -> Result<MailId, Problem> {
+        let _changing = self.change();
+        let there = self.ids(INBOX)?;
+        let mut id = [0; 32];
+        random.fill(&mut id);
+        let mail = Mail {
+            id: MailId::new(now, &id),
+            read: false,
+            letter,
+        };
+        self.put(Tray::Inbox, &mail, &there)?;
+        Ok(mail.id)
+    }
+
+    fn put(&self, tray: Tray, mail: &Mail, there: &BTreeSet<MailId>) -> Result<(), Problem> {
+        let most = match tray {
+            Tray::Inbox => MAX_INBOX,
+            Tray::Strangers => MAX_STRANGERS,
+        };
+        let over = (there.len() + 1).saturating_sub(most);
+        self.write(|tx| {
+            for old in there.iter().take(over) {
+                tx.remove(tray.table(), ALL, &old.0)?;
+            }
+            tx.put(tray.table(), ALL, &mail.id.0, &mail.encode())
+        })
+    }
+
+    /// All that lies in a box, oldest first.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn read(&self, tray: Tray) -> Result<Vec<Mail>, Problem> {
+        let rows = self.rows(tray.table())?;
+        rows.iter()
+            .map(|(key, value)| Mail::decode(key, value.expose()).map_err(|error| damaged(&error)))
+            .collect()
+    }
+
+    /// Notes that the user saw these.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn mark_read(&self, tray: Tray, mails: &[Mail]) -> Result<(), Problem> {
+        if mails.iter().all(|mail| mail.read) {
+            return Ok(());
+        }
+        let _changing = self.change();
+        self.write(|tx| {
+            for mail in mails.iter().filter(|mail| !mail.read) {
+                // It may be gone since.
+                if tx.contains(tray.table(), ALL, &mail.id.0)? {
+                    let seen = Mail {
+                        read: true,
+                        ..mail.clone()
+                    };
+                    tx.put(tray.table(), ALL, &mail.id.0, &seen.encode())?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Removes one from the inbox or the strangers' box; true when it was there.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn remove(&self, id: MailId) -> Result<bool, Problem> {
+        let _changing = self.change();
+        self.removal(|tx| Ok(tx.remove(INBOX, ALL, &id.0)? | tx.remove(STRANGERS, ALL, &id.0)?))
+    }
+
+    /// Empties a box; how many were there.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn clear(&self, tray: Tray) -> Result<usize, Problem> {
+        let _changing = self.change();
+        self.removal(|tx| tx.remove_group(tray.table(), ALL))
+    }
+
+    /// Puts a notification into the outbox, to be tried at once and then `retries` times more.
+    ///
+    /// # Errors
+    /// [`Code::Busy`] when the outbox is full; what the store says.
+    pub fn send(
+        &self,
+        notification: Notification,
+        retries: u64,
+        now: Timestamp,
+    ) -> Result<Outgoing, Problem> {
+        let _changing = self.change();
+        if self.ids(OUTBOX)?.len() >= MAX_OUTBOX {
+            return Err(Problem::new(Code::Busy, "the outbox is full")
+                .hint("see `polykey notifications outbox read`, empty it with `... outbox clear`"));
+        }
+        let outgoing = Outgoing {
+            id: MailId::new(now, notification.id().as_bytes()),
+            next: now,
+            tried: 0,
+            left: retries,
+            notification,
+        };
+        self.write(|tx| tx.put(OUTBOX, ALL, &outgoing.id.0, &outgoing.encode()))?;
+        Ok(outgoing)
+    }
+
+    /// All that waits to be delivered, oldest first.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn outbox(&self) -> Result<Vec<Outgoing>, Problem> {
+        let rows = self.rows(OUTBOX)?;
+        rows.iter()
+            .map(|(key, value)| Outgoing::decode(key, value.expose()).map_err(|error| damaged(&error)))
+            .collect()
+    }
+
+    /// A delivery succeeded, was refused for good, or the user does not want it any more; true when it
+    /// waited.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn drop_outgoing(&self, id: MailId) -> Result<bool, Problem> {
+        let _changing = self.change();
+        self.removal(|tx| tx.remove(OUTBOX, ALL, &id.0))
+    }
+
+    /// Empties the outbox; how many were there.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn clear_outbox(&self) -> Result<usize, Problem> {
+        let _changing = self.change();
+        self.removal(|tx| tx.remove_group(OUTBOX, ALL))
+    }
+
+    /// A delivery failed: it is tried again later, twice as late each time, or given up.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn failed(&self, id: MailId, now: Timestamp) -> Result<(), Problem> {
+        let _changing = self.change();
+        self.write(|tx| {
+            let Some(value) = tx.value(OUTBOX, ALL, &id.0)? else {
+                return Ok(());
+            };
+            let Ok(mut outgoing) = Outgoing::decode(&id.0, value.expose()) else {
+                return Ok(());
+            };
+            if outgoing.left == 0 {
+                return tx.remove(OUTBOX, ALL, &id.0).map(drop);
+            }
+            outgoing.next = now.after(wait_after(outgoing.tried));
+            outgoing.tried = outgoing.tried.saturating_add(1);
+            outgoing.left -= 1;
+            tx.put(OUTBOX, ALL, &id.0, &outgoing.encode())
+        })
+    }
+
+    fn change(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rows(&self, table: Table) -> Result<Vec<(Vec<u8>, polykey_core::SecretBytes)>, Problem> {
+        self.db
+            .read(|tx| tx.group(table, ALL))
+            .map_err(|error: StoreError| failure::store(&error))
+    }
+
+    fn ids(&self, table: Table) -> Result<BTreeSet<MailId>, Problem> {
+        let rows = self.rows(table)?;
+        rows.into_iter()
+            .map(|(key, _)| {
+                key.try_into()
+                    .map(MailId)
+                    .map_err(|_| damaged(&CodecError::Truncated))
+            })
+            .collect()
+    }
+
+    fn write<T>(&self, change: impl FnOnce(&mut WriteTx<'_>) -> Result<T, StoreError>) -> Result<T, Problem> {
+        self.db.write(change).map_err(|error| failure::store(&error))
+    }
+
+    /// Getting rid of something goes through on a full disk.
+    fn removal<T>(
+        &self,
+        change: impl FnOnce(&mut WriteTx<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, Problem> {
+        self.db
+            .write_removal(change)
+            .map_err(|error| failure::store(&error))
+    }
+}
+
+/// The wait after so many tries that failed before.
+fn wait_after(tried: u64) -> Duration {
+    let doublings = u32::try_from(tried.min(16)).expect("at most 16");
+    FIRST_WAIT.saturating_mul(1 << doublings).min(MAX_WAIT)
+}
+
+fn damaged(error: &dyn std::error::Error) -> Problem {
+    Problem::new(Code::BadData, "a notification that is kept here is damaged")
+        .hint("run `polykey doctor`")
+        .caused_by(error)
+}
+
+/// A text that cannot be sent.
+pub fn text_problem() -> Problem {
+    Problem::new(
+        Code::Usage,
+        format!("a message has 1 to {} bytes", notification::MAX_TEXT),
+    )
+}
+
+/// A text as a notification's content.
+///
+/// # Errors
+/// [`Code::Usage`] when it is empty or too long.
+pub fn message(text: &str) -> Result<Content, Problem> {
+    Content::message(text).ok_or_else(text_problem)
+}
+
+#[cfg(test)]
+mod tests {
+    use polykey_core::Key;
+    use polykey_core::random::OsRandom;
+    use polykey_core::sign::SigningKey;
+    use polykey_store::StoreEnv;
+
+    use super::*;
+
+    struct Bench {
+        _dir: tempfile::TempDir,
+        post: Post,
+    }
+
+    fn me() -> SigningKey {
+        SigningKey::from_seed(&Key::from_array([1; 32]))
+    }
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn bench() -> Bench {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let key = Key::random(&OsRandom);
+        let db = Database::create(&dir.path().join("node.db"), &key, &StoreEnv::default());
+        Bench {
+            post: Post::new(db.expect("a new database"), me().public()),
+            _dir: dir,
+        }
+    }
+
+    fn note(from: u8, text: &str) -> Notification {
+        let root = SigningKey::from_seed(&Key::from_array([from; 32]));
+        let content = Content::message(text).expect("short");
+        Notification::sign(&root, me().public(), at(5), content, &OsRandom)
+    }
+
+    fn texts(mails: &[Mail]) -> Vec<String> {
+        mails
+            .iter()
+            .map(|mail| match &mail.letter {
+                Letter::Signed(notification) => format!("{:?}", notification.content()),
+                other => format!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_arrives_twice_is_there_once() {
+        let bench = bench();
+        let note = note(2, "hello");
+        let first = bench.post.receive(Tray::Inbox, &note, at(10)).expect("stores");
+        assert!(matches!(first, Received::New(_)));
+        assert_eq!(
+            bench.post.receive(Tray::Inbox, &note, at(11)),
+            Ok(Received::Known)
+        );
+        assert_eq!(bench.post.read(Tray::Inbox).expect("reads").len(), 1);
+    }
+
+    #[test]
+    fn another_nodes_mail_is_refused() {
+        let bench = bench();
+        let root = SigningKey::from_seed(&Key::from_array([2; 32]));
+        let content = Content::message("x").expect("short");
+        let other = Notification::sign(&root, root.public(), at(5), content, &OsRandom);
+        let refused = bench.post.receive(Tray::Inbox, &other, at(10));
+        assert_eq!(refused.map_err(|problem| problem.code), Err(Code::BadData));
+    }
+
+    #[test]
+    fn reading_marks_and_removing_removes() {
+        let bench = bench();
+        for (i, text) in (0..).zip(["a", "b", "c"]) {
+            bench
+                .post
+                .receive(Tray::Inbox, &note(2, text), at(i))
+                .expect("stores");
+        }
+        let mails = bench.post.read(Tray::Inbox).expect("reads");
+        bench.post.mark_read(Tray::Inbox, &mails[..2]).expect("writes");
+        let now = bench.post.read(Tray::Inbox).expect("reads");
+        assert_eq!(
+            now.iter().map(|mail| mail.read).collect::<Vec<_>>(),
+            [true, true, false]
+        );
+        assert_eq!(texts(&now), texts(&mails));
+        assert_eq!(bench.post.remove(now[0].id), Ok(true));
+        assert_eq!(bench.post.remove(now[0].id), Ok(false));
+        // What is gone does not come back by being marked.
+        bench.post.mark_read(Tray::Inbox, &mails).expect("writes");
+        assert_eq!(bench.post.clear(Tray::Inbox), Ok(2));
+        assert_eq!(bench.post.read(Tray::Inbox), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn a_stranger_cannot_fill_the_box_and_pushes_out_strangers_only() {
+        let bench = bench();
+        bench
+            .post
+            .receive(Tray::Inbox, &note(2, "from a friend"), at(0))
+            .expect("stores");
+        for i in 0..5u64 {
+            let got = bench
+                .post
+                .receive(Tray::Strangers, &note(3, &i.to_string()), at(i))
+                .expect("answers");
+            assert_eq!(got == Received::Refused, i >= MAX_OF_A_STRANGER as u64, "{i}");
+        }
+        for i in 0..MAX_STRANGERS as u64 {
+            let from = u8::try_from(100 + i).expect("below 256");
+            bench
+                .post
+                .receive(Tray::Strangers, &note(from, "x"), at(10 + i))
+                .expect("stores");
+        }
+        let strangers = bench.post.read(Tray::Strangers).expect("reads");
+        assert_eq!(strangers.len(), MAX_STRANGERS);
+        assert!(
+            strangers.iter().all(|mail| mail.id.time() >= at(10)),
+            "the oldest went"
+        );
+        assert_eq!(bench.post.read(Tray::Inbox).expect("reads").len(), 1);
+    }
+
+    #[test]
+    fn what_the_agent_tells_survives() {
+        let bench = bench();
+        let vault = VaultId::from_bytes([3; 32]);
+        let joined = Letter::Joined {
+            from: me().public(),
+            vault,
+            name: VaultName::parse("work").expect("a name"),
+            role: Role::Reader,
+        };
+        let asked = Letter::KeepRequest {
+            from: me().public(),
+            vault,
+        };
+        for letter in [&joined, &asked] {
+            bench.post.tell(letter.clone(), at(1), &OsRandom).expect("stores");
+        }
+        let letters: Vec<_> = bench.post.read(Tray::Inbox).expect("reads");
+        assert_eq!(letters.len(), 2);
+        for letter in [joined, asked] {
+            assert!(letters.iter().any(|mail| mail.letter == letter));
+        }
+    }
+
+    #[test]
+    fn a_delivery_is_tried_later_and_later_and_then_given_up() {
+        let bench = bench();
+        let sent = bench.post.send(note(1, "x"), 2, at(1000)).expect("stores");
+        assert_eq!((sent.next, sent.left), (at(1000), 2));
+        let mut waits = Vec::new();
+        for _ in 0..2 {
+            bench.post.failed(sent.id, at(2000)).expect("writes");
+            let outbox = bench.post.outbox().expect("reads");
+            waits.push((outbox[0].next.as_millis(), outbox[0].left));
+        }
+        assert_eq!(waits, [(12_000, 1), (22_000, 0)]);
+        bench.post.failed(sent.id, at(2000)).expect("writes");
+        assert_eq!(bench.post.outbox(), Ok(Vec::new()));
+        bench.post.failed(sent.id, at(2000)).expect("nothing to do");
+        assert_eq!(wait_after(u64::MAX), MAX_WAIT);
+        let one = bench.post.send(note(1, "y"), 2, at(1)).expect("stores");
+        assert_eq!(bench.post.drop_outgoing(one.id), Ok(true));
+        assert_eq!(bench.post.drop_outgoing(one.id), Ok(false));
+    }
+
+    #[test]
+    fn ids_have_one_spelling() {
+        let id = MailId::new(at(7), &[0xab; 32]);
+        let text = id.to_string();
+        assert_eq!(MailId::parse(&text), Some(id));
+        for bad in ["", "00", &text.to_uppercase(), &text[1..], &format!("{text}00")] {
+            assert_eq!(MailId::parse(bad), None, "{bad:?}");
+        }
+    }
+}

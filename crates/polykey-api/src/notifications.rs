@@ -1,0 +1,208 @@
+//! Notifications: short signed messages between nodes, an inbox and an outbox.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::endpoint::{Endpoint, Nothing};
+
+/// Sends a message.
+pub const SEND: Endpoint<Send, Sent> = Endpoint::json("/v1/notifications/send", "Send a message to a node");
+/// Reads what arrived.
+pub const INBOX_READ: Endpoint<ReadInbox, NotificationList> =
+    Endpoint::json("/v1/notifications/inbox/read", "Read the inbox");
+/// Empties the inbox.
+pub const INBOX_CLEAR: Endpoint<ClearInbox, Removed> =
+    Endpoint::json("/v1/notifications/inbox/clear", "Empty the inbox");
+/// Removes one from the inbox.
+pub const INBOX_REMOVE: Endpoint<OneNotification, Removed> =
+    Endpoint::json("/v1/notifications/inbox/remove", "Remove one from the inbox");
+/// Reads what waits to be delivered.
+pub const OUTBOX_READ: Endpoint<ReadOutbox, NotificationList> =
+    Endpoint::json("/v1/notifications/outbox/read", "Read the outbox");
+/// Empties the outbox.
+pub const OUTBOX_CLEAR: Endpoint<Nothing, Removed> =
+    Endpoint::json("/v1/notifications/outbox/clear", "Empty the outbox");
+/// Removes one from the outbox.
+pub const OUTBOX_REMOVE: Endpoint<OneNotification, Removed> =
+    Endpoint::json("/v1/notifications/outbox/remove", "Remove one from the outbox");
+
+/// Asks to send a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Send {
+    /// The node: its id or petname.
+    pub who: String,
+    /// The text.
+    pub message: String,
+    /// How often delivery is tried again.
+    #[serde(default)]
+    pub retries: Option<u64>,
+}
+
+/// A message that is on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Sent {
+    /// Its id in the outbox.
+    pub notification_id_encoded: String,
+    /// The node.
+    pub node_id_encoded: String,
+    /// True when it arrived already; else it waits in the outbox.
+    pub delivered: bool,
+}
+
+/// Which end comes first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// The newest first.
+    #[default]
+    Newest,
+    /// The oldest first.
+    Oldest,
+}
+
+/// Asks for the inbox. What is given counts as read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReadInbox {
+    /// Only those that were not read.
+    pub unread: bool,
+    /// At most so many.
+    pub limit: Option<u64>,
+    /// Which end comes first.
+    pub order: Order,
+    /// The box for strangers, instead.
+    pub strangers: bool,
+}
+
+/// Asks for the outbox.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReadOutbox {
+    /// At most so many.
+    pub limit: Option<u64>,
+    /// Which end comes first.
+    pub order: Order,
+}
+
+/// Asks to empty the inbox.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClearInbox {
+    /// The box for strangers, instead.
+    pub strangers: bool,
+}
+
+/// Names one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OneNotification {
+    /// Its id.
+    pub id: String,
+}
+
+/// How many were removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Removed {
+    /// How many.
+    pub removed: u64,
+}
+
+/// Notifications, in the order that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NotificationList {
+    /// They.
+    pub notifications: Vec<NotificationItem>,
+}
+
+/// One notification, in an envelope as in other versions of the program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NotificationItem {
+    /// The notification.
+    pub notification: Notification,
+    /// How its delivery stands; only in the outbox.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub task_metadata: Option<Delivery>,
+}
+
+/// One notification.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Notification {
+    /// Always `notification`.
+    pub typ: String,
+    /// Its id here.
+    pub notification_id_encoded: String,
+    /// Its id at the node that sent it; only in the inbox.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub peer_notification_id_encoded: Option<String>,
+    /// The node that sent it.
+    pub iss: String,
+    /// The node that it is for.
+    pub sub: String,
+    /// When it was made, in seconds since 1970, by the sender's clock.
+    pub iat: u64,
+    /// True when it was read before.
+    pub is_read: bool,
+    /// What it says.
+    pub data: NotificationData,
+}
+
+/// What a notification says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "type")]
+pub enum NotificationData {
+    /// A text.
+    General {
+        /// The text.
+        message: String,
+    },
+    /// The sender let us into a vault.
+    #[serde(rename_all = "camelCase")]
+    VaultShare {
+        /// The vault.
+        vault_id: String,
+        /// Its name at the sender.
+        vault_name: String,
+        /// What we may do there.
+        role: String,
+    },
+    /// The sender took us out of a vault.
+    #[serde(rename_all = "camelCase")]
+    VaultUnshare {
+        /// The vault.
+        vault_id: String,
+        /// Its name at the sender.
+        vault_name: String,
+    },
+    /// The sender used a ticket of ours.
+    #[serde(rename_all = "camelCase")]
+    VaultJoined {
+        /// The vault.
+        vault_id: String,
+        /// Its name here.
+        vault_name: String,
+        /// The role that the ticket gave.
+        role: String,
+    },
+    /// The sender asks us to keep ciphertext.
+    #[serde(rename_all = "camelCase")]
+    KeepRequest {
+        /// The vault.
+        vault_id: String,
+    },
+}
+
+/// How a delivery stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Delivery {
+    /// How often it is tried again.
+    pub remaining_retries: u64,
+    /// When it was put there, in milliseconds since 1970.
+    pub created: u64,
+    /// When it is tried next.
+    pub scheduled: u64,
+}
