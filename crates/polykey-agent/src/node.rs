@@ -17,6 +17,7 @@ use polykey_core::{Key, NodeId, Random, SecretBytes, label};
 use polykey_store::Database;
 
 use crate::audit::Audit;
+use crate::contacts::Contacts;
 use crate::failure;
 use crate::vaults::Vaults;
 
@@ -38,6 +39,8 @@ pub struct Node {
     pub audit: Audit,
     /// The vaults.
     pub vaults: Vaults,
+    /// The other nodes that are known.
+    pub contacts: Contacts,
     /// Tells the password from others without stretching it again.
     pub password: RwLock<PasswordCheck>,
     /// Root keys that this node had before, oldest first.

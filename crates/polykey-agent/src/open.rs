@@ -27,6 +27,7 @@ use polykey_vault::Identity;
 use polykey_vault::charter::{DeviceKey, MemberKeys};
 
 use crate::audit::Audit;
+use crate::contacts::Contacts;
 use crate::door::wrong_password;
 use crate::failure::{self, disk};
 use crate::jwk::{self, JwkError};
@@ -317,6 +318,7 @@ fn read_node(
         me.push(identity(root, &encryption, &key_record, &start));
     }
     let vaults = open_vaults(paths, &db, &master, me)?;
+    let contacts = Contacts::load(db.clone(), root.public())?;
     Ok(Node {
         master,
         root,
@@ -326,6 +328,7 @@ fn read_node(
         db,
         audit,
         vaults,
+        contacts,
         password: RwLock::new(password),
         former,
     })

@@ -8,6 +8,10 @@ pub const IDENTITY: Table = Table::new(1);
 pub const AUDIT: Table = Table::new(2);
 /// The vaults that this node holds: name, id, place. See `vaults`.
 pub const VAULTS: Table = Table::new(16);
+/// Other nodes: names, addresses, keys. See `contacts`.
+pub const CONTACTS: Table = Table::new(17);
+/// When each vault was last brought level with each member, and what that member had then. See `follow`.
+pub const FRESH: Table = Table::new(18);
 /// Shares that wait for the keys of their node. See `sharing`.
 pub const PENDING_SHARES: Table = Table::new(19);
 /// Messages that wait to be delivered. See `post`.

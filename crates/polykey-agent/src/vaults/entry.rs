@@ -66,6 +66,8 @@ impl Folder {
 pub enum State {
     /// Being made. If the agent ends now, the next one clears its folder away.
     Making,
+    /// Being brought in from another node, not shown until all of it is here. Goes on after a restart.
+    Joining(VaultId),
     /// In use.
     Live(VaultId),
     /// Deleted; can come back until then.
@@ -92,7 +94,7 @@ impl Entry {
     pub fn id(&self) -> Option<VaultId> {
         match self.state {
             State::Making => None,
-            State::Live(id) | State::Deleted(id, _) => Some(id),
+            State::Joining(id) | State::Live(id) | State::Deleted(id, _) => Some(id),
         }
     }
 
@@ -110,7 +112,8 @@ impl Entry {
     /// The bytes of the record, without the storage id, which is its key.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::new();
-        out.array(5).text(self.name.as_str());
+        let joining = matches!(self.state, State::Joining(_));
+        out.array(if joining { 6 } else { 5 }).text(self.name.as_str());
         self.folder.write(&mut out);
         match &self.leftover {
             Some(folder) => folder.write(&mut out),
@@ -126,6 +129,9 @@ impl Entry {
             State::Deleted(_, until) => out.u64(until.as_millis()),
             _ => out.null(),
         };
+        if joining {
+            out.bool(true);
+        }
         out.finish()
     }
 
@@ -136,7 +142,7 @@ impl Entry {
     pub fn decode(storage: &[u8], bytes: &[u8]) -> Result<Entry, CodecError> {
         let mut from = Reader::new(bytes, MAX_LEN, "a vault's record")?;
         let storage = storage.try_into().map_err(|_| from.shape())?;
-        from.array_of(5)?;
+        let items = from.array()?;
         let name = VaultName::parse(from.text()?).map_err(|_| from.shape())?;
         let folder = Folder::read(&mut from)?;
         let leftover = if from.null()? {
@@ -154,11 +160,17 @@ impl Entry {
         } else {
             Some(Timestamp::from_millis(from.u64()?))
         };
-        let state = match (id, until) {
-            (None, None) => State::Making,
-            (Some(id), None) => State::Live(id),
-            (Some(id), Some(until)) => State::Deleted(id, until),
-            (None, Some(_)) => return Err(from.shape()),
+        let joining = match items {
+            5 => false,
+            6 if from.bool()? => true,
+            _ => return Err(from.shape()),
+        };
+        let state = match (id, until, joining) {
+            (None, None, false) => State::Making,
+            (Some(id), None, true) => State::Joining(id),
+            (Some(id), None, false) => State::Live(id),
+            (Some(id), Some(until), false) => State::Deleted(id, until),
+            _ => return Err(from.shape()),
         };
         from.finish()?;
         Ok(Entry {
@@ -194,6 +206,7 @@ mod tests {
         for entry in [
             entry(State::Making, inside.clone(), None),
             entry(State::Live(id), outside.clone(), Some(inside.clone())),
+            entry(State::Joining(id), inside.clone(), None),
             entry(
                 State::Deleted(id, Timestamp::from_millis(12)),
                 inside,

@@ -11,6 +11,7 @@
 pub mod entry;
 pub mod folder;
 pub mod history;
+mod joining;
 mod opener;
 pub mod problem;
 mod register;
@@ -30,12 +31,12 @@ use polykey_core::clock::SystemClock;
 use polykey_core::random::OsRandom;
 use polykey_core::{Clock, Key, Random, VaultId, VaultName};
 use polykey_store::Database;
-use polykey_vault::{Identity, Vault};
+use polykey_vault::{Identity, Vault, VaultError};
 
 use entry::{Entry, Folder, STORAGE_LEN, State};
 use opener::Opener;
 use problem::vault_problem;
-use register::{Register, Storage, lock, no_vault};
+use register::{Handle, Register, Storage, lock, no_vault};
 
 /// How long a deleted vault can come back.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -121,10 +122,28 @@ impl Vaults {
     /// [`Code::VaultNotFound`]; [`Code::Io`] while its folder is absent; what the store says.
     pub fn open(&self, typed: &str) -> Result<InUse, Problem> {
         let (entry, handle) = self.register.find(typed)?;
-        let name = entry.name.as_str().to_owned();
         let id = entry.id().ok_or_else(|| no_vault(typed))?;
+        self.open_entry(&entry, id, &handle)
+    }
+
+    /// The vault with this id, opened if need be, whatever others are called; also while it is being brought in.
+    ///
+    /// # Errors
+    /// As [`Vaults::open`].
+    pub fn open_id(&self, id: VaultId) -> Result<InUse, Problem> {
+        let (entry, handle) = self.register.find_id(id)?;
+        self.open_entry(&entry, id, &handle)
+    }
+
+    /// The ids of all vaults in use.
+    pub fn ids(&self) -> Vec<VaultId> {
+        self.register.live().filter_map(|entry| entry.id()).collect()
+    }
+
+    fn open_entry(&self, entry: &Entry, id: VaultId, handle: &Handle) -> Result<InUse, Problem> {
+        let name = entry.name.as_str().to_owned();
         let folder = entry.folder.path(&self.node);
-        let mut handle = lock(&handle);
+        let mut handle = lock(handle);
         if !is_present(&folder) {
             // A stick that comes back is read anew.
             drop(handle.take());
@@ -202,7 +221,7 @@ impl Vaults {
             .entries()
             .iter()
             .filter(|entry| match entry.state {
-                State::Making => false,
+                State::Making | State::Joining(_) => false,
                 State::Live(_) => !deleted,
                 State::Deleted(..) => deleted,
             })
@@ -234,6 +253,20 @@ impl Vaults {
         let name = parse_name(name)?;
         let _changing = lock(&self.changing);
         self.register.check_free(&name)?;
+        let entry = self.fill_new(name, at, State::Live, |path, storage| {
+            self.opener.make(path, storage)
+        })?;
+        Ok(self.item(&entry))
+    }
+
+    /// Takes a folder for a new vault called `name`, has it filled, and notes that it is in `state`.
+    fn fill_new(
+        &self,
+        name: VaultName,
+        at: Option<&Path>,
+        state: fn(VaultId) -> State,
+        fill: impl FnOnce(&Path, &Storage) -> Result<Vault, VaultError>,
+    ) -> Result<Entry, Problem> {
         let mut storage: Storage = [0; STORAGE_LEN];
         OsRandom.fill(&mut storage);
         let wanted = match at {
@@ -249,8 +282,7 @@ impl Vaults {
             state: State::Making,
         };
         self.register.store(entry.clone())?;
-        let made = self.opener.make(&path, &storage);
-        let vault = match made {
+        let vault = match fill(&path, &storage) {
             Ok(vault) => vault,
             Err(error) => {
                 // What stays is cleared away at the next start.
@@ -260,10 +292,10 @@ impl Vaults {
                 return Err(vault_problem(entry.name.as_str(), error));
             }
         };
-        entry.state = State::Live(vault.id());
+        entry.state = state(vault.id());
         self.register.store(entry.clone())?;
         self.register.keep_open(&storage, vault);
-        Ok(self.item(&entry))
+        Ok(entry)
     }
 
     /// Calls the vault `typed` by another name from now on.
@@ -380,7 +412,7 @@ fn absent(name: &str, folder: &Path) -> Problem {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use polykey_core::Timestamp;
     use polykey_core::key_record::KeyRecord;
     use polykey_core::sealing::EncryptionKey;
@@ -391,7 +423,7 @@ mod tests {
     use super::*;
 
     /// A node folder with its database and keys; the register can be loaded again and again.
-    struct Bench {
+    pub(crate) struct Bench {
         dir: tempfile::TempDir,
         database: Database,
         root: Key,
@@ -399,7 +431,7 @@ mod tests {
     }
 
     impl Bench {
-        fn new() -> Bench {
+        pub(crate) fn new() -> Bench {
             let dir = tempfile::tempdir().expect("a temporary folder");
             let key = Key::random(&OsRandom);
             let database = Database::create(&dir.path().join("node.db"), &key, &StoreEnv::default());
@@ -411,7 +443,7 @@ mod tests {
             }
         }
 
-        fn load(&self) -> Result<Vaults, Problem> {
+        pub(crate) fn load(&self) -> Result<Vaults, Problem> {
             let signer = SigningKey::from_seed(&self.root);
             let device = EncryptionKey::from_seed(&self.device);
             let record = KeyRecord::first(&signer, device.public());

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use polykey_core::clock::SystemClock;
 use polykey_core::random::OsRandom;
+use polykey_core::statement::Statement;
 use polykey_core::{Key, kdf, label};
 use polykey_store::RealDisk;
 use polykey_vault::{Env, Identity, Vault, VaultError};
@@ -44,6 +45,22 @@ impl Opener {
         )?;
         made.close()?;
         // Only now the database has a file to be told apart by.
+        self.open(folder, storage)
+    }
+
+    /// Makes a replica of another node's vault in the empty `folder`, with nothing but its genesis.
+    ///
+    /// # Errors
+    /// As [`Opener::make`]; when `genesis` is none.
+    pub fn join(&self, folder: &Path, storage: &Storage, genesis: &Statement) -> Result<Vault, VaultError> {
+        let made = Vault::join(
+            folder,
+            &self.folder_key(storage),
+            self.me[0].clone(),
+            environment(folder),
+            genesis,
+        )?;
+        made.close()?;
         self.open(folder, storage)
     }
 
