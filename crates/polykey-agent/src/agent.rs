@@ -14,10 +14,12 @@ use tokio::sync::mpsc;
 use crate::audit::Entry;
 use crate::backoff::Backoff;
 use crate::blocking::blocking;
-use crate::door::{Action, Caller, wrong_password};
+use crate::door::{Action, Caller, Origin, wrong_password};
+use crate::network::Network;
 use crate::node::Node;
 use crate::open;
 use crate::paths::NodePaths;
+use crate::peer::Manners;
 use crate::sessions::Sessions;
 
 /// Requests that run when the keys go get this long to end.
@@ -51,6 +53,8 @@ struct Shared {
     pending: Mutex<Vec<Entry>>,
     sessions: Sessions,
     backoff: Backoff,
+    manners: Manners,
+    network: Network,
     events: mpsc::UnboundedSender<Event>,
     started: (Timestamp, Instant),
 }
@@ -67,6 +71,8 @@ impl Agent {
             pending: Mutex::default(),
             sessions: Sessions::default(),
             backoff: Backoff::default(),
+            manners: Manners::default(),
+            network: Network::default(),
             events,
             started: (SystemClock.now(), Instant::now()),
         }))
@@ -203,6 +209,16 @@ impl Agent {
         &self.0.backoff
     }
 
+    /// The way to other nodes.
+    pub fn network(&self) -> &Network {
+        &self.0.network
+    }
+
+    /// What holds other nodes to good manners.
+    pub fn manners(&self) -> &Manners {
+        &self.0.manners
+    }
+
     /// The source of chance.
     pub fn random(&self) -> &'static dyn Random {
         &OsRandom
@@ -217,13 +233,18 @@ impl Agent {
     /// Leaves an audit record: `session` is there when the door let the caller pass. While the keys are
     /// locked, records wait in memory, the first [`MAX_PENDING`] of them.
     pub fn record(&self, caller: &Caller, action: &Action, session: Option<&str>) {
+        let (process, session_name) = match caller.origin {
+            Origin::Process(process) => (Some(process), session.map(str::to_owned)),
+            // The place where one looks for who it was.
+            Origin::Node(node) => (None, Some(node.to_string())),
+        };
         let entry = Entry {
             time: SystemClock.now().as_millis(),
             event: action.event.to_owned(),
             allowed: session.is_some(),
-            pid: caller.peer.pid,
-            uid: Some(caller.peer.uid),
-            session: session.map(str::to_owned),
+            pid: process.and_then(|process| process.pid),
+            uid: process.map(|process| process.uid),
+            session: session_name,
             vault: action.vault.clone(),
             targets: action.targets.clone(),
         };

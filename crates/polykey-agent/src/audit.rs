@@ -56,7 +56,7 @@ pub struct Entry {
     pub pid: Option<u32>,
     /// User that asked.
     pub uid: Option<u32>,
-    /// `password`, or the session.
+    /// `password`, or the session; for a request of another node its id.
     pub session: Option<String>,
     /// The vault, where one was named.
     pub vault: Option<String>,

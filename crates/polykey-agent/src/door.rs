@@ -10,7 +10,7 @@ use std::time::Instant;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use polykey_api::{Code, Problem};
-use polykey_core::SecretBytes;
+use polykey_core::{NodeId, SecretBytes};
 use polykey_core::scrub::{SHALLOW, scrubbed};
 
 use crate::agent::Agent;
@@ -38,11 +38,20 @@ pub enum Credentials {
     Malformed,
 }
 
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A process of this machine, on the socket.
+    Process(Peer),
+    /// Another node, which the connection has proven.
+    Node(NodeId),
+}
+
 /// One request's origin. It has passed no check yet.
 #[derive(Debug)]
 pub struct Caller {
-    /// The process at the other end.
-    pub peer: Peer,
+    /// Who is at the other end.
+    pub origin: Origin,
     /// What it brought along.
     pub credentials: Credentials,
 }
@@ -51,8 +60,16 @@ impl Caller {
     /// The caller of a request with these headers.
     pub fn new(peer: Peer, headers: &HeaderMap) -> Self {
         Caller {
-            peer,
+            origin: Origin::Process(peer),
             credentials: scrubbed::<SHALLOW, _>(|| credentials(headers)),
+        }
+    }
+
+    /// The caller of a request of another node. It passes [`Agent::admit`] only.
+    pub fn node(node: NodeId) -> Self {
+        Caller {
+            origin: Origin::Node(node),
+            credentials: Credentials::None,
         }
     }
 }
@@ -139,7 +156,34 @@ impl Agent {
         checked
     }
 
+    /// Lets another node in, as far as the door can tell: what it may see of a vault is for the vault's charter
+    /// to say. The caller records what came of it, by [`Agent::record`].
+    ///
+    /// # Errors
+    /// [`Code::Locked`] while the keys are locked; [`Code::NotAllowed`] for a node that is blocked, or a
+    /// stranger where `right` wants a contact.
+    pub fn admit(&self, caller: &Caller, right: Right) -> Result<Pass, Problem> {
+        let Origin::Node(id) = caller.origin else {
+            return Err(not_for_you());
+        };
+        let node = self.node().ok_or_else(locked)?;
+        let allowed = match right {
+            Right::Anybody => !node.contacts.is_blocked(&id),
+            Right::Contact => node.contacts.is_contact(&id),
+        };
+        if !allowed {
+            return Err(not_for_you());
+        }
+        Ok(Pass {
+            node,
+            session: "peer".to_owned(),
+        })
+    }
+
     async fn check(&self, caller: &Caller) -> Result<Pass, Problem> {
+        if let Origin::Node(_) = caller.origin {
+            return Err(not_for_you());
+        }
         let node = self.node().ok_or_else(locked)?;
         let session = match &caller.credentials {
             Credentials::None => {
@@ -170,6 +214,20 @@ impl Agent {
         };
         Ok(Pass { node, session })
     }
+}
+
+/// What another node must be for a request to be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right {
+    /// Not blocked.
+    Anybody,
+    /// Known.
+    Contact,
+}
+
+/// The answer to another node that may not, and for what is not there: it is not told which.
+fn not_for_you() -> Problem {
+    Problem::new(Code::NotAllowed, "there is no such thing here for that caller")
 }
 
 /// The answer to everything while the keys are locked.

@@ -65,7 +65,7 @@ pub struct AuditRecord {
     /// User that asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
-    /// `password`, or the session.
+    /// `password`, or the session; for a request of another node its id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
 }

@@ -1,0 +1,600 @@
+//! What nodes say to each other: one request and one answer a stream, each one frame of deterministic CBOR.
+//!
+//! Requests:
+//!
+//! - `[0]` ping · `[1]` who are you · `[2]` which vaults do you share with me
+//! - `[3, bytes]` a request of [`sync`] · `[4, bytes]` an announcement of [`sync`]
+//! - `[5, statement]` a notification · `[6, vault]` the genesis of a vault
+//! - `[7, secret (32), sigchain start, key record]` an invitation is redeemed
+//! - `[8, vault, genesis]` please keep the ciphertext of this vault
+//! - `[9]` where are the nodes that we both know
+//!
+//! Answers: `[0, value]`, or `[1, code, text]` for a refusal. The value of each is told at [`Answer`].
+//!
+//! Always: each list and text is bounded, and what does not fit its place is malformed. Names in answers are
+//! checked as vault names; all else that is signed is verified by whoever uses it.
+
+use polykey_core::codec::{CodecError, Reader, Writer};
+use polykey_core::{NodeId, VaultId, VaultName};
+use polykey_vault::charter::Role;
+use polykey_vault::sync;
+
+use crate::contacts::Place;
+
+/// Longest request: names of what a puller has, or an announcement.
+pub const MAX_REQUEST_LEN: usize = 2 << 20;
+/// Longest answer: one message of a pull, and its frame.
+pub const MAX_ANSWER_LEN: usize = sync::message::MAX_MESSAGE_LEN + 64;
+/// Longest signed statement that stands alone in a message.
+pub const MAX_STATEMENT_LEN: usize = 64 << 10;
+/// Most key records in one answer.
+pub const MAX_RECORDS: usize = 64;
+/// Most vaults in one answer.
+pub const MAX_OFFERS: usize = 4096;
+/// Most nodes in one answer.
+pub const MAX_NODES: usize = 256;
+/// Most addresses of one of them.
+pub const MAX_PLACES: usize = 8;
+/// Longest text of a refusal.
+pub const MAX_TEXT_LEN: usize = 200;
+/// Length of the secret of an invitation.
+pub const SECRET_LEN: usize = 32;
+
+/// Why bytes are no message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MessageError {
+    /// Not the CBOR of a message.
+    #[error("the message is malformed")]
+    Malformed(#[from] CodecError),
+    /// What it carries for a vault is malformed.
+    #[error("the message for a vault is malformed")]
+    Sync(#[from] sync::MessageError),
+}
+
+/// What a node asks another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Are you there?
+    Ping,
+    /// Show your keys.
+    Who,
+    /// Name the vaults that I am a member of.
+    Scan,
+    /// A step of a pull.
+    Sync(sync::Request),
+    /// There is news in a vault.
+    Announce(sync::Announcement),
+    /// A message for the user, signed.
+    Notify(Vec<u8>),
+    /// The genesis of a vault that I am a member of.
+    Genesis(VaultId),
+    /// I hold an invitation of yours.
+    Redeem {
+        /// The secret of the invitation.
+        secret: [u8; SECRET_LEN],
+        /// The first entry of the asker's sigchain.
+        start: Vec<u8>,
+        /// The asker's newest key record.
+        record: Vec<u8>,
+    },
+    /// Keep the ciphertext of my vault.
+    Keep {
+        /// The vault.
+        vault: VaultId,
+        /// Its genesis.
+        genesis: Vec<u8>,
+    },
+    /// Where are the nodes that we both know?
+    Addresses,
+}
+
+/// A vault that a node offers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// The vault.
+    pub vault: VaultId,
+    /// What its holder calls it; empty when the holder only keeps it.
+    pub name: String,
+    /// The role of the asker.
+    pub role: Role,
+}
+
+/// The beginning of a vault, and what the asker is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beginning {
+    /// The genesis, signed. Its id is the vault's.
+    pub genesis: Vec<u8>,
+    /// What its holder calls it; empty when the holder only keeps it.
+    pub name: String,
+    /// The role of the asker.
+    pub role: Role,
+}
+
+/// What a node answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// `0`: done. To a ping, an announcement, a notification.
+    Done,
+    /// `[sigchain start, [key record]]`, the newest record last.
+    Keys {
+        /// The first entry of the sigchain.
+        start: Vec<u8>,
+        /// The key records, from the first on.
+        records: Vec<Vec<u8>>,
+    },
+    /// `[[vault, name, role]]`.
+    Offers(Vec<Offer>),
+    /// The bytes of a response of [`sync`].
+    Sync(sync::Response),
+    /// `[genesis, name, role]`.
+    Genesis(Beginning),
+    /// `[vault, genesis, name, role]`: the invitation was good.
+    Joined(VaultId, Beginning),
+    /// `1`: to be kept from now on; `2`: the user has to say yes first.
+    Keeping {
+        /// True when it is kept from now on.
+        now: bool,
+    },
+    /// `[[node, [address]]]`.
+    Nodes(Vec<(NodeId, Vec<Place>)>),
+    /// `[1, code, text]` instead of `[0, value]`.
+    Refused(Refusal, String),
+}
+
+/// Why a node does not do what it was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Not there, or not for you.
+    Refused,
+    /// The request is malformed.
+    Malformed,
+    /// Too many requests.
+    TooMuch,
+    /// It cannot now: it is locked, or its disk fails.
+    Unavailable,
+}
+
+impl Refusal {
+    fn number(self) -> u64 {
+        match self {
+            Refusal::Refused => 0,
+            Refusal::Malformed => 1,
+            Refusal::TooMuch => 2,
+            Refusal::Unavailable => 3,
+        }
+    }
+
+    fn from_number(number: u64) -> Option<Refusal> {
+        [
+            Refusal::Refused,
+            Refusal::Malformed,
+            Refusal::TooMuch,
+            Refusal::Unavailable,
+        ]
+        .into_iter()
+        .find(|refusal| refusal.number() == number)
+    }
+}
+
+impl Request {
+    /// The audit event of the request at the node that is asked.
+    pub const fn event(&self) -> &'static str {
+        match self {
+            Request::Ping => "peer.ping",
+            Request::Who => "peer.who",
+            Request::Scan => "peer.scan",
+            Request::Sync(_) => "peer.pull",
+            Request::Announce(_) => "peer.announce",
+            Request::Notify(_) => "peer.notify",
+            Request::Genesis(_) => "peer.clone",
+            Request::Redeem { .. } => "peer.redeem",
+            Request::Keep { .. } => "peer.keep",
+            Request::Addresses => "peer.addresses",
+        }
+    }
+
+    /// The vault that it is about.
+    pub const fn vault(&self) -> Option<VaultId> {
+        match self {
+            Request::Sync(sync::Request::Items { vault, .. } | sync::Request::Objects { vault, .. })
+            | Request::Genesis(vault)
+            | Request::Keep { vault, .. } => Some(*vault),
+            Request::Announce(announcement) => Some(announcement.vault),
+            _ => None,
+        }
+    }
+
+    /// Longest answer that there can be.
+    pub const fn max_answer(&self) -> usize {
+        match self {
+            Request::Sync(_) => MAX_ANSWER_LEN,
+            Request::Ping | Request::Announce(_) | Request::Notify(_) | Request::Keep { .. } => 1024,
+            Request::Who => (MAX_RECORDS + 1) * 4096,
+            Request::Scan => MAX_OFFERS * 256,
+            Request::Genesis(_) | Request::Redeem { .. } => 2 * MAX_STATEMENT_LEN,
+            Request::Addresses => MAX_NODES * MAX_PLACES * 600,
+        }
+    }
+
+    /// The frame.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::new();
+        match self {
+            Request::Ping => out.array(1).u64(0),
+            Request::Who => out.array(1).u64(1),
+            Request::Scan => out.array(1).u64(2),
+            Request::Sync(request) => out.array(2).u64(3).bytes(&request.encode()),
+            Request::Announce(announcement) => out.array(2).u64(4).bytes(&announcement.encode()),
+            Request::Notify(statement) => out.array(2).u64(5).bytes(statement),
+            Request::Genesis(vault) => out.array(2).u64(6).bytes(vault.as_bytes()),
+            Request::Redeem {
+                secret,
+                start,
+                record,
+            } => out.array(4).u64(7).bytes(secret).bytes(start).bytes(record),
+            Request::Keep { vault, genesis } => out.array(3).u64(8).bytes(vault.as_bytes()).bytes(genesis),
+            Request::Addresses => out.array(1).u64(9),
+        };
+        out.finish()
+    }
+
+    /// Reads a frame.
+    ///
+    /// # Errors
+    /// [`MessageError`].
+    pub fn decode(bytes: &[u8]) -> Result<Request, MessageError> {
+        let mut from = Reader::new(bytes, MAX_REQUEST_LEN, "a request")?;
+        let request = match (from.array()?, from.u64()?) {
+            (1, 0) => Request::Ping,
+            (1, 1) => Request::Who,
+            (1, 2) => Request::Scan,
+            (2, 3) => Request::Sync(sync::Request::decode(from.bytes()?)?),
+            (2, 4) => Request::Announce(sync::Announcement::decode(from.bytes()?)?),
+            (2, 5) => Request::Notify(statement(&mut from)?),
+            (2, 6) => Request::Genesis(VaultId::from_bytes(from.bytes_of()?)),
+            (4, 7) => Request::Redeem {
+                secret: from.bytes_of()?,
+                start: statement(&mut from)?,
+                record: statement(&mut from)?,
+            },
+            (3, 8) => Request::Keep {
+                vault: VaultId::from_bytes(from.bytes_of()?),
+                genesis: statement(&mut from)?,
+            },
+            (1, 9) => Request::Addresses,
+            _ => return Err(from.shape().into()),
+        };
+        from.finish()?;
+        Ok(request)
+    }
+}
+
+fn statement(from: &mut Reader<'_>) -> Result<Vec<u8>, CodecError> {
+    let bytes = from.bytes()?;
+    if bytes.is_empty() || bytes.len() > MAX_STATEMENT_LEN {
+        return Err(from.shape());
+    }
+    Ok(bytes.to_vec())
+}
+
+fn bounded(from: &mut Reader<'_>, most: usize) -> Result<usize, CodecError> {
+    let len = from.array()?;
+    if len > most { Err(from.shape()) } else { Ok(len) }
+}
+
+fn name(from: &mut Reader<'_>) -> Result<String, CodecError> {
+    let text = from.text()?;
+    if !text.is_empty() && VaultName::parse(text).is_err() {
+        return Err(from.shape());
+    }
+    Ok(text.to_owned())
+}
+
+fn role(from: &mut Reader<'_>) -> Result<Role, CodecError> {
+    let number = from.u64()?;
+    Role::from_number(number).ok_or_else(|| from.shape())
+}
+
+impl Beginning {
+    fn write(&self, out: &mut Writer) {
+        out.bytes(&self.genesis).text(&self.name).u64(self.role.number());
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Beginning, CodecError> {
+        Ok(Beginning {
+            genesis: statement(from)?,
+            name: name(from)?,
+            role: role(from)?,
+        })
+    }
+}
+
+impl Answer {
+    /// A refusal. The text of all that is not there or not allowed is the same.
+    pub fn refused(refusal: Refusal) -> Answer {
+        let text = match refusal {
+            Refusal::Refused => "there is no such thing here for you",
+            Refusal::Malformed => "the request is malformed",
+            Refusal::TooMuch => "too many requests",
+            Refusal::Unavailable => "not available now",
+        };
+        Answer::Refused(refusal, text.to_owned())
+    }
+
+    /// The frame.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::new();
+        if let Answer::Refused(refusal, text) = self {
+            let end = (0..=MAX_TEXT_LEN.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+            out.array(3).u64(1).u64(refusal.number());
+            out.text(&text[..end.unwrap_or(0)]);
+            return out.finish();
+        }
+        out.array(2).u64(0);
+        match self {
+            Answer::Done => {
+                out.u64(0);
+            }
+            Answer::Keys { start, records } => {
+                out.array(2).bytes(start).array(records.len());
+                for record in records {
+                    out.bytes(record);
+                }
+            }
+            Answer::Offers(offers) => {
+                out.array(offers.len());
+                for offer in offers {
+                    out.array(3).bytes(offer.vault.as_bytes()).text(&offer.name);
+                    out.u64(offer.role.number());
+                }
+            }
+            Answer::Sync(response) => {
+                out.bytes(&response.encode());
+            }
+            Answer::Genesis(beginning) => {
+                out.array(3);
+                beginning.write(&mut out);
+            }
+            Answer::Joined(vault, beginning) => {
+                out.array(4).bytes(vault.as_bytes());
+                beginning.write(&mut out);
+            }
+            Answer::Keeping { now } => {
+                out.u64(if *now { 1 } else { 2 });
+            }
+            Answer::Nodes(nodes) => {
+                out.array(nodes.len());
+                for (node, places) in nodes {
+                    out.array(2).bytes(node.as_bytes()).array(places.len());
+                    for place in places {
+                        out.text(&place.to_string());
+                    }
+                }
+            }
+            Answer::Refused(..) => unreachable!("written above"),
+        }
+        out.finish()
+    }
+
+    /// Reads the frame that answers `request`.
+    ///
+    /// # Errors
+    /// [`MessageError`], also for an answer to another kind of request.
+    pub fn decode(request: &Request, bytes: &[u8]) -> Result<Answer, MessageError> {
+        let mut from = Reader::new(bytes, request.max_answer(), "an answer")?;
+        let answer = match (from.array()?, from.u64()?) {
+            (2, 0) => Answer::value(request, &mut from)?,
+            (3, 1) => {
+                let number = from.u64()?;
+                let refusal = Refusal::from_number(number).ok_or_else(|| from.shape())?;
+                let text = from.text()?;
+                if text.len() > MAX_TEXT_LEN {
+                    return Err(from.shape().into());
+                }
+                Answer::Refused(refusal, text.to_owned())
+            }
+            _ => return Err(from.shape().into()),
+        };
+        from.finish()?;
+        Ok(answer)
+    }
+
+    fn value(request: &Request, from: &mut Reader<'_>) -> Result<Answer, MessageError> {
+        Ok(match request {
+            Request::Ping | Request::Announce(_) | Request::Notify(_) => {
+                from.key(0)?;
+                Answer::Done
+            }
+            Request::Who => {
+                from.array_of(2)?;
+                let start = statement(from)?;
+                let records = (0..bounded(from, MAX_RECORDS)?).map(|_| statement(from));
+                Answer::Keys {
+                    start,
+                    records: records.collect::<Result<_, _>>()?,
+                }
+            }
+            Request::Scan => {
+                let mut offers = Vec::new();
+                for _ in 0..bounded(from, MAX_OFFERS)? {
+                    from.array_of(3)?;
+                    offers.push(Offer {
+                        vault: VaultId::from_bytes(from.bytes_of()?),
+                        name: name(from)?,
+                        role: role(from)?,
+                    });
+                }
+                Answer::Offers(offers)
+            }
+            Request::Sync(_) => Answer::Sync(sync::Response::decode(from.bytes()?)?),
+            Request::Genesis(_) => {
+                from.array_of(3)?;
+                Answer::Genesis(Beginning::read(from)?)
+            }
+            Request::Redeem { .. } => {
+                from.array_of(4)?;
+                let vault = VaultId::from_bytes(from.bytes_of()?);
+                Answer::Joined(vault, Beginning::read(from)?)
+            }
+            Request::Keep { .. } => match from.u64()? {
+                1 => Answer::Keeping { now: true },
+                2 => Answer::Keeping { now: false },
+                _ => return Err(from.shape().into()),
+            },
+            Request::Addresses => {
+                let mut nodes = Vec::new();
+                for _ in 0..bounded(from, MAX_NODES)? {
+                    from.array_of(2)?;
+                    let node = NodeId::from_bytes(from.bytes_of()?);
+                    let mut places = Vec::new();
+                    for _ in 0..bounded(from, MAX_PLACES)? {
+                        places.push(from.text()?.parse().map_err(|_| from.shape())?);
+                    }
+                    nodes.push((node, places));
+                }
+                Answer::Nodes(nodes)
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vault() -> VaultId {
+        VaultId::from_bytes([3; 32])
+    }
+
+    fn requests() -> Vec<Request> {
+        vec![
+            Request::Ping,
+            Request::Who,
+            Request::Scan,
+            Request::Sync(sync::Request::Objects {
+                vault: vault(),
+                wanted: Vec::new(),
+            }),
+            Request::Announce(sync::Announcement {
+                vault: vault(),
+                heads: Vec::new(),
+                tips: Vec::new(),
+            }),
+            Request::Notify(vec![1]),
+            Request::Genesis(vault()),
+            Request::Redeem {
+                secret: [9; 32],
+                start: vec![1],
+                record: vec![2],
+            },
+            Request::Keep {
+                vault: vault(),
+                genesis: vec![1],
+            },
+            Request::Addresses,
+        ]
+    }
+
+    fn answers() -> Vec<(Request, Answer)> {
+        let beginning = Beginning {
+            genesis: vec![7; 100],
+            name: "work".to_owned(),
+            role: Role::Writer,
+        };
+        let offer = |name: &str| Offer {
+            vault: vault(),
+            name: name.to_owned(),
+            role: Role::Reader,
+        };
+        let nodes = vec![(
+            NodeId::from_bytes([1; 32]),
+            vec!["127.0.0.1:5".parse().expect("an address")],
+        )];
+        let keys = Answer::Keys {
+            start: vec![1; 50],
+            records: vec![vec![2; 50], vec![3; 50]],
+        };
+        let all = requests();
+        vec![
+            (all[0].clone(), Answer::Done),
+            (all[1].clone(), keys),
+            (all[2].clone(), Answer::Offers(vec![offer("a"), offer("")])),
+            (all[3].clone(), Answer::Sync(sync::Response::Refused)),
+            (all[4].clone(), Answer::Done),
+            (all[5].clone(), Answer::Done),
+            (all[6].clone(), Answer::Genesis(beginning.clone())),
+            (all[7].clone(), Answer::Joined(vault(), beginning)),
+            (all[8].clone(), Answer::Keeping { now: true }),
+            (all[8].clone(), Answer::Keeping { now: false }),
+            (all[9].clone(), Answer::Nodes(nodes)),
+            (all[0].clone(), Answer::refused(Refusal::TooMuch)),
+        ]
+    }
+
+    #[test]
+    fn messages_read_back_and_each_is_one_of_its_kind() {
+        for request in requests() {
+            assert_eq!(Request::decode(&request.encode()), Ok(request));
+        }
+        for (request, answer) in answers() {
+            let bytes = answer.encode();
+            assert!(bytes.len() <= request.max_answer());
+            assert_eq!(Answer::decode(&request, &bytes), Ok(answer.clone()));
+            for other in requests() {
+                if let Ok(read) = Answer::decode(&other, &bytes) {
+                    assert_eq!(read, answer, "the answer to {request:?} passes for one to {other:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn cut_and_lengthened_messages_are_malformed() {
+        for request in requests() {
+            let bytes = request.encode();
+            for cut in 0..bytes.len() {
+                assert!(Request::decode(&bytes[..cut]).is_err(), "{request:?} {cut}");
+            }
+            let longer = [&bytes[..], &[0]].concat();
+            assert!(Request::decode(&longer).is_err(), "{request:?}");
+        }
+        for (request, answer) in answers() {
+            let bytes = answer.encode();
+            for cut in 0..bytes.len() {
+                assert!(Answer::decode(&request, &bytes[..cut]).is_err(), "{answer:?} {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn bounds_hold() {
+        let long = Request::Notify(vec![0; MAX_STATEMENT_LEN + 1]);
+        assert!(Request::decode(&long.encode()).is_err());
+        assert!(Request::decode(&Request::Notify(Vec::new()).encode()).is_err());
+        assert!(Request::decode(&vec![0; MAX_REQUEST_LEN + 1]).is_err());
+        let name = |name: &str| {
+            let offers = Answer::Offers(vec![Offer {
+                vault: vault(),
+                name: name.to_owned(),
+                role: Role::Reader,
+            }]);
+            Answer::decode(&Request::Scan, &offers.encode())
+        };
+        assert!(name("work").is_ok());
+        for bad in ["a/b", "a:b", "\u{1b}[2J", &"x".repeat(129)] {
+            assert!(name(bad).is_err(), "{bad:?}");
+        }
+        let records = Answer::Keys {
+            start: vec![1],
+            records: vec![vec![1]; MAX_RECORDS + 1],
+        };
+        assert!(Answer::decode(&Request::Who, &records.encode()).is_err());
+        let text = "\u{e9}".repeat(MAX_TEXT_LEN);
+        let refused = Answer::Refused(Refusal::Refused, text).encode();
+        assert!(matches!(
+            Answer::decode(&Request::Ping, &refused),
+            Ok(Answer::Refused(_, text)) if text.len() == MAX_TEXT_LEN
+        ));
+    }
+}

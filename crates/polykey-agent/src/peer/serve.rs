@@ -1,0 +1,341 @@
+//! The answering side: one request of another node, from its first byte to the last of the answer.
+//!
+//! Every request passes the same door as a local call ([`Agent::admit`]) and leaves an audit record. A pull is
+//! many requests of one kind; those that follow each other within [`ONE_RECORD`] share a record, so that a peer
+//! cannot fill the log. What a node may see of a vault, the vault's charter says.
+//!
+//! Always: "not there" and "not for you" are one answer; a vault is looked at on threads for blocking work;
+//! nothing that a peer sends ends the agent.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use polykey_api::{Code, Problem};
+use polykey_core::{NodeId, VaultId};
+use polykey_vault::sync::{self, Replica};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::frame::{Budget, FrameError, read_only_frame, write_only_frame};
+use super::limits::{Rates, Standing};
+use super::message::{Answer, Beginning, MAX_NODES, MAX_OFFERS, MAX_PLACES, MAX_RECORDS, MAX_REQUEST_LEN, Offer, Refusal, Request};
+use crate::agent::Agent;
+use crate::blocking::blocking;
+use crate::door::{Action, Caller, Right};
+use crate::failure;
+use crate::node::Node;
+use crate::open::KEY_RECORDS;
+use crate::tables::IDENTITY;
+
+/// Longest request of a stranger, who has only to introduce itself.
+const MAX_STRANGER_LEN: usize = 16 << 10;
+/// Requests of one kind by one node leave one audit record in this time.
+const ONE_RECORD: Duration = Duration::from_secs(60);
+/// So many kinds are remembered for that.
+const MAX_REMEMBERED: usize = 4096;
+/// Memory that making an answer of a pull may take.
+const ANSWER_ROOM: usize = 3 << 20;
+
+/// What holds other nodes to good manners; shared by all streams of an agent.
+#[derive(Default)]
+pub struct Manners {
+    /// Memory for what they send and are sent.
+    pub budget: Budget,
+    rates: Rates,
+    recorded: Mutex<HashMap<Recorded, Instant>>,
+}
+
+type Recorded = (NodeId, &'static str, Option<VaultId>, bool);
+
+impl Manners {
+    /// True when a request of this kind is to be recorded; the ones that follow it soon are not.
+    fn is_first(&self, of: Recorded) -> bool {
+        let now = Instant::now();
+        let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+        if recorded.get(&of).is_some_and(|at| now.duration_since(*at) < ONE_RECORD) {
+            return false;
+        }
+        if recorded.len() >= MAX_REMEMBERED {
+            recorded.retain(|_, at| now.duration_since(*at) < ONE_RECORD);
+            if recorded.len() >= MAX_REMEMBERED {
+                recorded.clear();
+            }
+        }
+        recorded.insert(of, now);
+        true
+    }
+}
+
+/// How a stream ended, for the connection that it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conduct {
+    /// As it should, or the way was lost.
+    Fair,
+    /// The node sent what no honest program sends: the connection is to be closed.
+    Nonsense,
+}
+
+/// Answers the one request on a pair of streams of the node `from`, whose key the connection has proven.
+pub async fn serve_stream(
+    agent: &Agent,
+    from: NodeId,
+    reader: &mut (impl AsyncRead + Unpin),
+    writer: &mut (impl AsyncWrite + Unpin),
+) -> Conduct {
+    let manners = agent.manners();
+    let standing = agent.standing(&from);
+    let max = match standing {
+        Standing::Contact => MAX_REQUEST_LEN,
+        Standing::Stranger => MAX_STRANGER_LEN,
+    };
+    let (answer, conduct) = match read_only_frame(reader, max, &manners.budget).await {
+        Ok((bytes, _held)) => match Request::decode(&bytes) {
+            Ok(request) => {
+                let (answer, held) = agent.answer(from, standing, request).await;
+                let bytes = answer.encode();
+                let _held = held.map(|mut held| {
+                    held.shrink(bytes.len());
+                    held
+                });
+                drop(answer);
+                // A peer that does not take its answer has lost it.
+                let _ = write_only_frame(writer, &bytes).await;
+                return Conduct::Fair;
+            }
+            Err(error) => {
+                tracing::debug!(%from, %error, "a request that is none");
+                (Answer::refused(Refusal::Malformed), Conduct::Nonsense)
+            }
+        },
+        Err(FrameError::TooLong { .. } | FrameError::Beyond) => {
+            (Answer::refused(Refusal::Malformed), Conduct::Nonsense)
+        }
+        Err(_) => return Conduct::Fair,
+    };
+    agent.note_peer(from, &Action::new("peer.nonsense"), None, false);
+    let _ = write_only_frame(writer, &answer.encode()).await;
+    conduct
+}
+
+impl Agent {
+    /// What a node is to us; a stranger while the keys are locked.
+    fn standing(&self, node: &NodeId) -> Standing {
+        match self.node() {
+            Some(here) if here.contacts.is_contact(node) => Standing::Contact,
+            _ => Standing::Stranger,
+        }
+    }
+
+    /// Records a request of another node, unless one like it was recorded just before.
+    fn note_peer(&self, from: NodeId, action: &Action, vault: Option<VaultId>, allowed: bool) {
+        if self.manners().is_first((from, action.event, vault, allowed)) {
+            self.record(&Caller::node(from), action, allowed.then_some("peer"));
+        }
+    }
+
+    async fn answer(
+        &self,
+        from: NodeId,
+        standing: Standing,
+        request: Request,
+    ) -> (Answer, Option<super::frame::Held>) {
+        let vault = request.vault();
+        let mut action = Action::new(request.event());
+        if let Some(vault) = &vault {
+            action = action.vault(vault.to_string());
+        }
+        let now = Instant::now();
+        let manners = self.manners();
+        let knocks = matches!(request, Request::Notify(_)) && standing == Standing::Stranger;
+        if !manners.rates.request(&from, standing, now) || (knocks && !manners.rates.knock(&from, now)) {
+            self.note_peer(from, &action, vault, false);
+            return (Answer::refused(Refusal::TooMuch), None);
+        }
+        let right = match request {
+            Request::Scan | Request::Keep { .. } | Request::Addresses => Right::Contact,
+            // What a vault shows, its charter says; what a stranger may leave is small.
+            _ => Right::Anybody,
+        };
+        let node = match self.admit_peer(from, &action, vault, right) {
+            Ok(node) => node,
+            Err(answer) => return (answer, None),
+        };
+        let held = match request {
+            Request::Sync(_) => Some(manners.budget.hold(ANSWER_ROOM).await),
+            _ => None,
+        };
+        let made = self.make_answer(from, standing, &node, request).await;
+        drop(node);
+        let answer = made.unwrap_or_else(|problem| refusal_of(&problem));
+        let refused = matches!(
+            answer,
+            Answer::Refused(..) | Answer::Sync(sync::Response::Refused | sync::Response::Removed { .. })
+        );
+        self.note_peer(from, &action, vault, !refused);
+        (answer, held)
+    }
+
+    fn admit_peer(
+        &self,
+        from: NodeId,
+        action: &Action,
+        vault: Option<VaultId>,
+        right: Right,
+    ) -> Result<Arc<Node>, Answer> {
+        let passed = self.admit(&Caller::node(from), right);
+        passed.map(|pass| pass.node().clone()).map_err(|problem| {
+            self.note_peer(from, action, vault, false);
+            refusal_of(&problem)
+        })
+    }
+
+    async fn make_answer(
+        &self,
+        from: NodeId,
+        standing: Standing,
+        node: &Arc<Node>,
+        request: Request,
+    ) -> Result<Answer, Problem> {
+        let node = node.clone();
+        match request {
+            Request::Ping => Ok(Answer::Done),
+            Request::Who => blocking(move || keys(&node)).await,
+            Request::Scan => blocking(move || Ok(offers(&node, &from))).await,
+            Request::Sync(request) => blocking(move || step(&node, &from, &request)).await,
+            Request::Announce(announcement) => {
+                let vault = announcement.vault;
+                let news = blocking(move || is_news(&node, &from, &announcement)).await?;
+                match news {
+                    None => Ok(Answer::refused(Refusal::Refused)),
+                    Some(news) => {
+                        if news {
+                            tracing::debug!(%from, %vault, "news");
+                        }
+                        Ok(Answer::Done)
+                    }
+                }
+            }
+            Request::Genesis(vault) => blocking(move || genesis(&node, &from, vault)).await,
+            Request::Addresses => blocking(move || Ok(addresses(&node, &from))).await,
+            Request::Notify(statement) => self.take_notification(node, from, standing, statement).await,
+            Request::Redeem {
+                secret,
+                start,
+                record,
+            } => self.redeem(node, from, secret, start, record).await,
+            Request::Keep { vault, genesis } => self.keep(node, from, vault, genesis).await,
+        }
+    }
+}
+
+/// What a peer is told of a problem: never where it is from.
+fn refusal_of(problem: &Problem) -> Answer {
+    Answer::refused(match problem.code {
+        Code::NotAllowed | Code::VaultNotFound | Code::NodeNotFound => Refusal::Refused,
+        Code::Protocol | Code::Usage => Refusal::Malformed,
+        _ => {
+            tracing::warn!("a peer was not served: {problem}");
+            Refusal::Unavailable
+        }
+    })
+}
+
+fn keys(node: &Node) -> Result<Answer, Problem> {
+    let records = node
+        .db
+        .read(|tx| tx.group(IDENTITY, KEY_RECORDS))
+        .map_err(|error| failure::store(&error))?;
+    let records = records.into_iter().take(MAX_RECORDS);
+    Ok(Answer::Keys {
+        start: node.sigchain_start.as_bytes().to_vec(),
+        records: records.map(|(_, record)| record.expose().to_vec()).collect(),
+    })
+}
+
+fn offers(node: &Node, from: &NodeId) -> Answer {
+    let mut offers = Vec::new();
+    for vault in node.vaults.ids() {
+        // A folder that is absent hides its vault from others, too.
+        let Ok(open) = node.vaults.open_id(vault) else {
+            continue;
+        };
+        let Ok(charter) = open.vault.charter() else {
+            continue;
+        };
+        if let Some(role) = charter.role(from) {
+            offers.push(Offer {
+                vault,
+                name: open.name,
+                role,
+            });
+        }
+        if offers.len() >= MAX_OFFERS {
+            break;
+        }
+    }
+    Answer::Offers(offers)
+}
+
+fn step(node: &Node, from: &NodeId, request: &sync::Request) -> Result<Answer, Problem> {
+    let (sync::Request::Items { vault, .. } | sync::Request::Objects { vault, .. }) = request;
+    let open = match node.vaults.open_id(*vault) {
+        Ok(open) => open,
+        Err(problem) if problem.code == Code::VaultNotFound => {
+            return Ok(Answer::Sync(sync::Response::Refused));
+        }
+        Err(problem) => return Err(problem),
+    };
+    let response = sync::serve(&*open.vault, from, request);
+    response
+        .map(Answer::Sync)
+        .map_err(|error| crate::vaults::problem::vault_problem(&open.name, error))
+}
+
+/// `None` when the sender has no business with the vault.
+fn is_news(node: &Node, from: &NodeId, announcement: &sync::Announcement) -> Result<Option<bool>, Problem> {
+    let open = node.vaults.open_id(announcement.vault)?;
+    let wrong = |error| crate::vaults::problem::vault_problem(&open.name, error);
+    if open.vault.charter().map_err(wrong)?.role(from).is_none() {
+        return Ok(None);
+    }
+    announcement.is_news(&*open.vault).map(Some).map_err(wrong)
+}
+
+fn genesis(node: &Node, from: &NodeId, vault: VaultId) -> Result<Answer, Problem> {
+    let open = node.vaults.open_id(vault)?;
+    let charter = open
+        .vault
+        .charter()
+        .map_err(|error| crate::vaults::problem::vault_problem(&open.name, error))?;
+    let Some(role) = charter.role(from) else {
+        return Ok(Answer::refused(Refusal::Refused));
+    };
+    Ok(Answer::Genesis(Beginning {
+        genesis: charter.genesis().statement().as_bytes().to_vec(),
+        name: open.name,
+        role,
+    }))
+}
+
+/// Where the members of vaults are that `from` is a member of, too.
+fn addresses(node: &Node, from: &NodeId) -> Answer {
+    let mut common = BTreeSet::new();
+    for vault in node.vaults.ids() {
+        let Ok(open) = node.vaults.open_id(vault) else {
+            continue;
+        };
+        if let Ok(charter) = open.vault.charter()
+            && charter.role(from).is_some()
+        {
+            common.extend(charter.members().into_iter().map(|member| member.node));
+        }
+    }
+    common.remove(from);
+    let known = common.into_iter().filter_map(|node_id| {
+        let contact = node.contacts.find(&node_id).filter(|contact| !contact.blocked)?;
+        let places = contact.addresses.into_iter().map(|known| known.place);
+        let places: Vec<_> = places.take(MAX_PLACES).collect();
+        (!places.is_empty()).then_some((node_id, places))
+    });
+    Answer::Nodes(known.take(MAX_NODES).collect())
+}
