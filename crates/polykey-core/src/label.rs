@@ -125,6 +125,8 @@ labels! {
     PURGE_NOTE = "vault/purge-note";
     /// Keys of all standing epoch heads -> key of the sealed note of a purge.
     PURGE_NOTE_KEY = "vault/note-key";
+    /// Hash that names a pack of a folder replica.
+    PACK = "vault/pack";
 
     // What users sign and seal.
     /// Hash of the content that a user signature covers.

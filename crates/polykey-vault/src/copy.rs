@@ -13,6 +13,8 @@ use crate::rows::{CHARTER, Rows, RowsMut, SELF};
 
 /// Format of `vault.db`.
 const FORMAT: u64 = 1;
+/// Item of the row that counts the epoch keys.
+const KEYS: &[u8] = b"keys";
 
 /// Stores which vault this is, its actor, and the mark of the machine.
 pub(crate) fn put_self(
@@ -49,6 +51,18 @@ pub(crate) fn read_self(rows: &dyn Rows) -> Result<(VaultId, ActorId, Vec<u8>), 
     );
     from.finish()?;
     Ok(row)
+}
+
+/// How many epoch keys there were when closed commits were last tried.
+pub(crate) fn opened_with(rows: &dyn Rows) -> Result<u64, VaultError> {
+    let value = rows.value(SELF, b"", KEYS)?;
+    let count = value.and_then(|value| value.expose().try_into().ok());
+    Ok(count.map_or(0, u64::from_be_bytes))
+}
+
+/// Stores how many epoch keys there were when closed commits were tried.
+pub(crate) fn put_opened_with(rows: &mut dyn RowsMut, keys: u64) -> Result<(), VaultError> {
+    Ok(rows.put(SELF, b"", KEYS, &keys.to_be_bytes())?)
 }
 
 /// Stores charter entry number `number`; entries are numbered in an order in which parents come first.

@@ -310,3 +310,250 @@ fn known_of(rows: &dyn Rows, node: &NodeId) -> Result<Vec<CutOff>, VaultError> {
     known.truncate(MAX_CUT_OFFS);
     Ok(known)
 }
+
+#[cfg(test)]
+mod tests {
+    use polykey_core::StatementId;
+    use polykey_core::rotation::Rotation;
+    use polykey_core::sealing::EncryptionKey;
+    use polykey_core::sign::SigningKey;
+    use polykey_core::{Key, KeyRecordId};
+
+    use super::*;
+    use crate::sync::Outcome;
+    use crate::sync::replica::Replica;
+    use crate::trial::{Party, env, identity, joiner, key};
+
+    /// A founder, and members with these roles who have pulled.
+    fn vault(roles: &[Role]) -> (Party, Vec<Party>) {
+        let a = Party::founder();
+        for (at, role) in roles.iter().enumerate() {
+            a.grant(at as u8 + 2, *role);
+        }
+        let others = (0..roles.len()).map(|at| Party::joined(at as u8 + 2, &a));
+        let others: Vec<_> = others.inspect(|party| drop(party.pull(&a))).collect();
+        (a, others)
+    }
+
+    #[test]
+    fn a_grant_shows_at_once_on_all_handles_and_after_opening_again() {
+        let (a, _) = vault(&[]);
+        let other = a.vault.clone();
+        let grant = a.vault.grant(&joiner(2, Role::Reader)).expect("an admin");
+        let b = identity(2).node();
+        assert_eq!(other.role_of(&b), Some(Role::Reader));
+        assert_eq!(
+            other.members().iter().find(|m| m.node == b).map(|m| m.grant),
+            Some(grant)
+        );
+        let trial = a.trial.reopen();
+        assert_eq!(trial.role_of(&b), Some(Role::Reader));
+    }
+
+    #[test]
+    fn a_second_grant_of_a_role_says_the_first_and_a_lesser_one_takes_nothing() {
+        let (a, _) = vault(&[]);
+        let first = a.vault.grant(&joiner(2, Role::Writer)).expect("an admin");
+        let entries = || a.vault.charter().expect("open").len();
+        let before = entries();
+        for role in [Role::Writer, Role::Reader, Role::Keeper] {
+            assert_eq!(a.vault.grant(&joiner(2, role)).expect("an admin"), first);
+        }
+        assert_eq!(entries(), before);
+        assert_eq!(
+            a.vault.set_role(&joiner(2, Role::Writer)).expect("an admin"),
+            first
+        );
+        let raised = a.vault.grant(&joiner(2, Role::Admin)).expect("an admin");
+        assert!(raised != first && entries() == before + 1);
+        assert_eq!(a.role_of(&identity(2).node()), Some(Role::Admin));
+    }
+
+    #[test]
+    fn a_lowered_writer_reads_on_and_writes_no_more() {
+        let (a, others) = vault(&[Role::Writer]);
+        let b = &others[0];
+        b.write("from b", b"1");
+        a.pull(b);
+        a.vault.set_role(&joiner(2, Role::Reader)).expect("an admin");
+        a.write("after", b"2");
+        b.pull(&a);
+        assert_eq!(b.my_role(), Some(Role::Reader));
+        assert_eq!(b.tree(), a.tree());
+        assert_eq!(a.paths(), ["after", "from b"], "what it wrote goes on counting");
+        let staged = b.vault.stage(&mut &b"3"[..]).expect("staged");
+        let path = crate::trial::path("x");
+        let refused = b.change(None, |change| change.put(&path, staged, &crate::Expect::Any));
+        assert!(matches!(refused, Err(VaultError::NotAllowed { .. })));
+        assert!(a.rotation().expect("looks").is_empty(), "it is a member");
+        a.vault.set_role(&joiner(2, Role::Keeper)).expect("an admin");
+        assert_eq!(a.role_of(&b.node()), Some(Role::Keeper));
+    }
+
+    #[test]
+    fn who_is_no_admin_changes_nothing() {
+        let (a, others) = vault(&[Role::Writer, Role::Reader, Role::Keeper]);
+        for party in &others {
+            let no_right = |result: Result<(), VaultError>| {
+                let Err(VaultError::Charter(error)) = result else {
+                    panic!("refused: {result:?}")
+                };
+                assert_eq!(*error, AuthorError::NoRight);
+            };
+            no_right(party.vault.grant(&joiner(9, Role::Reader)).map(drop));
+            no_right(party.vault.set_role(&joiner(1, Role::Reader)).map(drop));
+            no_right(party.vault.revoke(&a.node()).map(drop));
+            let entries = party.vault.charter().expect("open").len();
+            assert_eq!(entries, a.vault.charter().expect("open").len());
+        }
+        let refused = a.vault.revoke(&identity(9).node());
+        assert!(matches!(refused, Err(VaultError::Charter(_))), "no member");
+        assert!(a.vault.rekey(&[]).expect("an admin").is_none(), "nothing to do");
+    }
+
+    #[test]
+    fn a_removal_keeps_what_is_known_and_closes_what_follows() {
+        let (a, others) = vault(&[Role::Writer, Role::Reader]);
+        let (b, c) = (&others[0], &others[1]);
+        b.write("from b", b"1");
+        a.pull(b);
+        b.write("unknown", b"2");
+        let revoked = a.vault.revoke(&b.node()).expect("an admin");
+        assert_eq!((revoked.node, revoked.role), (b.node(), Role::Writer));
+        a.write("after", b"3");
+        assert_eq!(a.paths(), ["after", "from b"]);
+        a.pull(b);
+        assert_eq!(a.paths(), ["after", "from b"]);
+        c.pull(&a);
+        assert_eq!(c.tree(), a.tree());
+        assert_eq!(b.pull(&a).outcome, Outcome::Removed(revoked.entry));
+        assert_eq!((b.my_role(), b.paths()), (None, vec!["from b".to_owned()]));
+        let ended = a.ended_members();
+        assert_eq!((ended[0].node, ended[0].ended_by), (b.node(), revoked.entry));
+        // Somebody who is in again reads all, and what was set aside stays aside.
+        a.grant(2, Role::Writer);
+        b.pull(&a);
+        assert_eq!(b.tree(), a.tree());
+        assert_eq!(a.paths(), ["after", "from b"]);
+    }
+
+    #[test]
+    fn whoever_left_is_shut_out_by_the_next_admin() {
+        let (a, others) = vault(&[Role::Writer]);
+        let b = &others[0];
+        let left = b.vault.leave().expect("anybody may");
+        assert_eq!(b.my_role(), None);
+        assert!(!a.needs_rekey());
+        // It tells a, by the entry alone: it is refused from now on.
+        let charter = b.vault.charter().expect("open");
+        let entry = charter.entry(&left).expect("its own").statement().clone();
+        a.insert_entries(vec![entry]).expect("stored");
+        assert!(a.needs_rekey() && a.role_of(&b.node()).is_none());
+        a.write("before", b"1");
+        assert_eq!(a.rotation().expect("looks")[0].nodes, [b.node()]);
+        assert!(a.vault.rekey(&[]).expect("an admin").is_some());
+        assert!(!a.needs_rekey());
+        a.write("before", b"2");
+        assert!(a.rotation().expect("looks").is_empty());
+        assert!(
+            matches!(a.vault.revoke(&b.node()), Err(VaultError::Charter(_))),
+            "it is out"
+        );
+    }
+
+    #[test]
+    fn a_newer_key_record_opens_new_keys_once() {
+        let (a, others) = vault(&[Role::Reader]);
+        let device = EncryptionKey::from_seed(&Key::from_array([77; 32]));
+        let newer = DeviceKey {
+            record: KeyRecordId::from_bytes([77; 32]),
+            number: 1,
+            public: device.public(),
+        };
+        let devices = [(others[0].node(), newer.clone()), (identity(9).node(), newer)];
+        assert!(a.vault.rekey(&devices).expect("an admin").is_some());
+        assert!(a.vault.rekey(&devices).expect("an admin").is_none());
+        let keys = a.vault.charter().expect("open").keys_of(&others[0].node());
+        assert_eq!(keys.expect("a member").device.number, 1);
+        a.write("new", b"1");
+        others[0].pull(&a);
+        assert!(others[0].paths().is_empty(), "sealed to the newer key");
+    }
+
+    #[test]
+    fn a_node_goes_on_under_a_new_root_key() {
+        let (a, others) = vault(&[Role::Reader]);
+        a.write("old", b"1");
+        let (new, old_key) = (identity(7), a.me.signer());
+        let recovery = SigningKey::from_seed(&Key::from_array([1 ^ 0x40; 32]));
+        let place = (1, StatementId::from_bytes([6; 32]));
+        let now = env().clock.now();
+        let (node, code) = (new.node(), new.keys().recovery);
+        let rotation = Rotation::sign(old_key, &recovery, place, now, node, code).expect("four keys");
+        assert!(
+            a.vault.succeed(&rotation, identity(8)).is_err(),
+            "another than it names"
+        );
+        a.vault.succeed(&rotation, identity(7)).expect("its own claim");
+        assert_eq!(a.my_role(), Some(Role::Admin));
+        assert_eq!(a.role_of(&identity(1).node()), None);
+        a.write("new", b"2");
+        a.vault
+            .rekey(&[])
+            .expect("an admin")
+            .expect("the old key knows the newest");
+        a.vault.revoke(&others[0].node()).expect("an admin");
+        let shown = a.tree();
+        assert_eq!(shown.len(), 2);
+        let exposed = a.rotation().expect("looks");
+        assert!(
+            exposed.iter().all(|e| e.nodes == [others[0].node()]),
+            "not its own former self"
+        );
+        a.close().expect("closes");
+        let folder = a.folder();
+        let as_old = Vault::open(&folder, &key(), identity(1), env()).expect("opens");
+        assert_eq!(as_old.my_role(), None);
+        as_old.close().expect("closes");
+        let vault = Vault::open(&folder, &key(), identity(7), env()).expect("opens");
+        let again = crate::trial::Trial {
+            vault,
+            place: a.trial.place,
+        };
+        assert_eq!(again.tree(crate::At::Now), shown);
+    }
+
+    #[test]
+    fn a_writer_with_very_many_names_is_removed_all_the_same() {
+        use crate::line::{Last, Lines, append};
+        use crate::rows::memory::Memory;
+        let mut rows = Memory::default();
+        let node = identity(2).node();
+        for actor in 0..MAX_CUT_OFFS as u32 + 50 {
+            let mut name = [0; 16];
+            name[..4].copy_from_slice(&actor.to_be_bytes());
+            let header = crate::commit::Header {
+                vault: polykey_core::VaultId::from_bytes([0; 32]),
+                actor: polykey_core::ActorId::from_bytes(name),
+                seq: 1,
+                previous: None,
+                author: node,
+                parents: vec![],
+                charter_heads: vec![],
+                objects: vec![],
+            };
+            let lines = Lines {
+                tips: vec![],
+                forks: vec![],
+            };
+            let id = crate::CommitId::from_bytes([actor as u8; 32]);
+            append(&mut rows, &lines, id, &header, Last::default()).expect("in memory");
+        }
+        assert_eq!(known_of(&rows, &node).expect("in memory").len(), MAX_CUT_OFFS);
+        assert!(
+            known_of(&rows, &identity(3).node())
+                .expect("in memory")
+                .is_empty()
+        );
+    }
+}

@@ -118,7 +118,7 @@ impl Vault {
         let _ = self.collect_orphans(AT_OPENING);
     }
 
-    fn collect_purged(&self, now: Timestamp) -> Result<usize, VaultError> {
+    pub(crate) fn collect_purged(&self, now: Timestamp) -> Result<usize, VaultError> {
         let shared = self.shared();
         let due = |rows: &dyn Rows| -> Result<Vec<StatementId>, VaultError> {
             let mut due = Vec::new();

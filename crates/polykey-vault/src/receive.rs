@@ -16,7 +16,7 @@ use polykey_store::{StoreError, WriteTx};
 use crate::charter::Inserted as EntryInserted;
 use crate::charter::Shift;
 use crate::commit::Commit;
-use crate::copy::store_entry;
+use crate::copy::{self, store_entry};
 use crate::error::VaultError;
 use crate::id::CommitId;
 use crate::index::{self, Incoming, Inserted};
@@ -130,6 +130,23 @@ impl Shared {
         done
     }
 
+    /// Opens the commits that were closed when they came and for which there are keys now: this copy was
+    /// opened without them before, as a keeper's is.
+    pub(crate) fn open_closed(&self) -> Result<(), VaultError> {
+        let membership = self.membership();
+        let keys = membership.keys.len() as u64;
+        let due = |rows: &dyn Rows| -> Result<bool, VaultError> {
+            Ok(copy::opened_with(rows)? < keys && stored::aside(rows)?.iter().any(|(_, closed)| *closed))
+        };
+        if !self.database.read(|tx| due(tx))? {
+            return Ok(());
+        }
+        self.database.write(|tx| {
+            judge_closed(tx, &membership)?;
+            copy::put_opened_with(tx, keys)
+        })
+    }
+
     fn undo_unless(&self, durable: bool, before: Before) {
         if durable {
             return;
@@ -196,6 +213,10 @@ impl Shared {
         }
         if !new.is_empty() {
             judge_again(rows, &old, &membership)?;
+            if membership.keys.len() > old.keys.len() {
+                judge_closed(rows, &membership)?;
+                copy::put_opened_with(rows, membership.keys.len() as u64)?;
+            }
             for id in membership.charter.purges_since(&old.charter) {
                 purge::hide(rows, &membership, &id)?;
             }
@@ -233,7 +254,7 @@ impl Shared {
 }
 
 /// Judges again what can be another verdict than before: commits of authors for whom something changed, from
-/// the number on where it makes a difference, and those that new keys may open.
+/// the number on where it makes a difference.
 pub(crate) fn judge_again(
     rows: &mut dyn RowsMut,
     old: &Membership,
@@ -248,14 +269,24 @@ pub(crate) fn judge_again(
             }
         }
     }
-    // Keys only ever come: as many as before are the same.
-    if new.keys.len() > old.keys.len() {
-        let aside = stored::aside(rows.as_rows())?.into_iter();
-        doubtful.extend(aside.filter(|(_, closed)| *closed).map(|(id, _)| id));
-    }
+    judge_each(rows, doubtful, new)
+}
+
+/// Judges the commits that were closed when they came: keys for them may have come since.
+fn judge_closed(rows: &mut dyn RowsMut, membership: &Membership) -> Result<(), VaultError> {
+    let aside = stored::aside(rows.as_rows())?.into_iter();
+    let closed = aside.filter(|(_, closed)| *closed).map(|(id, _)| id);
+    judge_each(rows, closed, membership)
+}
+
+fn judge_each(
+    rows: &mut dyn RowsMut,
+    commits: impl IntoIterator<Item = CommitId>,
+    membership: &Membership,
+) -> Result<(), VaultError> {
     let mut touched = BTreeSet::new();
-    for id in doubtful {
-        index::judge(rows, id, &new.bench(), &mut touched)?;
+    for id in commits {
+        index::judge(rows, id, &membership.bench(), &mut touched)?;
     }
     index::refold_all(rows, touched)
 }

@@ -93,3 +93,74 @@ impl Vault {
         Ok(exposed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::charter::Role;
+    use crate::trial::Party;
+
+    fn exposed(party: &Party) -> Vec<(String, u64)> {
+        let list = party.rotation().expect("looks").into_iter();
+        list.map(|e| (e.path.to_string(), e.version)).collect()
+    }
+
+    fn want(list: &[(&str, u64)]) -> Vec<(String, u64)> {
+        list.iter().map(|(path, n)| ((*path).to_owned(), *n)).collect()
+    }
+
+    #[test]
+    fn the_list_shrinks_as_values_change() {
+        let a = Party::founder();
+        a.write("a", b"1");
+        a.write("d/b", b"1");
+        assert_eq!(exposed(&a), []);
+        a.grant(2, Role::Reader);
+        a.grant(3, Role::Keeper);
+        a.write("c", b"1");
+        a.revoke(&crate::trial::identity(3).node()).expect("an admin");
+        assert_eq!(exposed(&a), [], "a keeper never had a key");
+        let b = crate::trial::identity(2).node();
+        a.revoke(&b).expect("an admin");
+        assert_eq!(exposed(&a), want(&[("a", 1), ("c", 1), ("d/b", 1)]));
+        let first = a.rotation().expect("looks").remove(0);
+        let ended = a.ended_members().into_iter().find(|ended| ended.node == b);
+        assert_eq!(
+            (first.nodes, Some(first.since)),
+            (vec![b], ended.map(|ended| ended.at))
+        );
+        a.write("a", b"2");
+        a.write("new", b"1");
+        assert_eq!(exposed(&a), want(&[("c", 1), ("d/b", 1)]));
+        a.change(None, |change| {
+            change.remove(&crate::trial::path("c"), crate::Depth::Single)
+        })
+        .expect("removed");
+        a.change(None, |change| {
+            change.rename(&crate::trial::path("d"), &crate::trial::path("e"))
+        })
+        .expect("moved");
+        assert_eq!(exposed(&a), want(&[("e/b", 1)]), "a move is no new value");
+        a.grant(2, Role::Reader);
+        assert_eq!(exposed(&a), [], "it is in again");
+        a.revoke(&b).expect("an admin");
+        assert_eq!(exposed(&a), want(&[("a", 2), ("e/b", 1), ("new", 1)]));
+    }
+
+    #[test]
+    fn who_had_not_heard_of_the_removal_wrote_what_the_removed_node_reads() {
+        let a = Party::founder();
+        a.grant(2, Role::Reader);
+        a.grant(3, Role::Writer);
+        let c = Party::joined(3, &a);
+        c.pull(&a);
+        a.revoke(&crate::trial::identity(2).node()).expect("an admin");
+        a.write("from a", b"1");
+        c.write("from c", b"1");
+        a.pull(&c);
+        assert_eq!(exposed(&a), want(&[("from c", 1)]));
+        c.pull(&a);
+        assert_eq!(exposed(&c), want(&[("from c", 1)]));
+        c.write("from c", b"2");
+        assert_eq!(exposed(&c), []);
+    }
+}

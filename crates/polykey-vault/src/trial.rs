@@ -6,12 +6,14 @@ use std::sync::Arc;
 use polykey_core::random::OsRandom;
 use polykey_core::sealing::EncryptionKey;
 use polykey_core::sign::SigningKey;
-use polykey_core::{Key, KeyRecordId, SecretPath};
+use polykey_core::{Key, KeyRecordId, NodeId, SecretPath};
 use polykey_store::RealDisk;
 use polykey_testkit::Ticking;
 
 use crate::charter::entry::{DeviceKey, MemberKeys};
+use crate::charter::{Joiner, Role};
 use crate::content::Kind;
+use crate::sync::{Pull, PullReport, Replica, Request, Response, Seen, serve};
 use crate::view::At;
 use crate::{Env, Expect, Identity, Vault, VaultError};
 
@@ -126,6 +128,101 @@ impl Trial {
 
 pub(crate) fn open(folder: &Path) -> Result<Vault, VaultError> {
     Vault::open(folder, &key(), identity(1), env())
+}
+
+/// One node's replica of a vault that several share.
+pub(crate) struct Party {
+    pub trial: Trial,
+    pub me: Arc<Identity>,
+}
+
+impl std::ops::Deref for Party {
+    type Target = Trial;
+
+    fn deref(&self) -> &Trial {
+        &self.trial
+    }
+}
+
+pub(crate) fn joiner(seed: u8, role: Role) -> Joiner {
+    let who = identity(seed);
+    Joiner {
+        node: who.node(),
+        role,
+        keys: role.reads().then(|| who.keys().clone()),
+    }
+}
+
+impl Party {
+    pub fn founder() -> Party {
+        Party {
+            trial: Trial::new(),
+            me: identity(1),
+        }
+    }
+
+    /// An empty replica of `from`'s vault.
+    pub fn joined(seed: u8, from: &Party) -> Party {
+        let place = tempfile::tempdir().expect("a folder");
+        let folder = place.path().join("vault");
+        let vault = Vault::join(&folder, &key(), identity(seed), env(), &from.genesis()).expect("joins");
+        Party {
+            trial: Trial { vault, place },
+            me: identity(seed),
+        }
+    }
+
+    pub fn node(&self) -> NodeId {
+        self.me.node()
+    }
+
+    pub fn grant(&self, seed: u8, role: Role) {
+        self.vault.grant(&joiner(seed, role)).expect("an admin");
+    }
+
+    pub fn tree(&self) -> Vec<(String, Vec<u8>)> {
+        self.trial.tree(At::Now)
+    }
+
+    pub fn pull(&self, from: &Party) -> PullReport {
+        self.pull_from(from.node(), &from.vault)
+    }
+
+    /// Pulls from any replica, as from a peer.
+    pub fn pull_from<R: Replica>(&self, peer: NodeId, from: &R) -> PullReport {
+        pull_into(&mut self.vault.clone(), self.node(), peer, from)
+    }
+
+    pub fn pull_answers(&self, peer: NodeId, answer: impl Fn(Request) -> Response) -> PullReport {
+        pull_answers(&mut self.vault.clone(), self.node(), peer, answer)
+    }
+}
+
+/// Pulls as the node `me` from the node `peer`, which answers members only.
+pub(crate) fn pull_into<R: Replica, T: Replica>(
+    to: &mut T,
+    me: NodeId,
+    peer: NodeId,
+    from: &R,
+) -> PullReport {
+    pull_answers(to, me, peer, |request| {
+        serve(from, &me, &request).expect("served")
+    })
+}
+
+fn pull_answers<T: Replica>(
+    to: &mut T,
+    me: NodeId,
+    peer: NodeId,
+    answer: impl Fn(Request) -> Response,
+) -> PullReport {
+    let mut pull = Pull::new(me, peer, Seen::default());
+    while let Some(request) = pull.next(to).expect("open") {
+        let request = Request::decode(&request.encode()).expect("reads back");
+        let response = Response::decode(&answer(request).encode()).expect("reads back");
+        pull.receive(to, response).expect("stored");
+    }
+    pull.report().clone()
 }
 
 /// Stages raw bytes.

@@ -190,6 +190,7 @@ impl Vault {
             Membership { charter, keys },
             env,
         );
+        vault.0.open_closed()?;
         vault.clean_at_opening();
         Ok(vault)
     }
@@ -236,6 +237,23 @@ impl Vault {
     /// The actor that this node writes as.
     pub fn actor(&self) -> ActorId {
         self.0.actor()
+    }
+
+    /// Bytes of the database with its log.
+    pub(crate) fn database_len(&self) -> Result<u64, VaultError> {
+        let mut len = 0;
+        for name in [DATABASE.to_owned(), format!("{DATABASE}-wal")] {
+            let path = self.0.folder.join(name);
+            let found = self.0.env.disk.look(&path).map_err(|source| StoreError::Io {
+                doing: "look at",
+                path,
+                source,
+            })?;
+            if let Some(polykey_store::Entry::File(bytes)) = found {
+                len += bytes;
+            }
+        }
+        Ok(len)
     }
 
     /// Closes the vault for all handles.

@@ -7,16 +7,21 @@
 //! what the puller has stored, so that an interrupted pull resumes by itself.
 //!
 //! - [`message`]: what is sent. [`replica`]: what a place that holds the set can do.
+//! - [`mod@exchange`]: both in one process. [`folder`]: a replica in a plain folder.
 //! - `notebook`: what a vault remembers about others.
 //! - [`pull`]: the asking side. [`mod@serve`]: the answering side.
 //!
 //! Always: no message makes us take memory before its length was checked; what a peer claims is never
 //! believed, only what is signed; a keeper without keys can do all of it.
 
+pub mod exchange;
+pub mod folder;
+mod load;
 #[cfg(test)]
 pub(crate) mod memory;
 pub mod message;
 mod notebook;
+mod pack;
 pub mod pull;
 pub mod replica;
 pub mod serve;
@@ -24,6 +29,8 @@ pub mod serve;
 mod trials;
 mod vault;
 
+pub use exchange::{ExchangeError, exchange};
+pub use folder::{FolderError, FolderReplica};
 pub use message::{Announcement, CommitItem, Have, Items, MessageError, Request, Response, Tip};
 pub use notebook::SyncState;
 pub use pull::{Outcome, Pull, PullReport, Seen};

@@ -511,7 +511,7 @@ impl<'r, R: Replica> Intake<'r, R> {
         if !header.heads.iter().all(|head| self.charter.contains(head)) {
             return Ok(self.refuse(None, Offence::Disorder, shown));
         }
-        if !self.fits(&header, &before) {
+        if !fits(&self.charter, &header, &before) {
             return Ok(self.refuse(Some(header.line.author), Offence::Misplaced, shown));
         }
         if let Some(other) = self.twin(&header)? {
@@ -531,21 +531,6 @@ impl<'r, R: Replica> Intake<'r, R> {
         Ok(true)
     }
 
-    /// What every honest author keeps to: the next number on the line, charter heads that cover those of all
-    /// that it builds on, and an author whom those heads know.
-    fn fits(&self, header: &CommitHeader, before: &[CommitHeader]) -> bool {
-        let follows_its_line = match header.previous {
-            None => header.seq == 1,
-            Some(_) => before
-                .first()
-                .is_some_and(|last| last.line == header.line && last.seq.checked_add(1) == Some(header.seq)),
-        };
-        let covers = before
-            .iter()
-            .all(|commit| commit.heads == header.heads || self.charter.covers(&header.heads, &commit.heads));
-        follows_its_line && covers && self.charter.mentions(&header.heads, &header.line.author)
-    }
-
     /// Another commit with the same number on the same line.
     fn twin(&self, header: &CommitHeader) -> Result<Option<StatementId>, R::Error> {
         if let Some(twin) = self.numbers.get(&(header.line, header.seq)) {
@@ -554,4 +539,19 @@ impl<'r, R: Replica> Intake<'r, R> {
         let stored = self.replica.line(&header.line, header.seq, header.seq)?;
         Ok(stored.first().map(|(_, commit)| *commit))
     }
+}
+
+/// What every honest author keeps to: the next number on the line, charter heads that cover those of all that
+/// it builds on, and an author whom those heads know. `before` is what the commit follows, its own line first.
+pub(super) fn fits(charter: &Charter, header: &CommitHeader, before: &[CommitHeader]) -> bool {
+    let follows_its_line = match header.previous {
+        None => header.seq == 1,
+        Some(_) => before
+            .first()
+            .is_some_and(|last| last.line == header.line && last.seq.checked_add(1) == Some(header.seq)),
+    };
+    let covers = before
+        .iter()
+        .all(|commit| commit.heads == header.heads || charter.covers(&header.heads, &commit.heads));
+    follows_its_line && covers && charter.mentions(&header.heads, &header.line.author)
 }

@@ -31,10 +31,35 @@ pub fn serve<R: Replica>(replica: &R, peer: &NodeId, request: &Request) -> Resul
     if charter.role(peer).is_none() {
         return Ok(farewell(&charter, peer, request));
     }
+    answer(replica, &charter, request)
+}
+
+/// Answers `request` by somebody who holds the replica in its own hands, as a folder on a disk: it may see
+/// all that is there. If it was removed it is told so.
+///
+/// # Errors
+/// What the replica says.
+pub(super) fn serve_holder<R: Replica>(
+    replica: &R,
+    holder: &NodeId,
+    request: &Request,
+) -> Result<Response, R::Error> {
+    let charter = replica.charter()?;
+    let (Request::Items { vault, .. } | Request::Objects { vault, .. }) = request;
+    if *vault != charter.id() {
+        return Ok(Response::Refused);
+    }
+    if !charter.removals_of(holder).is_empty() {
+        return Ok(farewell(&charter, holder, request));
+    }
+    answer(replica, &charter, request)
+}
+
+fn answer<R: Replica>(replica: &R, charter: &Charter, request: &Request) -> Result<Response, R::Error> {
     match request {
         Request::Items {
             charter: have, lines, ..
-        } => Ok(Response::Items(items(replica, &charter, have, lines)?)),
+        } => Ok(Response::Items(items(replica, charter, have, lines)?)),
         Request::Objects { wanted, .. } => {
             let (mut objects, mut len) = (Vec::new(), 0);
             for object in wanted {

@@ -138,17 +138,7 @@ impl Replica for Vault {
     }
 
     fn verify_commit(&self, statement: Vec<u8>, body: Vec<u8>) -> Result<(Commit, CommitHeader), Blame> {
-        let verified = Statement::verify(Kind::Commit, statement).map_err(|_| Blame::Sender)?;
-        let signer = verified.signers()[0];
-        // The line above has checked the signature; once is enough.
-        match Commit::accept_stored(verified.as_bytes().to_vec(), body) {
-            Ok(commit) => {
-                let header = header_of(&commit);
-                Ok((commit, header))
-            }
-            Err(CommitError::OtherBody) => Err(Blame::Sender),
-            Err(_) => Err(Blame::Author(signer)),
-        }
+        verify(statement, body)
     }
 
     fn store(&mut self, batch: Batch<Commit>) -> Result<Option<StatementId>, VaultError> {
@@ -178,7 +168,12 @@ impl Replica for Vault {
                 objects: places.clone(),
             });
             match taken {
-                Ok(()) => return Ok(refused),
+                Ok(()) => {
+                    if !entries.is_empty() {
+                        self.collect_purged(shared.env.clock.now())?;
+                    }
+                    return Ok(refused);
+                }
                 Err(Back::Failed(error)) => return Err(error),
                 // Nothing of the transaction was kept: again, without that commit and what follows it.
                 Err(Back::Refused(id, _)) => {
@@ -194,6 +189,21 @@ impl Replica for Vault {
         self.shared()
             .database
             .write(|tx| notebook::put_evidence(tx, &evidence))
+    }
+}
+
+/// Checks signature, form and body hash of a commit.
+pub(super) fn verify(statement: Vec<u8>, body: Vec<u8>) -> Result<(Commit, CommitHeader), Blame> {
+    let verified = Statement::verify(Kind::Commit, statement).map_err(|_| Blame::Sender)?;
+    let signer = verified.signers()[0];
+    // The line above has checked the signature; once is enough.
+    match Commit::accept_stored(verified.as_bytes().to_vec(), body) {
+        Ok(commit) => {
+            let header = header_of(&commit);
+            Ok((commit, header))
+        }
+        Err(CommitError::OtherBody) => Err(Blame::Sender),
+        Err(_) => Err(Blame::Author(signer)),
     }
 }
 
@@ -235,132 +245,37 @@ fn branches(rows: &dyn Rows, line: &polykey_core::ActorId) -> Result<Branches, V
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use polykey_core::NodeId;
     use polykey_core::random::OsRandom;
 
-    use super::super::message::{Request, Response};
-    use super::super::pull::{Outcome, Pull, PullReport, Seen};
+    use super::super::message::Response;
+    use super::super::pull::Outcome;
     use super::super::replica::Offence;
-    use super::super::serve::serve;
     use super::*;
-    use crate::Identity;
     use crate::charter::cast::time;
-    use crate::charter::{CutOff, Joiner, Removal, Role};
+    use crate::charter::{CutOff, Removal, Role};
     use crate::commit::Body;
-    use crate::trial::{Trial, env, identity, key};
-    use crate::view::At;
+    use crate::trial::{Party, Trial, env, identity, key};
 
-    /// One node's replica of the vault.
-    struct Replicated {
-        trial: Trial,
-        me: Arc<Identity>,
-    }
-
-    impl Replicated {
-        fn founder() -> Self {
-            Replicated {
-                trial: Trial::new(),
-                me: identity(1),
-            }
-        }
-
-        fn joined(seed: u8, from: &Replicated) -> Self {
-            let place = tempfile::tempdir().expect("a folder");
-            let genesis = from.charter().genesis().statement().clone();
-            let folder = place.path().join("vault");
-            let vault = Vault::join(&folder, &key(), identity(seed), env(), &genesis).expect("joins");
-            Replicated {
-                trial: Trial { vault, place },
-                me: identity(seed),
-            }
-        }
-
-        fn node(&self) -> NodeId {
-            self.me.node()
-        }
-
-        fn charter(&self) -> Charter {
-            self.trial.vault.charter().expect("open")
-        }
-
-        fn admit(&self, entry: Statement) {
-            let batch = Batch {
-                entries: vec![entry],
-                ..Batch::default()
-            };
-            assert_eq!(self.trial.vault.clone().store(batch).expect("stored"), None);
-        }
-
-        fn grant(&self, seed: u8, role: Role) {
-            let who = identity(seed);
-            let joiner = Joiner {
-                node: who.node(),
-                role,
-                keys: role.reads().then(|| who.keys().clone()),
-            };
-            let membership = self.trial.vault.shared().membership();
-            let made = membership
-                .charter
-                .grant(self.me.signer(), &membership.keys, &joiner, time(1), &OsRandom)
-                .expect("granted");
-            drop(membership);
-            self.admit(made);
-        }
-
-        fn revoke(&self, node: NodeId, cut_offs: Vec<CutOff>) {
-            let membership = self.trial.vault.shared().membership();
-            let removal = Removal { node, cut_offs };
-            let made = membership
-                .charter
-                .revoke(self.me.signer(), &membership.keys, &removal, time(2), &OsRandom)
-                .expect("revoked");
-            drop(membership);
-            self.admit(made.statement);
-        }
-
-        /// The ends of a node's lines.
-        fn cut_offs(&self, node: NodeId) -> Vec<CutOff> {
-            let tips = self.trial.vault.tips().expect("open").into_iter();
-            tips.filter(|tip| tip.line.author == node)
-                .map(|tip| CutOff {
-                    actor: tip.line.actor,
-                    seq: tip.seq,
-                    commit: tip.commit,
-                })
-                .collect()
-        }
-
-        fn tree(&self) -> Vec<(String, Vec<u8>)> {
-            self.trial.tree(At::Now)
-        }
-
-        fn pull(&self, from: &Replicated) -> PullReport {
-            self.pull_answers(from.node(), |request| {
-                serve(&from.trial.vault, &self.node(), &request).expect("served")
-            })
-        }
-
-        fn pull_answers(&self, peer: NodeId, answer: impl Fn(Request) -> Response) -> PullReport {
-            let mut vault = self.trial.vault.clone();
-            let mut pull = Pull::new(self.node(), peer, Seen::default());
-            while let Some(request) = pull.next(&vault).expect("open") {
-                let request = Request::decode(&request.encode()).expect("reads back");
-                let response = Response::decode(&answer(request).encode()).expect("reads back");
-                pull.receive(&mut vault, response).expect("stored");
-            }
-            pull.report().clone()
-        }
+    /// Removes a node with what somebody decides to accept of it.
+    fn revoke(by: &Party, node: NodeId, cut_offs: Vec<CutOff>) {
+        let membership = by.shared().membership();
+        let removal = Removal { node, cut_offs };
+        let made = membership
+            .charter
+            .revoke(by.me.signer(), &membership.keys, &removal, time(2), &OsRandom)
+            .expect("revoked");
+        drop(membership);
+        by.insert_entries(vec![made.statement]).expect("stored");
     }
 
     #[test]
     fn two_vaults_on_disk_come_to_show_the_same() {
-        let a = Replicated::founder();
+        let a = Party::founder();
         a.trial.write("small", b"one");
         a.trial.write("folder/large", &vec![7; 700_000]);
         a.grant(2, Role::Writer);
-        let b = Replicated::joined(2, &a);
+        let b = Party::joined(2, &a);
         let report = b.pull(&a);
         assert_eq!((report.outcome, report.commits), (Outcome::Complete, 2));
         assert_eq!(b.tree(), a.tree());
@@ -376,16 +291,16 @@ mod tests {
 
     #[test]
     fn what_was_pulled_is_there_after_opening_again() {
-        let a = Replicated::founder();
+        let a = Party::founder();
         a.trial.write("small", b"one");
         a.grant(2, Role::Reader);
-        let b = Replicated::joined(2, &a);
+        let b = Party::joined(2, &a);
         b.pull(&a);
         let shown = b.tree();
         b.trial.vault.close().expect("closes");
         let folder = b.trial.folder();
         let again = Vault::open(&folder, &key(), identity(2), env()).expect("opens again");
-        let again = Replicated {
+        let again = Party {
             me: identity(2),
             trial: Trial {
                 vault: again,
@@ -393,20 +308,20 @@ mod tests {
             },
         };
         assert_eq!(again.tree(), shown);
-        assert_eq!(again.charter().role(&again.node()), Some(Role::Reader));
+        assert_eq!(again.my_role(), Some(Role::Reader));
     }
 
     #[test]
     fn a_keeper_hands_on_what_it_cannot_read_and_reads_it_once_it_may() {
-        let a = Replicated::founder();
+        let a = Party::founder();
         a.grant(2, Role::Keeper);
         a.trial.write("secret", &vec![7; 300_000]);
-        let keeper = Replicated::joined(2, &a);
+        let keeper = Party::joined(2, &a);
         assert_eq!(keeper.pull(&a).outcome, Outcome::Complete);
         assert!(keeper.tree().is_empty(), "it has no key");
         a.grant(3, Role::Reader);
         keeper.pull(&a);
-        let c = Replicated::joined(3, &a);
+        let c = Party::joined(3, &a);
         assert_eq!(c.pull(&keeper).outcome, Outcome::Complete);
         assert_eq!(c.tree(), a.tree());
         a.grant(2, Role::Reader);
@@ -416,35 +331,35 @@ mod tests {
 
     #[test]
     fn what_a_removed_writer_adds_is_set_aside() {
-        let a = Replicated::founder();
+        let a = Party::founder();
         a.grant(2, Role::Writer);
-        let b = Replicated::joined(2, &a);
+        let b = Party::joined(2, &a);
         b.pull(&a);
         b.trial.write("accepted", b"one");
         a.pull(&b);
-        a.revoke(b.node(), a.cut_offs(b.node()));
+        a.vault.revoke(&b.node()).expect("an admin");
         b.trial.write("late", b"two");
         assert_eq!(a.pull(&b).commits, 1, "it is kept");
         assert_eq!(a.trial.paths(), ["accepted"]);
         assert!(matches!(b.pull(&a).outcome, Outcome::Removed(_)));
         assert_eq!(b.trial.paths(), ["accepted"], "its own replica says so, too");
         // A removal that lists nothing takes back what had counted.
-        let c = Replicated::founder();
+        let c = Party::founder();
         c.grant(2, Role::Writer);
-        let d = Replicated::joined(2, &c);
+        let d = Party::joined(2, &c);
         d.pull(&c);
         d.trial.write("taken back", b"one");
         c.pull(&d);
         assert_eq!(c.trial.paths(), ["taken back"]);
-        c.revoke(d.node(), Vec::new());
+        revoke(&c, d.node(), Vec::new());
         assert!(c.trial.paths().is_empty());
     }
 
     #[test]
     fn a_commit_that_has_not_seen_its_own_line_names_its_author() {
-        let a = Replicated::founder();
+        let a = Party::founder();
         a.grant(2, Role::Writer);
-        let b = Replicated::joined(2, &a);
+        let b = Party::joined(2, &a);
         b.pull(&a);
         b.trial.write("first", b"one");
         a.pull(&b);
