@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 
+use crate::reserve::has_no_room;
+
 /// Why the store could not do what was asked. Never holds secret bytes.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -188,6 +190,10 @@ impl Failure {
 pub(crate) fn from_sqlite(path: &Path, source: rusqlite::Error) -> StoreError {
     let path = path.to_owned();
     match source.sqlite_error_code() {
+        // SQLite knows a full disk, and takes a quota that is used up for a disk that fails.
+        Some(ErrorCode::SystemIoFailure) if is_failed_write(&source) && has_no_room(&path) => {
+            StoreError::DiskFull { path }
+        }
         Some(ErrorCode::DiskFull) => StoreError::DiskFull { path },
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy { path },
         Some(ErrorCode::NotADatabase) => StoreError::NotADatabase { path },
@@ -201,6 +207,12 @@ pub(crate) fn from_sqlite(path: &Path, source: rusqlite::Error) -> StoreError {
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => StoreError::ReadOnly { path },
         _ => StoreError::Sqlite { path, source },
     }
+}
+
+fn is_failed_write(error: &rusqlite::Error) -> bool {
+    error
+        .sqlite_error()
+        .is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_WRITE)
 }
 
 /// What an error of the operating system at `path` means to our callers.

@@ -9,7 +9,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{FallocateFlags, OFlags, StatVfs, fallocate, fstatvfs, statvfs};
@@ -127,4 +127,17 @@ fn allocate(file: &File, len: u64) -> io::Result<()> {
 fn write_noise(mut file: &File, len: u64) -> io::Result<()> {
     let mut noise = blake3::Hasher::new().finalize_xof();
     io::copy(&mut io::Read::take(&mut noise, len), &mut file).map(drop)
+}
+/// True when not even a small file fits beside `path`.
+pub(crate) fn has_no_room(path: &Path) -> bool {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push("-probe");
+    let written = fs::write(&beside, [0; 4096]);
+    let _ = fs::remove_file(&beside);
+    written.is_err_and(|error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        )
+    })
 }

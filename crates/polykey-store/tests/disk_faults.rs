@@ -17,6 +17,7 @@ use polykey_store::{Database, StoreEnv, StoreError};
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
+const EDQUOT: i32 = 122;
 const FOLDER: &str = "PK_TEST_FAULT_FOLDER";
 /// Transactions of a run, and which of them is large enough to bring a checkpoint about.
 const WRITES: u8 = 9;
@@ -144,7 +145,7 @@ fn check(fault: &Fault) -> bool {
     for (i, line) in failed.iter().enumerate() {
         let expected: &[&str] = match (fault.errno, fault.kind) {
             // A full disk is an error of each write for itself.
-            (ENOSPC, "write") => &["DiskFull"],
+            (ENOSPC | EDQUOT, "write") => &["DiskFull"],
             // Any other failure leaves the outcome open: after it nothing is written until the next opening.
             _ if i == 0 => &["Sqlite", "Refused"],
             _ => &["Refused"],
@@ -229,4 +230,17 @@ fn a_disk_that_fills_up_loses_no_acknowledged_write() {
         })
     });
     assert!(failures.count() >= 10);
+}
+
+#[test]
+fn a_quota_that_is_used_up_is_a_full_disk() {
+    let failures = [0, 20, 40, 60].into_iter().filter(|at| {
+        check(&Fault {
+            kind: "write",
+            at: Some(*at),
+            errno: EDQUOT,
+            stays: true,
+        })
+    });
+    assert_eq!(failures.count(), 4);
 }
