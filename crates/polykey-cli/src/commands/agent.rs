@@ -1,6 +1,7 @@
 //! `agent`: start, stop, lock and inspect the agent.
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use polykey_api::agent::{LOCK, LOCK_ALL, STATUS, STOP, State, Status, UNLOCK, UnlockRequest};
-use polykey_api::start::{Bootstrapped, StartOrder, Started};
+use polykey_api::start::{StartOrder, Started};
 use polykey_api::{Code, Nothing, Problem, openapi};
 use polykey_client::Client;
 use zeroize::Zeroizing;
@@ -16,6 +17,7 @@ use zeroize::Zeroizing;
 use crate::context::{Autostart, Context};
 use crate::output::Done;
 use crate::password::{self, Given, Secret};
+use crate::time;
 
 /// An agent that was told to stop is gone well within this.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -174,39 +176,67 @@ impl NewNode {
         password::new_password(None, "New password: ")
     }
 
-    /// Writes the recovery code to its file, if one is named, and takes it out of what is printed.
-    fn deliver(&self, code: &mut Option<String>) -> Result<(), Problem> {
-        if let Some(file) = &self.recovery_code_out_file
-            && let Some(words) = code.take()
-        {
-            write_private(file, &Zeroizing::new(format!("{words}\n")))?;
-        }
-        Ok(())
-    }
-
-    /// The same for `bootstrap`.
+    /// Opens the file that the recovery code shall go to, if one is named. To be called before the node is
+    /// made, since a node whose code went nowhere has no way back.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn deliver_bootstrapped(&self, mut made: Bootstrapped) -> Result<Bootstrapped, Problem> {
-        if self.recovery_code_out_file.is_some() {
-            let mut code = Some(std::mem::take(&mut made.recovery_code));
-            self.deliver(&mut code)?;
-        }
-        Ok(made)
+    pub fn code_file(&self) -> Result<Option<CodeFile>, Problem> {
+        self.recovery_code_out_file
+            .as_deref()
+            .map(CodeFile::open)
+            .transpose()
     }
 }
 
-fn write_private(path: &Path, text: &str) -> Result<(), Problem> {
-    let mut options = std::fs::OpenOptions::new();
-    options
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(|error| Problem::new(Code::Io, format!("cannot write {}", path.display())).caused_by(&error))
+/// The file for the recovery code, open. What it held stays until the code is written; when none is, a file
+/// that was made for it goes again.
+pub struct CodeFile {
+    path: PathBuf,
+    file: File,
+    leftover: bool,
+}
+
+impl CodeFile {
+    fn open(path: &Path) -> Result<CodeFile, Problem> {
+        let leftover = !path.exists();
+        let opened = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path);
+        Ok(CodeFile {
+            file: opened.map_err(|error| cannot_write(path, &error))?,
+            path: path.to_owned(),
+            leftover,
+        })
+    }
+
+    /// Writes the code.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn write(mut self, words: &str) -> Result<(), Problem> {
+        self.leftover = false;
+        let line = Zeroizing::new(format!("{words}\n"));
+        self.file
+            .set_len(0)
+            .and_then(|()| self.file.write_all(line.as_bytes()))
+            .map_err(|error| cannot_write(&self.path, &error))
+    }
+}
+
+impl Drop for CodeFile {
+    fn drop(&mut self) {
+        if self.leftover {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn cannot_write(path: &Path, error: &std::io::Error) -> Problem {
+    Problem::new(Code::Io, format!("cannot write {}", path.display())).caused_by(error)
 }
 
 /// Does it.
@@ -253,21 +283,26 @@ pub fn start(cx: &Context<'_>, args: &Start) -> Result<Done, Problem> {
         agent_port: args.agent_port.or(base.agent_port),
         ..base
     };
+    let mut code_file = if new { args.new.code_file()? } else { None };
     if args.background {
         let started = cx.start_background(&order)?;
-        return print_started(cx, &args.new, started);
+        return print_started(cx, code_file, started);
     }
     let mut printed = Ok(Done::All);
     drop(password);
     cx.local.run(order, &mut |started| {
-        printed = print_started(cx, &args.new, started.clone());
+        printed = print_started(cx, code_file.take(), started.clone());
     })?;
     cx.out.line("Stopping Agent");
     printed
 }
 
-fn print_started(cx: &Context<'_>, new: &NewNode, mut started: Started) -> Result<Done, Problem> {
-    new.deliver(&mut started.recovery_code)?;
+fn print_started(cx: &Context<'_>, file: Option<CodeFile>, mut started: Started) -> Result<Done, Problem> {
+    if let Some(file) = file
+        && let Some(words) = started.recovery_code.take()
+    {
+        file.write(&words)?;
+    }
     cx.out.answer(&started, |started| {
         let mut text = format!(
             "pid\t{}\nnodeId\t{}\nsocket\t{}\n",
@@ -312,6 +347,7 @@ fn status_text(status: &Status) -> String {
     };
     for (name, value) in fields.iter().filter(|(name, _)| *name != "status") {
         let value = match value {
+            _ if name == "startTime" => value.as_u64().map(time::show).unwrap_or_default(),
             serde_json::Value::String(value) => crate::escape::name(value).into_owned(),
             other => other.to_string(),
         };

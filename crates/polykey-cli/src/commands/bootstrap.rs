@@ -27,8 +27,11 @@ pub struct Bootstrap {
 pub fn run(cx: &Context<'_>, args: &Bootstrap) -> Result<Done, Problem> {
     let password = args.new.first_password(cx)?;
     let order: StartOrder = args.new.order(cx, &password)?;
-    let made = cx.local.bootstrap(&order)?;
-    let made = args.new.deliver_bootstrapped(made)?;
+    let code_file = args.new.code_file()?;
+    let mut made = cx.local.bootstrap(&order)?;
+    if let Some(file) = code_file {
+        file.write(&std::mem::take(&mut made.recovery_code))?;
+    }
     cx.out.success(&format!(
         "made node {} in {}",
         made.node_id,

@@ -182,3 +182,32 @@ fn a_token_from_the_environment_is_a_session() {
     home.pk(["agent", "unlock"]).ok();
     with(&token).ended(77);
 }
+
+#[test]
+fn no_node_is_made_whose_recovery_code_goes_nowhere() {
+    let home = Home::empty();
+    for start in [
+        &["bootstrap"][..],
+        &["agent", "start", "--background"],
+        &["agent", "start"],
+    ] {
+        let args = start
+            .iter()
+            .chain(&["--recovery-code-out-file", "no/such/folder"]);
+        home.pk(args).ended(74).silent().says("no/such/folder");
+        assert!(!home.node().join("keys").exists(), "{start:?}");
+    }
+    // What a file holds is not lost to a node that is not made.
+    let code = home.path().join("code");
+    std::fs::write(&code, "an old code").expect("writes");
+    let made = |file: &str| home.pk(["bootstrap", "--recovery-code-out-file", file]);
+    let mut refused = home.command(["bootstrap", "--recovery-code-out-file", "code"]);
+    refused.env("PK_PASSWORD", "");
+    crate::home::run(refused, b"").ended(64);
+    assert_eq!(std::fs::read_to_string(&code).expect("there"), "an old code");
+    made("code").ok().silent();
+    let words = std::fs::read_to_string(&code).expect("written");
+    assert_eq!(words.split_whitespace().count(), 24);
+    made("other").ended(73);
+    assert!(!home.path().join("other").exists());
+}
