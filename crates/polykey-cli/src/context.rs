@@ -38,6 +38,17 @@ const ATTEMPTS: u32 = 3;
 /// it.
 pub const AGENT_CHILD: &str = "agent-with-order";
 
+/// What a `config.toml` that cannot be used means for a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BadConfig {
+    /// The command does not run: it might do what the file forbids.
+    Refused,
+    /// It runs without the defaults and says so.
+    Warned,
+    /// It says itself what is wrong with the file.
+    Examined,
+}
+
 /// What the command line cannot do without keys or storage; the binary has the agent's crate do it.
 pub trait Local {
     /// True when there is a node in this path.
@@ -101,17 +112,22 @@ impl<'l> Context<'l> {
         mut global: Global,
         flags: BTreeSet<&'static str>,
         local: &'l dyn Local,
-        mends_settings: bool,
+        bad_config: BadConfig,
     ) -> Result<Self, Problem> {
         let node_path = match &global.node_path {
             Some(path) => std::path::absolute(path)
                 .map_err(|error| Problem::new(Code::Usage, "the node path is empty").caused_by(&error))?,
             None => default_node_path()?,
         };
-        // `config` and `doctor` say themselves what is wrong with the file.
         let settings = match Settings::read(&node_path) {
-            Err(problem) if !mends_settings => return Err(problem),
-            settings => settings.unwrap_or_default(),
+            Ok(settings) => settings,
+            Err(problem) if bad_config == BadConfig::Refused => return Err(problem),
+            Err(problem) => {
+                if bad_config == BadConfig::Warned {
+                    global.output().warn(&format!("no defaults: {problem}"));
+                }
+                Settings::default()
+            }
         };
         global.take_defaults(&settings);
         Ok(Context {

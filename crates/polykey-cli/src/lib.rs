@@ -36,7 +36,7 @@ pub mod table;
 pub mod time;
 
 use args::{Cli, Command, Format};
-use context::{Context, Local};
+use context::{BadConfig, Context, Local};
 use output::{Done, Output};
 
 /// Runs the command that `args` (program name first) stand for.
@@ -67,15 +67,22 @@ pub fn run(args: impl IntoIterator<Item = OsString>, local: &dyn Local) -> ExitC
         // These speak of the program alone: packagers run them where there is no home.
         Command::Completions(args) => commands::completions::run(out, &args),
         Command::Man(args) => commands::man::run(out, &args),
-        command => {
-            let mends_settings = matches!(command, Command::Config(_) | Command::Doctor);
-            match Context::new(cli.global, flags, local, mends_settings) {
-                Ok(cx) => return ended(commands::run(&cx, command), cx.out),
-                Err(problem) => Err(problem),
-            }
-        }
+        command => match Context::new(cli.global, flags, local, bad_config(&command)) {
+            Ok(cx) => return ended(commands::run(&cx, command), cx.out),
+            Err(problem) => Err(problem),
+        },
     };
     ended(done, out)
+}
+
+/// A bad `config.toml` must neither keep anybody from finding it out, nor an agent from being ended.
+fn bad_config(command: &Command) -> BadConfig {
+    use commands::agent::Command as Agent;
+    match command {
+        Command::Config(_) | Command::Doctor => BadConfig::Examined,
+        Command::Agent(Agent::Status | Agent::Stop | Agent::Lock | Agent::Lockall) => BadConfig::Warned,
+        _ => BadConfig::Refused,
+    }
 }
 
 fn ended(done: Result<Done, Problem>, out: Output) -> ExitCode {
@@ -157,7 +164,10 @@ fn usage(error: &clap::Error) -> Problem {
     let mut hint = None;
     for line in lines {
         if let Some(tip) = line.strip_prefix("tip: ") {
-            hint.get_or_insert(tip.to_owned());
+            // What follows `--` may be another command's arguments, and where a number is wanted it is no help.
+            if !tip.starts_with("to pass ") {
+                hint.get_or_insert(tip.to_owned());
+            }
         } else if let Some(usage) = line.strip_prefix("Usage: ") {
             hint.get_or_insert(format!("usage: {usage}"));
         } else if !line.starts_with("For more information") && hint.is_none() {

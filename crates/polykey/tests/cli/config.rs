@@ -151,7 +151,7 @@ fn bad_files_are_78_and_name_the_file_and_the_key() {
         ("[agent]\nnetwork = 'local'\n", "\"agent\""),
     ] {
         write(&home, text);
-        for args in [&["agent", "status"][..], &["keys", "public"], &["config", "show"]] {
+        for args in [&["agent", "unlock"][..], &["keys", "public"], &["config", "show"]] {
             home.pk(args)
                 .ended(78)
                 .silent()
@@ -270,4 +270,17 @@ fn a_folder_that_cannot_be_written_is_74() {
     let mut command = home.command(["config", "set", "network", "local"]);
     command.env("PK_NODE_PATH", home.path().join("file"));
     run(command, b"").ended(74);
+}
+
+#[test]
+fn an_agent_can_be_seen_and_ended_whatever_the_file_says() {
+    let home = Home::live();
+    write(&home, "format = \"xml\"\n");
+    home.pk(["vaults", "list"]).ended(78);
+    let status = home.pk(["agent", "status", "--json"]).ok().says("config.toml");
+    assert_eq!(status.json()["status"], "LIVE");
+    home.pk(["agent", "lock"]).ok();
+    home.pk(["agent", "stop"]).ok().says("config.toml");
+    assert_eq!(home.status()["status"], "DEAD");
+    home.pk(["agent", "start", "--background"]).ended(78);
 }
