@@ -122,14 +122,13 @@ impl Drop for Hidden {
     }
 }
 
-/// Asks on the terminal for what the variable `name` could have held, unless the environment says that nothing
-/// ever prompts.
+/// Asks on the terminal; gives `missing` where the environment says that nothing ever prompts.
 ///
 /// # Errors
 /// As [`ask`].
-pub fn ask_for(name: &str, prompt: &str) -> Result<Secret, Problem> {
+pub fn ask_or(missing: Problem, prompt: &str) -> Result<Secret, Problem> {
     if std::env::var_os("PK_PASSWORD").is_some() || std::env::var_os("PK_TOKEN").is_some() {
-        return Err(Problem::new(Code::Usage, format!("{name} is not set")).hint(format!("set {name}")));
+        return Err(missing);
     }
     ask(prompt)
 }

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use polykey_api::audit::{AuditQuery, AuditRecord, AuditVerdict, Order, READ, VERIFY};
 use polykey_api::{Nothing, Problem};
 use polykey_client::Client;
+use serde_json::{Value, json};
 
 use crate::context::{Autostart, Context};
 use crate::output::Done;
@@ -98,9 +99,18 @@ async fn read(cx: &Context<'_>, query: Query) -> Result<Done, Problem> {
         .ask(async |client: &mut Client| client.lines(&READ, &question).await)
         .await?;
     while let Some(record) = lines.next().await? {
-        cx.out.answer(&record, record_text)?;
+        cx.out.answer(&record_json(&record), |_| record_text(&record))?;
     }
     Ok(Done::All)
+}
+
+/// The original's fields: `id`, `path`, and the rest in `data`.
+fn record_json(record: &AuditRecord) -> Value {
+    let mut data = json!(record);
+    if let Some(fields) = data.as_object_mut() {
+        fields.remove("path");
+    }
+    json!({ "id": format!("{:016x}", record.seq), "path": record.path, "data": data })
 }
 
 async fn verify(cx: &Context<'_>) -> Result<Done, Problem> {

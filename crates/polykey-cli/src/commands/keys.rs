@@ -11,8 +11,9 @@ use polykey_api::keys::{
     self, EncryptQuery, ExportRequest, PrivateJwe, PublicJwk, RenewRequest, VerifyQuery,
 };
 use polykey_api::{Code, Endpoint, Nothing, Problem};
-use polykey_client::{Auth, Client};
+use polykey_client::{Auth, Client, Download};
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use crate::context::{Autostart, Context, Link};
 use crate::escape;
@@ -73,8 +74,12 @@ Examples:
   polykey keys reset")]
     Reset(Renew),
     /// Encrypt a file to a node
+    ///
+    /// In JSON, the result is `data`: a text of one character (U+0000 to U+00FF) for each byte.
     Encrypt(Encrypt),
     /// Decrypt a file that was encrypted to this node
+    ///
+    /// In JSON, the result is `data`: a text of one character (U+0000 to U+00FF) for each byte.
     Decrypt(Decrypt),
     /// Sign a file
     Sign(Sign),
@@ -284,7 +289,11 @@ async fn new_root(
         None => password::variable("PK_RECOVERY_CODE"),
     };
     let code = match code {
-        None if wants_code => Some(password::ask_for("PK_RECOVERY_CODE", "Present recovery code: ")?),
+        None if wants_code => {
+            let missing = Problem::new(Code::Usage, "the present recovery code is needed to name a successor")
+                .hint("set PK_RECOVERY_CODE, or use `--recovery-code-file`; where the code is lost: `polykey keys reset`");
+            Some(password::ask_or(missing, "Present recovery code: ")?)
+        }
         code => code,
     };
     let password = password::new_password(args.new.password_new_file.as_deref(), "New password: ")?;
@@ -326,20 +335,33 @@ async fn encrypt(cx: &Context<'_>, args: &Encrypt) -> Result<Done, Problem> {
     let mut link = cx.link(Autostart::Allowed).await?;
     let question = EncryptQuery { to, key_record };
     let client = link.authorized().await?;
-    let mut sealed = client.transform(&keys::ENCRYPT, &question, source).await?;
-    while let Some(piece) = sealed.piece().await? {
-        cx.out.bytes(&piece)?;
-    }
-    Ok(Done::All)
+    print_data(cx, client.transform(&keys::ENCRYPT, &question, source).await?).await
 }
 
 async fn decrypt(cx: &Context<'_>, args: &Decrypt) -> Result<Done, Problem> {
     let source = source(&args.file)?;
     let mut link = cx.link(Autostart::Allowed).await?;
     let client = link.authorized().await?;
-    let mut plain = client.transform(&keys::DECRYPT, &Nothing {}, source).await?;
-    while let Some(piece) = plain.piece().await? {
-        cx.out.bytes(&piece)?;
+    print_data(cx, client.transform(&keys::DECRYPT, &Nothing {}, source).await?).await
+}
+
+/// Raw bytes; in JSON, as the original, `{"data":...}` with a text of one character for each byte.
+async fn print_data(cx: &Context<'_>, mut data: Download) -> Result<Done, Problem> {
+    let json = cx.out.is_json();
+    if json {
+        cx.out.bytes(b"{\"data\":\"")?;
+    }
+    while let Some(piece) = data.piece().await? {
+        if !json {
+            cx.out.bytes(&piece)?;
+            continue;
+        }
+        let characters: Zeroizing<String> = Zeroizing::new(piece.iter().copied().map(char::from).collect());
+        let quoted = Zeroizing::new(serde_json::Value::from(characters.as_str()).to_string());
+        cx.out.bytes(quoted[1..quoted.len() - 1].as_bytes())?;
+    }
+    if json {
+        cx.out.bytes(b"\"}\n")?;
     }
     Ok(Done::All)
 }

@@ -206,3 +206,38 @@ fn the_recovery_code_makes_the_same_node_again() {
         .pk(["bootstrap", "--recovery-code-file", "absent"])
         .ended(66);
 }
+
+#[test]
+fn in_json_each_byte_is_a_character_of_the_data() {
+    let home = Home::live();
+    let own = home.status()["nodeId"].as_str().expect("live").to_owned();
+    let plain: Vec<u8> = (0..=255).chain(*b"\"\\\n").collect();
+    let bytes = |ended: crate::home::Ended| -> Vec<u8> {
+        let json = ended.ok().json();
+        let text = json["data"].as_str().expect("a text").to_owned();
+        text.chars().map(|c| u8::try_from(c).expect("one byte")).collect()
+    };
+    let sealed = bytes(home.pk_with_input(["keys", "encrypt", "-", &own, "--json"], &plain));
+    assert_eq!(
+        home.pk_with_input(["keys", "decrypt", "-"], &sealed).ok().stdout,
+        plain
+    );
+    assert_eq!(
+        bytes(home.pk_with_input(["keys", "decrypt", "-", "--json"], &sealed)),
+        plain
+    );
+    let refused = home
+        .pk_with_input(["keys", "decrypt", "-", "--json"], b"junk")
+        .ended(65);
+    refused.silent();
+}
+
+#[test]
+fn renewing_without_the_recovery_code_says_how_to_go_on() {
+    let home = Home::live();
+    home.pk(["keys", "renew"])
+        .ended(64)
+        .silent()
+        .says("--recovery-code-file")
+        .says("polykey keys reset");
+}

@@ -576,7 +576,7 @@ fn find_looks_where_it_was_told() {
     assert_eq!(find(&["token"]), "v:Database/token\n");
     assert_eq!(find(&["database"]), "v:Database\nv:Database/token\n");
     assert_eq!(find(&["ALICE"]), "");
-    assert_eq!(find(&["alice"]), "w:other\tuser\n");
+    assert_eq!(find(&["alice"]), "w:other\tuser\tuser=alice\n");
     assert_eq!(find(&["bob"]), "w:rec\tcontent\n");
     assert_eq!(find(&["needle"]), "");
     assert_eq!(
@@ -716,10 +716,10 @@ fn every_read_and_write_is_audited_by_name() {
         .filter(|record| record["path"] == "secrets.env")
         .collect::<Vec<_>>();
     assert_eq!(env.len(), 1, "one record: {records:?}");
-    assert_eq!(env[0]["targets"], json!(["v:d/A", "v:d/B"]));
+    assert_eq!(env[0]["data"]["targets"], json!(["v:d/A", "v:d/B"]));
     let refused = records
         .iter()
-        .find(|record| record["allowed"] == false)
+        .find(|record| record["data"]["allowed"] == false)
         .expect("refused ones too");
     assert_eq!(refused["path"], "secrets.read");
     assert!(records.iter().any(|record| record["path"] == "secrets.write"));

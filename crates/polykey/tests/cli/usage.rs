@@ -85,13 +85,14 @@ fn audit_shows_what_was_asked_and_notices_harm() {
     let seen = lines(&["audit", "--json", "--events", "keys"]);
     assert_eq!(seen.len(), 2);
     assert_eq!(
-        (&seen[0]["path"], &seen[0]["allowed"]),
+        (&seen[0]["path"], &seen[0]["data"]["allowed"]),
         (&"keys.public".into(), &true.into())
     );
     assert_eq!(
-        (&seen[1]["path"], &seen[1]["allowed"]),
+        (&seen[1]["path"], &seen[1]["data"]["allowed"]),
         (&"keys.public".into(), &false.into())
     );
+    assert_eq!(seen[0]["id"].as_str().map(str::len), Some(16));
     assert_eq!(lines(&["audit", "--json", "--events", "key"]).len(), 0);
     assert_eq!(
         lines(&["audit", "--json", "--limit", "1", "--order", "desc"])[0]["path"],
