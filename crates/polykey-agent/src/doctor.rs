@@ -4,13 +4,16 @@ use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use polykey_api::doctor::{Finding, Health};
+use polykey_api::problem::typed;
 use polykey_api::{Code, Problem};
 use polykey_core::password::{Level, Limits, Password};
 use polykey_core::random::OsRandom;
 use polykey_core::{Clock, clock::SystemClock};
 use polykey_store::{Report, StoreError};
+use polykey_vault::Vault;
 use rustix::fs::statvfs;
 
 use crate::failure;
@@ -90,7 +93,12 @@ pub fn examine_node(node: &Node) -> Vec<Finding> {
         },
     );
     for (name, folder) in node.vaults.places() {
-        findings.push(examine_vault(node, &name, &folder));
+        let opened = node.vaults.open(&name).map(|in_use| in_use.vault);
+        findings.push(examine_vault("vault", &name, &folder, opened));
+    }
+    for (name, folder, opened) in node.vaults.deleted() {
+        let opened = opened.map(Arc::new);
+        findings.push(examine_vault("deleted vault", &name, &folder, opened));
     }
     findings.extend(examine_strays(&node.vaults.strays()));
     findings
@@ -122,24 +130,24 @@ fn examine_database(check: &str, verified: Result<Report, StoreError>) -> Findin
 }
 
 /// Reads everything that one vault holds.
-fn examine_vault(node: &Node, name: &str, folder: &Path) -> Finding {
-    let check = format!("vault {name}");
-    let in_use = match node.vaults.open(name) {
-        Ok(in_use) => in_use,
+fn examine_vault(kind: &str, name: &str, folder: &Path, opened: Result<Arc<Vault>, Problem>) -> Finding {
+    let check = &format!("{kind} {name}");
+    let vault = match opened {
+        Ok(vault) => vault,
         // A stick that lies in a drawer is no damage.
         Err(problem) if !folder.exists() => {
-            return Finding::new(&check, Health::Warning, problem.message)
+            return Finding::new(check, Health::Warning, problem.message)
                 .hint(format!("attach the disk that holds {}", folder.display()));
         }
-        Err(problem) => return Finding::bad(&check, problem),
+        Err(problem) => return Finding::bad(check, problem),
     };
-    let store = examine_database(&check, in_use.vault.check_store());
+    let store = examine_database(check, vault.check_store());
     if store.health != Health::Good {
         return store;
     }
-    let report = match in_use.vault.check() {
+    let report = match vault.check() {
         Ok(report) => report,
-        Err(error) => return Finding::bad(&check, vault_problem(name, error)),
+        Err(error) => return Finding::bad(check, vault_problem(name, error)),
     };
     if let Some(first) = report.problems.first() {
         let first = match first {
@@ -151,18 +159,18 @@ fn examine_vault(node: &Node, name: &str, folder: &Path) -> Finding {
             polykey_vault::Problem::ObjectDamaged(id) => format!("object {id} is damaged"),
         };
         return Finding::new(
-            &check,
+            check,
             Health::Bad,
             format!("{} damages; the first: {first}", report.problems.len()),
         )
         .code(Code::BadData)
         .hint("put the vault's folder back from a backup");
     }
-    if let Some(finding) = open_to_others(&check, folder) {
+    if let Some(finding) = open_to_others(check, folder) {
         return finding;
     }
     Finding::new(
-        &check,
+        check,
         Health::Good,
         format!(
             "{} commits, {} secrets and directories, {} objects, all whole",
@@ -237,7 +245,7 @@ fn examine_leftovers(paths: &NodePaths) -> Finding {
     );
     finding.hint(format!(
         "remove what is not needed any more: `rm -r {}`",
-        place.display()
+        typed(&place.to_string_lossy())
     ))
 }
 
@@ -267,7 +275,10 @@ fn examine_permissions_below(check: &str, root: &Path) -> Finding {
     if let Some(first) = unreadable.first() {
         return Finding::new(check, Health::Bad, format!("{} cannot be read", first.display()))
             .code(Code::Io)
-            .hint(format!("make it yours: `chown -R $(id -u) {}`", root.display()));
+            .hint(format!(
+                "make it yours: `chown -R $(id -u) {}`",
+                typed(&root.to_string_lossy())
+            ));
     }
     match open_to_others.first() {
         None => Finding::new(check, Health::Good, "only this user can read the files"),
@@ -280,7 +291,7 @@ fn examine_permissions_below(check: &str, root: &Path) -> Finding {
                 first.display()
             ),
         )
-        .hint(format!("run `chmod -R go= {}`", root.display())),
+        .hint(format!("run `chmod -R go= {}`", typed(&root.to_string_lossy()))),
     }
 }
 

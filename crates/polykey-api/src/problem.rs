@@ -50,6 +50,15 @@ impl Problem {
     }
 }
 
+/// `text` as one word of a command that can be typed: quoted for a shell where that is needed.
+pub fn typed(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "_-./:@%+,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)

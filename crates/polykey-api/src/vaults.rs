@@ -159,7 +159,8 @@ pub struct LogItem {
     /// What it did, as the one who made it says.
     pub message: String,
     /// The commits it builds on.
-    pub parents: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub parents: Option<Vec<String>>,
     /// Where the secret was; only in the history of a secret.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub path: Option<String>,

@@ -7,6 +7,7 @@ use std::io::Read;
 
 use axum::body::Body;
 use data_encoding::BASE64;
+use polykey_api::problem::typed;
 use polykey_api::secrets::{
     Attributes, Batch, Failure, Field, FieldKind as WireKind, Mkdir, Remove, Restore, SetAttributes,
     SetFields, Target, Touch, Write, Written,
@@ -298,9 +299,9 @@ fn matching(node: &Node, target: &Target) -> Result<Vec<SecretPath>, Problem> {
     let picked = seen.pick(&target.path, meanings)?;
     if picked.iter().any(|picked| picked.stat.path.is_root()) {
         return Err(
-            Problem::new(Code::Usage, format!("{} is a whole vault", shown(target))).hint(format!(
+            Problem::new(Code::Usage, format!("{} is a whole vault", vault.name)).hint(format!(
                 "delete the vault with `polykey vaults delete {}`",
-                vault.name
+                typed(&vault.name)
             )),
         );
     }
@@ -319,9 +320,14 @@ pub async fn mkdir(agent: Agent, caller: Caller, q: Mkdir) -> Result<Batch, Prob
             Room::Needed,
             |change, vault, target| {
                 let path = new_path(&vault.name, &target.path)?;
-                change
-                    .mkdir(&path, parents)
-                    .map_err(|error| vault_problem(&vault.name, error))?;
+                change.mkdir(&path, parents).map_err(|error| match error {
+                    VaultError::NoSuchPath { path } => Problem::new(
+                        Code::SecretNotFound,
+                        format!("there is no directory {}", place(&vault.name, &path)),
+                    )
+                    .hint("pass `-p` to make the parents, too"),
+                    error => vault_problem(&vault.name, error),
+                })?;
                 Ok(vec![place(&vault.name, &path)])
             },
         ))

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use polykey_api::frames;
-use polykey_api::problem::ProblemBody;
+use polykey_api::problem::{ProblemBody, typed};
 use polykey_api::secrets::{Fetch, Purpose, ReadOne, SecretHead, Target};
 use polykey_api::{Code, Problem};
 use polykey_core::{SecretBytes, SecretPath};
@@ -209,7 +209,10 @@ fn plan_edit(openings: &mut Openings, index: usize, target: &Target) -> Result<V
             Code::Usage,
             format!("{} is a record, which is edited field by field", shown(target)),
         )
-        .hint(format!("name a field, as in `{}#password`", shown(target)))),
+        .hint(format!(
+            "name a field, as in {}",
+            typed(&format!("{}#password", shown(target)))
+        ))),
         (EntryKind::Record, Some(name)) => {
             let record = opened.view.record(&stat.path);
             let record = record.map_err(|error| vault_problem(&opened.vault.name, error))?;

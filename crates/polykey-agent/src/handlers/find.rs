@@ -34,17 +34,12 @@ pub async fn find(agent: Agent, caller: Caller, q: Find) -> Result<mpsc::Receive
     let found = blocking(move || {
         let names = match &q.vault {
             Some(name) => vec![name.clone()],
-            None => node.vaults.names(),
+            None => node.vaults.present(),
         };
         let wanted = Wanted::new(&q.text);
         let mut found = Vec::new();
         for name in names {
-            let opened = match Opened::new(&node, &name, None, None) {
-                Ok(opened) => opened,
-                // An absent stick does not hide what the other vaults hold.
-                Err(problem) if q.vault.is_none() && problem.code == Code::Io => continue,
-                Err(problem) => return Err(problem),
-            };
+            let opened = Opened::new(&node, &name, None, None)?;
             for stat in opened.seen().walk(&SecretPath::root())? {
                 if let Some(matched) = wanted.matches(&opened, &stat, q.content)? {
                     found.push(Found {

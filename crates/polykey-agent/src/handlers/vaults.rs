@@ -267,7 +267,7 @@ pub async fn conflicts(
     inside(&agent, &caller, action, move |node| {
         let names = match q.vault {
             Some(name) => vec![name],
-            None => node.vaults.names(),
+            None => node.vaults.present(),
         };
         let mut items = Vec::new();
         for name in names {

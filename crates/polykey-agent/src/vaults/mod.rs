@@ -172,15 +172,36 @@ impl Vaults {
         Ok(InUse { name, id, vault })
     }
 
-    /// All vaults in use, by name, without opening them.
-    pub fn names(&self) -> Vec<String> {
+    /// The vaults in use whose folder is there, by name, without opening them. An absent stick hides nothing of
+    /// what the others hold.
+    pub fn present(&self) -> Vec<String> {
         let mut names: Vec<String> = self
             .register
             .live()
+            .filter(|entry| is_present(&entry.folder.path(&self.node)))
             .map(|entry| entry.name.as_str().to_owned())
             .collect();
         names.sort();
         names
+    }
+
+    /// The deleted vaults that can still come back: name, folder, and the vault, opened for this once.
+    pub fn deleted(&self) -> impl Iterator<Item = (String, PathBuf, Result<Vault, Problem>)> {
+        // Nobody brings one back, or clears it away, while it is open here.
+        let _changing = lock(&self.changing);
+        let mut entries = self.register.entries();
+        entries.retain(|entry| matches!(entry.state, State::Deleted(..)));
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        entries.into_iter().map(move |entry| {
+            let (name, folder) = (entry.name.as_str().to_owned(), entry.folder.path(&self.node));
+            let vault = if is_present(&folder) {
+                let opened = self.opener.open(&folder, &entry.storage);
+                opened.map_err(|error| vault_problem(&name, error))
+            } else {
+                Err(absent(&name, &folder))
+            };
+            (name, folder, vault)
+        })
     }
 
     /// Where each vault in use lies, by name.

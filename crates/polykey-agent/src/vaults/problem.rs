@@ -3,13 +3,17 @@
 use std::io;
 use std::path::Path;
 
+use polykey_api::problem::typed;
 use polykey_api::{Code, Problem};
 use polykey_core::{PathError, SecretPath};
 use polykey_store::StoreError;
 use polykey_vault::VaultError;
 
-/// `vault:path`, as one types it.
+/// `vault:path`, as one names it; the vault alone for its root.
 pub fn place(vault: &str, path: &SecretPath) -> String {
+    if path.is_root() {
+        return vault.to_owned();
+    }
     format!("{vault}:{path}")
 }
 
@@ -49,17 +53,17 @@ pub fn vault_problem(vault: &str, error: VaultError) -> Problem {
             Code::Changed,
             format!("{} has several versions that stand side by side", at(&path)),
         )
-        .hint(format!("see `polykey vaults conflicts {vault}`")),
+        .hint(format!("see `polykey vaults conflicts {}`", typed(vault))),
         VaultError::NoSuchVersion { path, version } => Problem::new(
             Code::VersionNotFound,
             format!("{} has no version {version}", at(&path)),
         )
-        .hint(format!("see `polykey secrets log {}`", at(&path))),
+        .hint(format!("see `polykey secrets log {}`", typed(&at(&path)))),
         VaultError::NoSuchCommit { commit } => Problem::new(
             Code::VersionNotFound,
             format!("the vault {vault} has no commit {commit}"),
         )
-        .hint(format!("see `polykey vaults log {vault}`")),
+        .hint(format!("see `polykey vaults log {}`", typed(vault))),
         VaultError::Ambiguous { text } => Problem::new(
             Code::Usage,
             format!("several commits of the vault {vault} begin with {text}"),

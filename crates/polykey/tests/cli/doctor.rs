@@ -181,3 +181,27 @@ fn damage_ends_with_65() {
         .ended(65)
         .says("damaged");
 }
+
+#[test]
+fn a_deleted_vault_that_cannot_come_back_is_told() {
+    let home = Home::live();
+    for name in ["good", "gone", "hurt"] {
+        home.pk(["vaults", "create", name, "--at", name]).ok();
+        home.pk_with_input(["secrets", "write", &format!("{name}:a")], &[7; 100_000])
+            .ok();
+        home.pk(["vaults", "delete", name]).ok();
+    }
+    fs::remove_dir_all(home.path().join("gone")).expect("removes");
+    fs::remove_dir_all(home.path().join("hurt/objects")).expect("removes");
+    for running in [true, false] {
+        if !running {
+            home.pk(["agent", "stop"]).ok();
+        }
+        let ended = doctor(&home);
+        assert_eq!(health(&ended, "deleted vault good"), "good");
+        assert_eq!(health(&ended, "deleted vault gone"), "warning");
+        assert_eq!(health(&ended, "deleted vault hurt"), "bad");
+    }
+    home.pk(["vaults", "undelete", "good"]).ok();
+    assert_eq!(health(&doctor(&home), "vault good"), "good");
+}
