@@ -1,6 +1,6 @@
 //! Versions of a vault, as typed: a commit or a moment.
 
-use polykey_api::Problem;
+use polykey_api::{Code, Problem};
 
 use crate::time;
 
@@ -25,6 +25,45 @@ impl At {
         }
         time::parse(text).map(At::Time)
     }
+
+    /// The commit, if that is what was typed.
+    pub fn commit(&self) -> Option<String> {
+        match self {
+            At::Commit(commit) => Some(commit.clone()),
+            At::Time(_) => None,
+        }
+    }
+
+    /// The moment, if that is what was typed.
+    pub fn time(&self) -> Option<u64> {
+        match self {
+            At::Commit(_) => None,
+            At::Time(time) => Some(*time),
+        }
+    }
+
+    /// `problem`, with a better hint where digits were taken for a commit and may have meant something else.
+    pub fn explain(&self, problem: Problem) -> Problem {
+        match self {
+            At::Commit(text)
+                if problem.code == Code::VersionNotFound && text.bytes().all(|byte| byte.is_ascii_digit()) =>
+            {
+                match text.len() {
+                    4 => problem.hint(format!("a date needs a month and a day: {text}-01-01")),
+                    8 => problem.hint(format!(
+                        "a date is written {}-{}-{}",
+                        &text[..4],
+                        &text[4..6],
+                        &text[6..]
+                    )),
+                    _ => problem.hint(
+                        "a commit, the beginning of its id, or a date is wanted; `polykey secrets log` shows them",
+                    ),
+                }
+            }
+            _ => problem,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -38,6 +77,18 @@ mod tests {
         }
         assert_eq!(At::parse("1970-01-01T00:00:01Z"), Ok(At::Time(1000)));
         assert!(matches!(At::parse("now"), Ok(At::Time(_))));
+        for (digits, hint) in [
+            ("1999", "1999-01-01"),
+            ("20261122", "2026-11-22"),
+            ("7", "secrets log"),
+        ] {
+            let problem = Problem::new(Code::VersionNotFound, "no such commit").hint("see the log");
+            let at = At::parse(digits).expect("a commit, to the parser");
+            assert!(
+                at.explain(problem).hint.is_some_and(|text| text.contains(hint)),
+                "{digits}"
+            );
+        }
         for bad in ["", " ", "xyz", "first", "2026-13-01", "abc-123"] {
             assert!(At::parse(bad).is_err(), "{bad:?}");
         }

@@ -32,6 +32,12 @@ impl Done {
     }
 }
 
+/// `1 secret`, `2 secrets`.
+pub fn counted(count: u64, thing: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{s}")
+}
+
 /// Where a command speaks.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
@@ -115,13 +121,13 @@ impl Output {
     /// Tells of a problem, on stderr, and gives the exit code.
     pub fn problem(self, problem: Problem) -> ExitCode {
         let exit = ExitCode::from(problem.code.exit());
+        if problem.causes.iter().any(|cause| cause == BROKEN_PIPE) {
+            return exit;
+        }
         if self.is_json() {
             if let Ok(text) = serde_json::to_string(&ProblemReply::from(problem)) {
                 let _ = writeln!(io::stderr().lock(), "{text}");
             }
-            return exit;
-        }
-        if problem.causes.iter().any(|cause| cause == BROKEN_PIPE) {
             return exit;
         }
         self.line(&format!("polykey: error: {}", problem.message));

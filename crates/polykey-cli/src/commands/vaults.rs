@@ -17,7 +17,7 @@ use crate::commands::stream::print_array;
 use crate::confirm::confirm;
 use crate::context::Context;
 use crate::escape;
-use crate::output::Done;
+use crate::output::{Done, counted};
 use crate::secret_arg::{InVault, VaultArg};
 use crate::table::Table;
 use crate::time;
@@ -506,7 +506,8 @@ async fn purge(cx: &Context<'_>, args: PurgeArgs) -> Result<Done, Problem> {
         now: args.now,
     };
     let purged = cx.call(&vaults::PURGE, &question).await?;
-    cx.out.success(&format!("Purged {} versions", purged.versions));
+    cx.out
+        .success(&format!("Purged {}", counted(purged.versions, "version")));
     if cx.out.is_json() {
         return cx.out.answer(&purged, |_| String::new());
     }
@@ -517,7 +518,8 @@ async fn conflicts(cx: &Context<'_>, args: ConflictsArgs) -> Result<Done, Proble
     let question = Conflicts {
         vault: args.vault.map(|vault| vault.0),
     };
-    print_array(cx, &vaults::CONFLICTS, &question, |item: &ConflictItem| {
+    let all = question.vault.is_none();
+    let done = print_array(cx, &vaults::CONFLICTS, &question, |item: &ConflictItem| {
         let mut text = format!(
             "{}:{}\n",
             escape::sentence(&item.vault_name),
@@ -540,7 +542,25 @@ async fn conflicts(cx: &Context<'_>, args: ConflictsArgs) -> Result<Done, Proble
         text.push_str(table.to_text().trim_end());
         text
     })
-    .await
+    .await?;
+    if all {
+        warn_of_absent(cx).await?;
+    }
+    Ok(done)
+}
+
+/// Says which vaults a look into all of them left out.
+///
+/// # Errors
+/// What the agent answers.
+pub async fn warn_of_absent(cx: &Context<'_>) -> Result<(), Problem> {
+    let list = cx.call(&vaults::LIST, &ListVaults::default()).await?;
+    for vault in list.vaults.iter().filter(|vault| !vault.available) {
+        let name = escape::sentence(&vault.vault_name);
+        cx.out
+            .warn(&format!("the vault {name} is left out: its folder is absent"));
+    }
+    Ok(())
 }
 
 async fn resolve(cx: &Context<'_>, args: ResolveArgs) -> Result<Done, Problem> {

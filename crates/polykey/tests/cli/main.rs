@@ -13,6 +13,7 @@ mod init;
 mod keys;
 mod leaks;
 mod lifecycle;
+mod listing;
 mod processes;
 mod readme;
 mod secrets;

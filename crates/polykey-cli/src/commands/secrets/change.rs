@@ -89,7 +89,7 @@ pub async fn mkdir(cx: &Context<'_>, args: Mkdir) -> Result<Done, Problem> {
         parents: args.parents,
     };
     let batch = cx.call(&secrets::MKDIR, &question).await?;
-    tell_batch(cx, batch, "Made")
+    tell_batch(cx, batch, "Made", "directories")
 }
 
 /// `rm`.
@@ -103,7 +103,7 @@ pub async fn rm(cx: &Context<'_>, args: Rm) -> Result<Done, Problem> {
         force: args.force,
     };
     let batch = cx.call(&secrets::REMOVE, &question).await?;
-    tell_batch(cx, batch, "Removed")
+    tell_batch(cx, batch, "Removed", "paths")
 }
 
 /// `touch`.
@@ -115,7 +115,7 @@ pub async fn touch(cx: &Context<'_>, args: Touch) -> Result<Done, Problem> {
         targets: args.targets.to_wire(),
     };
     let batch = cx.call(&secrets::TOUCH, &question).await?;
-    tell_batch(cx, batch, "Touched")
+    tell_batch(cx, batch, "Touched", "secrets")
 }
 
 /// `rename`.
@@ -138,7 +138,7 @@ pub async fn rename(cx: &Context<'_>, args: Rename) -> Result<Done, Problem> {
         in_place: true,
     };
     let batch = cx.call(&secrets::MOVE, &question).await?;
-    tell_batch(cx, batch, "Renamed")
+    tell_batch(cx, batch, "Renamed", "paths")
 }
 
 /// `mv`.
@@ -156,7 +156,7 @@ pub async fn mv(cx: &Context<'_>, args: Mv) -> Result<Done, Problem> {
         in_place: false,
     };
     let batch = cx.call(&secrets::MOVE, &question).await?;
-    tell_batch(cx, batch, "Moved")
+    tell_batch(cx, batch, "Moved", "paths")
 }
 
 /// `attr`.

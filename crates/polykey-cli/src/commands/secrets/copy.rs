@@ -13,7 +13,7 @@ use super::tree::{TreeReader, TreeWriter, walk};
 use super::{ended, tell_batch, to_target, write};
 use crate::context::{Autostart, Context};
 use crate::escape;
-use crate::output::{Done, cannot_write};
+use crate::output::{Done, cannot_write, counted};
 use crate::progress::{Meter, Metered};
 use crate::secret_arg::{ParsedPlace, Place, SecretArg};
 
@@ -100,7 +100,7 @@ pub async fn cp(cx: &Context<'_>, args: Cp) -> Result<Done, Problem> {
                 in_place: false,
             };
             let batch = cx.call(&secrets::COPY, &question).await?;
-            tell_batch(cx, batch, "Copied")
+            tell_batch(cx, batch, "Copied", "paths")
         }
         (Place::Vault(to), false, true) => {
             let imported = import(cx, &disk, &to, args.recursive, disk.len() == 1).await?;
@@ -147,7 +147,11 @@ async fn import(
 fn tell_import(cx: &Context<'_>, imported: &Imported, to: &SecretArg) -> Result<Done, Problem> {
     let to = to.to_text();
     cx.out.success(&match imported.commit_id {
-        Some(_) => format!("Copied {} secrets to {}", imported.secrets, escape::sentence(&to)),
+        Some(_) => format!(
+            "Copied {} to {}",
+            counted(imported.secrets, "secret"),
+            escape::sentence(&to)
+        ),
         None => format!("Nothing to change in {}", escape::sentence(&to)),
     });
     if cx.out.is_json() {
@@ -205,8 +209,10 @@ async fn export(cx: &Context<'_>, targets: Vec<Target>, to: &Path, recursive: bo
     .await?;
     let done = ended(writer.count == 0, failed.into_iter());
     if writer.count > 0 || done == Done::All {
-        cx.out
-            .success(&format!("Copied {} secrets to {shown}", writer.count));
+        cx.out.success(&format!(
+            "Copied {} to {shown}",
+            counted(writer.count as u64, "secret")
+        ));
     }
     if cx.out.is_json() {
         cx.out

@@ -21,7 +21,7 @@ use crate::secret_arg::SecretArg;
 /// Arguments of `cat`.
 #[derive(Debug, Args)]
 pub struct Cat {
-    /// Secrets, as VAULT:PATH; `#field` for one field of a record
+    /// Secrets, as VAULT:PATH; `#field` for one field of a record, `-` for stdin
     #[arg(value_name = "VAULT:PATH")]
     targets: Vec<SecretArg>,
     /// As of this commit or date
@@ -94,20 +94,34 @@ async fn read_frames(
 /// # Errors
 /// The problem to tell of.
 pub async fn cat(cx: &Context<'_>, args: Cat) -> Result<Done, Problem> {
+    let at = args.at.as_deref().map(At::parse).transpose()?;
     if args.targets.is_empty() {
         return copy_stdin();
     }
-    let (at, at_time) = match args.at.as_deref().map(At::parse).transpose()? {
-        None => (None, None),
-        Some(At::Commit(commit)) => (Some(commit), None),
-        Some(At::Time(time)) => (None, Some(time)),
-    };
+    let mut done = Done::All;
+    // A whole vault is nothing to print, so `-` alone is free to mean stdin.
+    let is_stdin = |target: &SecretArg| target.to_text() == "-";
+    for targets in args.targets.chunk_by(|a, b| !is_stdin(a) && !is_stdin(b)) {
+        let ended = match targets {
+            [one] if is_stdin(one) => copy_stdin()?,
+            secrets => print_secrets(cx, secrets, at.as_ref()).await?,
+        };
+        done = if done == Done::All { ended } else { done };
+    }
+    Ok(done)
+}
+
+async fn print_secrets(cx: &Context<'_>, targets: &[SecretArg], at: Option<&At>) -> Result<Done, Problem> {
     let question = Fetch {
-        targets: args.targets.iter().map(to_target).collect(),
+        targets: targets.iter().map(to_target).collect(),
         purpose: Purpose::Cat,
-        at,
-        at_time,
+        at: at.and_then(At::commit),
+        at_time: at.and_then(At::time),
         recursive: false,
+    };
+    let explained = |problem| match at {
+        Some(at) => at.explain(problem),
+        None => problem,
     };
     let json = cx.out.is_json();
     let mut out = std::io::stdout().lock();
@@ -132,12 +146,13 @@ pub async fn cat(cx: &Context<'_>, args: Cat) -> Result<Done, Problem> {
             Piece::Failed(problem) => {
                 out.flush().map_err(|error| cannot_write(&error))?;
                 failed.get_or_insert(problem.code);
-                cx.out.problem(problem);
+                cx.out.problem(explained(problem));
             }
         }
         Ok(())
     })
-    .await?;
+    .await
+    .map_err(explained)?;
     out.flush().map_err(|error| cannot_write(&error))?;
     Ok(failed.map_or(Done::All, Done::Except))
 }

@@ -1,5 +1,6 @@
 //! Looking: `ls`, `stat`, `find`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use clap::Args;
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Targets, ended, to_target};
 use crate::commands::stream::print_array;
+use crate::commands::vaults::warn_of_absent;
 use crate::context::{Autostart, Context};
 use crate::escape;
 use crate::output::{Done, cannot_write};
@@ -67,6 +69,7 @@ pub async fn ls(cx: &Context<'_>, args: Ls) -> Result<Done, Problem> {
     };
     let several = args.targets.len() > 1;
     let (mut listed, mut failed) = (0, Vec::new());
+    let mut rows = Vec::new();
     for target in &args.targets {
         let question = List {
             target: to_target(target),
@@ -79,6 +82,7 @@ pub async fn ls(cx: &Context<'_>, args: Ls) -> Result<Done, Problem> {
         let mut lines = match lines {
             Ok(lines) => lines,
             Err(problem) if several && problem.code == Code::SecretNotFound => {
+                out.rows(&mut rows)?;
                 out.flush()?;
                 failed.push(problem.code.exit());
                 cx.out.problem(problem);
@@ -87,12 +91,16 @@ pub async fn ls(cx: &Context<'_>, args: Ls) -> Result<Done, Problem> {
             Err(problem) => return Err(problem),
         };
         listed += 1;
-        if several {
+        let mut next = lines.next().await?;
+        // What is named itself, by its path or a pattern, stands without a heading, as with the Unix `ls`.
+        let is_itself = |entry: &Entry| !target.path().is_empty() && entry.name == entry.path;
+        if several && !next.as_ref().is_some_and(is_itself) {
+            out.rows(&mut rows)?;
             out.heading(&target.to_text())?;
         }
         let mut section = String::new();
-        let mut rows = Vec::new();
-        while let Some(entry) = lines.next().await? {
+        while let Some(entry) = next {
+            next = lines.next().await?;
             if args.recursive && !out.json {
                 let parent = entry.path.rsplit_once('/').map_or("", |(parent, _)| parent);
                 if parent != section {
@@ -103,8 +111,8 @@ pub async fn ls(cx: &Context<'_>, args: Ls) -> Result<Done, Problem> {
             }
             out.entry(entry, &mut rows)?;
         }
-        out.rows(&mut rows)?;
     }
+    out.rows(&mut rows)?;
     out.end()?;
     Ok(ended(listed == 0, failed.into_iter()))
 }
@@ -171,14 +179,7 @@ impl<W: std::io::Write> Listing<W> {
             } else {
                 time::show(entry.modified)
             };
-            let mut attributes = String::new();
-            for (key, value) in &entry.attributes {
-                let _ = write!(
-                    attributes,
-                    "{}{key}={value}",
-                    if attributes.is_empty() { "" } else { " " }
-                );
-            }
+            let mut attributes = in_line(&entry.attributes);
             if entry.conflict {
                 attributes.push_str(" (conflict)");
             }
@@ -209,6 +210,14 @@ impl<W: std::io::Write> Listing<W> {
         }
         self.flush()
     }
+}
+
+fn in_line(attributes: &BTreeMap<String, String>) -> String {
+    let pairs: Vec<String> = attributes
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    pairs.join(" ")
 }
 
 fn in_json(entry: &Entry) -> Value {
@@ -247,6 +256,9 @@ pub async fn stat(cx: &Context<'_>, args: Stat) -> Result<Done, Problem> {
             .await;
         match answer {
             Ok(entry) => {
+                if described > 0 && !cx.out.is_json() {
+                    cx.out.bytes(b"\n")?;
+                }
                 described += 1;
                 cx.out.answer(&stat_json(&entry), |_| stat_text(&entry))?;
             }
@@ -324,12 +336,23 @@ pub async fn find(cx: &Context<'_>, args: Find) -> Result<Done, Problem> {
         content: args.content,
         vault: args.vault.map(|vault| vault.0),
     };
-    print_array(cx, &secrets::FIND, &question, |found| {
+    let all = question.vault.is_none();
+    let done = print_array(cx, &secrets::FIND, &question, |found| {
         let at = format!("{}:{}", found.vault, found.path);
-        match found.matched.as_str() {
-            "name" => escape::name(&at).into_owned(),
-            what => format!("{}\t{}", escape::name(&at), escape::name(what)),
+        let mut line = escape::name(&at).into_owned();
+        for more in [
+            Some(found.matched.clone()).filter(|what| what != "name"),
+            Some(in_line(&found.attributes)).filter(|pairs| !pairs.is_empty()),
+        ] {
+            if let Some(more) = more {
+                let _ = write!(line, "\t{}", escape::name(&more));
+            }
         }
+        line
     })
-    .await
+    .await?;
+    if all {
+        warn_of_absent(cx).await?;
+    }
+    Ok(done)
 }

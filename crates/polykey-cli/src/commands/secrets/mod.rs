@@ -203,15 +203,16 @@ pub async fn run(cx: &Context<'_>, command: Command) -> Result<Done, Problem> {
 
 /// Tells of each failure, and of what was done; in JSON prints the whole. All failed: the first one's exit
 /// code; some: 1.
-fn tell_batch(cx: &Context<'_>, batch: Batch, verb: &str) -> Result<Done, Problem> {
+fn tell_batch(cx: &Context<'_>, batch: Batch, verb: &str, things: &str) -> Result<Done, Problem> {
     let done = ended(
         batch.done.is_empty(),
         batch.failed.iter().map(|failure| failure.error.exit),
     );
+    // A directory counts as one thing, whatever it holds.
     match batch.done.as_slice() {
         [] => {}
         [one] => cx.out.success(&format!("{verb} {}", escape::sentence(one))),
-        many => cx.out.success(&format!("{verb} {} secrets", many.len())),
+        many => cx.out.success(&format!("{verb} {} {things}", many.len())),
     }
     if cx.out.is_json() {
         cx.out.answer(&batch, |_| String::new())?;
