@@ -10,8 +10,8 @@ use std::time::Instant;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use polykey_api::{Code, Problem};
-use polykey_core::{NodeId, SecretBytes};
 use polykey_core::scrub::{SHALLOW, scrubbed};
+use polykey_core::{NodeId, SecretBytes};
 
 use crate::agent::Agent;
 use crate::node::Node;

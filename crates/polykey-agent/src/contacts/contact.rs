@@ -169,7 +169,10 @@ impl Contact {
             },
         );
         while self.addresses.len() > MAX_ADDRESSES {
-            let worst = self.addresses.iter().rposition(|known| known.source != Source::Added);
+            let worst = self
+                .addresses
+                .iter()
+                .rposition(|known| known.source != Source::Added);
             self.addresses.remove(worst.unwrap_or(MAX_ADDRESSES));
         }
     }
@@ -229,11 +232,7 @@ impl Contact {
             let place = from.text()?.parse().map_err(|_| from.shape())?;
             let source = Source::from_number(from.u64()?).ok_or_else(|| from.shape())?;
             let since = Timestamp::from_millis(from.u64()?);
-            addresses.push(Known {
-                place,
-                source,
-                since,
-            });
+            addresses.push(Known { place, source, since });
         }
         let (trusted, blocked) = (from.bool()?, from.bool()?);
         let first_seen = Timestamp::from_millis(from.u64()?);
@@ -306,8 +305,20 @@ mod tests {
         check("https://relay.example", true);
         check("http://127.0.0.1:3340", true);
         for bad in [
-            "", "127.0.0.1", "127.0.0.1:0", "0.0.0.0:5", "[::]:5", "224.0.0.1:5", "127.0.0.1:65536", "host:5",
-            "::1:5", " 127.0.0.1:5", "127.0.0.1:5\n", "ftp://x", "https://a b", "https://a\u{1b}[2J",
+            "",
+            "127.0.0.1",
+            "127.0.0.1:0",
+            "0.0.0.0:5",
+            "[::]:5",
+            "224.0.0.1:5",
+            "127.0.0.1:65536",
+            "host:5",
+            "::1:5",
+            " 127.0.0.1:5",
+            "127.0.0.1:5\n",
+            "ftp://x",
+            "https://a b",
+            "https://a\u{1b}[2J",
         ] {
             check(bad, false);
         }
@@ -323,7 +334,11 @@ mod tests {
         );
         contact.petname = Some("bob".to_owned());
         contact.learn(place(1), Source::Added, at(6));
-        contact.learn(Place::Relay("https://relay.example".to_owned()), Source::Told, at(7));
+        contact.learn(
+            Place::Relay("https://relay.example".to_owned()),
+            Source::Told,
+            at(7),
+        );
         contact.trusted = true;
         contact.last_seen = Some(at(9));
         let bytes = contact.encode();

@@ -86,7 +86,8 @@ impl Contacts {
                 return Problem::new(Code::NodeNotFound, format!("{text} is not known yet"))
                     .hint("name the node by its id");
             }
-            Problem::new(Code::NodeNotFound, format!("there is no node {text}")).hint("see `polykey nodes getall`")
+            Problem::new(Code::NodeNotFound, format!("there is no node {text}"))
+                .hint("see `polykey nodes getall`")
         })
     }
 
@@ -181,7 +182,9 @@ impl Contacts {
         let news = self.read().get(&node).is_some_and(|contact| {
             let first = contact.addresses.first().map(|known| &known.place);
             place.is_some() && first != place.as_ref()
-                || contact.last_seen.is_none_or(|seen| now.since(seen) >= SEEN_STEP || seen > now)
+                || contact
+                    .last_seen
+                    .is_none_or(|seen| now.since(seen) >= SEEN_STEP || seen > now)
         });
         if !news {
             return Ok(());
@@ -225,10 +228,16 @@ impl Contacts {
     pub fn keep_keys(&self, start: &SigchainStart, record: &KeyRecord) -> Result<(), Problem> {
         let node = start.node();
         if record.node() != node {
-            return Err(Problem::new(Code::Protocol, "the keys of two nodes came together"));
+            return Err(Problem::new(
+                Code::Protocol,
+                "the keys of two nodes came together",
+            ));
         }
         self.change(node, |contact| {
-            let other_start = contact.start.as_ref().is_some_and(|known| known.id() != start.id());
+            let other_start = contact
+                .start
+                .as_ref()
+                .is_some_and(|known| known.id() != start.id());
             let other_record = contact
                 .record
                 .as_ref()
@@ -358,7 +367,9 @@ mod tests {
     fn names_addresses_and_blocks_survive_a_restart() {
         let bench = Bench::new();
         let contacts = bench.load();
-        contacts.learn(node(1), &[place(1), place(2)], Source::Added).expect("kept");
+        contacts
+            .learn(node(1), &[place(1), place(2)], Source::Added)
+            .expect("kept");
         contacts.trust(node(1)).expect("kept");
         contacts.name(node(1), Some("bob")).expect("named");
         contacts.block(node(2), true).expect("blocked");
@@ -369,8 +380,16 @@ mod tests {
         assert_eq!(again.title(&node(9)), node(9).to_string());
         assert!(again.is_trusted(&node(1)) && again.is_contact(&node(1)));
         assert!(again.is_blocked(&node(2)) && !again.is_contact(&node(2)));
-        let places: Vec<_> = again.all()[0].addresses.iter().map(|known| known.place.clone()).collect();
-        assert_eq!(places, [place(1), place(2)], "the first that was given comes first");
+        let places: Vec<_> = again.all()[0]
+            .addresses
+            .iter()
+            .map(|known| known.place.clone())
+            .collect();
+        assert_eq!(
+            places,
+            [place(1), place(2)],
+            "the first that was given comes first"
+        );
         again.block(node(2), false).expect("unblocked");
         assert!(again.is_contact(&node(2)));
         again.name(node(1), None).expect("unnamed");
@@ -383,7 +402,14 @@ mod tests {
         contacts.name(node(1), Some("bob")).expect("named");
         contacts.name(node(1), Some("bob")).expect("it is its own");
         fails(contacts.name(node(2), Some("bob")), Code::Exists);
-        for bad in ["", "github:bob", "a/b", "a\u{1b}[2J", &node(3).to_string(), &"x".repeat(200)] {
+        for bad in [
+            "",
+            "github:bob",
+            "a/b",
+            "a\u{1b}[2J",
+            &node(3).to_string(),
+            &"x".repeat(200),
+        ] {
             fails(contacts.name(node(2), Some(bad)), Code::BadPath);
         }
         for unknown in ["alice", "github:alice", "", "v"] {
@@ -400,8 +426,12 @@ mod tests {
     fn strangers_and_the_node_itself_do_not_come_in() {
         let contacts = Bench::new().load();
         contacts.saw(node(1), Some(place(1))).expect("nothing to do");
-        contacts.learn(node(1), &[place(1)], Source::Told).expect("nothing to do");
-        contacts.learn(node(0), &[place(1)], Source::Added).expect("nothing to do");
+        contacts
+            .learn(node(1), &[place(1)], Source::Told)
+            .expect("nothing to do");
+        contacts
+            .learn(node(0), &[place(1)], Source::Added)
+            .expect("nothing to do");
         contacts.meet(node(0)).expect("nothing to do");
         assert!(contacts.is_empty());
         fails(contacts.trust(node(0)), Code::Usage);

@@ -44,10 +44,11 @@ impl AskError {
     /// What a caller is told; `title` is how the user calls the node.
     pub fn problem(&self, title: &str) -> Problem {
         let problem = match self {
-            AskError::Unreachable(_) => {
-                Problem::new(Code::NodeUnreachable, format!("the node {title} cannot be reached"))
-                    .hint(format!("run `polykey doctor --network {title}`"))
-            }
+            AskError::Unreachable(_) => Problem::new(
+                Code::NodeUnreachable,
+                format!("the node {title} cannot be reached"),
+            )
+            .hint(format!("run `polykey doctor --network {title}`")),
             error if error.is_nonsense() => Problem::new(
                 Code::Protocol,
                 format!("the node {title} answers what no honest program answers"),

@@ -133,7 +133,9 @@ pub async fn read_only_frame(
             Ok(Ok(_)) => Err(FrameError::Beyond),
         }
     };
-    timeout_at(deadline, read).await.unwrap_or(Err(FrameError::Silent))
+    timeout_at(deadline, read)
+        .await
+        .unwrap_or(Err(FrameError::Silent))
 }
 
 async fn fill(stream: &mut (impl AsyncRead + Unpin), buffer: &mut [u8]) -> Result<(), FrameError> {
@@ -178,7 +180,9 @@ pub async fn write_only_frame(
             Ok(ended) => Ok(ended?),
         }
     };
-    timeout_at(deadline, write).await.unwrap_or(Err(FrameError::Silent))
+    timeout_at(deadline, write)
+        .await
+        .unwrap_or(Err(FrameError::Silent))
 }
 
 #[cfg(test)]
@@ -190,7 +194,9 @@ mod tests {
     async fn read(bytes: &[u8], max: usize) -> Result<Vec<u8>, FrameError> {
         let mut stream = bytes;
         let budget = Budget::default();
-        let read = read_only_frame(&mut stream, max, &budget).await.map(|(frame, _)| frame);
+        let read = read_only_frame(&mut stream, max, &budget)
+            .await
+            .map(|(frame, _)| frame);
         assert_eq!(budget.free(), BUDGET, "all is given back");
         read
     }
@@ -202,7 +208,9 @@ mod tests {
         let copy = sent.clone();
         let writer = tokio::spawn(async move { write_only_frame(&mut here, &copy).await });
         let budget = Budget::default();
-        let (frame, mut held) = read_only_frame(&mut there, 100_000, &budget).await.expect("a frame");
+        let (frame, mut held) = read_only_frame(&mut there, 100_000, &budget)
+            .await
+            .expect("a frame");
         writer.await.expect("no panic").expect("written");
         assert_eq!(frame, sent);
         assert!(BUDGET - budget.free() >= sent.len());
@@ -225,7 +233,10 @@ mod tests {
         let long = read(&[255; 9], 2).await;
         assert!(matches!(long, Err(FrameError::TooLong { max: 2, .. })));
         // A length that is allowed takes no memory before its bytes come.
-        assert!(matches!(read(&[0xff, 0, 0, 0, 1], usize::MAX).await, Err(FrameError::Cut)));
+        assert!(matches!(
+            read(&[0xff, 0, 0, 0, 1], usize::MAX).await,
+            Err(FrameError::Cut)
+        ));
     }
 
     #[tokio::test(start_paused = true)]

@@ -158,7 +158,9 @@ mod tests {
     }
 
     fn allowed(rates: &Rates, node: NodeId, standing: Standing, now: Instant) -> usize {
-        (0..10_000).take_while(|_| rates.request(&node, standing, now)).count()
+        (0..10_000)
+            .take_while(|_| rates.request(&node, standing, now))
+            .count()
     }
 
     #[test]
@@ -169,16 +171,27 @@ mod tests {
         let later = now + Duration::from_secs(2);
         assert_eq!(allowed(&rates, node(1), Standing::Stranger, later), 2);
         assert_eq!(allowed(&rates, node(2), Standing::Contact, later), 1000);
-        assert_eq!(allowed(&rates, node(1), Standing::Stranger, now), 0, "time that runs back gives nothing");
+        assert_eq!(
+            allowed(&rates, node(1), Standing::Stranger, now),
+            0,
+            "time that runs back gives nothing"
+        );
     }
 
     #[test]
     fn many_strangers_count_as_one_and_leave_contacts_alone() {
         let (rates, now) = (Rates::default(), Instant::now());
-        let all: usize = (0..2_000).map(|n| allowed(&rates, node(n), Standing::Stranger, now)).sum();
+        let all: usize = (0..2_000)
+            .map(|n| allowed(&rates, node(n), Standing::Stranger, now))
+            .sum();
         assert_eq!(all, 400);
         assert_eq!(
-            allowed(&rates, node(1_000_000), Standing::Contact, now + Duration::from_secs(30)),
+            allowed(
+                &rates,
+                node(1_000_000),
+                Standing::Contact,
+                now + Duration::from_secs(30)
+            ),
             2000
         );
     }

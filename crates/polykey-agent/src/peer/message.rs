@@ -326,7 +326,9 @@ impl Answer {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::new();
         if let Answer::Refused(refusal, text) = self {
-            let end = (0..=MAX_TEXT_LEN.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+            let end = (0..=MAX_TEXT_LEN.min(text.len()))
+                .rev()
+                .find(|at| text.is_char_boundary(*at));
             out.array(3).u64(1).u64(refusal.number());
             out.text(&text[..end.unwrap_or(0)]);
             return out.finish();
@@ -543,7 +545,10 @@ mod tests {
             assert_eq!(Answer::decode(&request, &bytes), Ok(answer.clone()));
             for other in requests() {
                 if let Ok(read) = Answer::decode(&other, &bytes) {
-                    assert_eq!(read, answer, "the answer to {request:?} passes for one to {other:?}");
+                    assert_eq!(
+                        read, answer,
+                        "the answer to {request:?} passes for one to {other:?}"
+                    );
                 }
             }
         }
@@ -562,7 +567,10 @@ mod tests {
         for (request, answer) in answers() {
             let bytes = answer.encode();
             for cut in 0..bytes.len() {
-                assert!(Answer::decode(&request, &bytes[..cut]).is_err(), "{answer:?} {cut}");
+                assert!(
+                    Answer::decode(&request, &bytes[..cut]).is_err(),
+                    "{answer:?} {cut}"
+                );
             }
         }
     }

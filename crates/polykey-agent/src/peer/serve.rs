@@ -18,7 +18,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::frame::{Budget, FrameError, read_only_frame, write_only_frame};
 use super::limits::{Rates, Standing};
-use super::message::{Answer, Beginning, MAX_NODES, MAX_OFFERS, MAX_PLACES, MAX_RECORDS, MAX_REQUEST_LEN, Offer, Refusal, Request};
+use super::message::{
+    Answer, Beginning, MAX_NODES, MAX_OFFERS, MAX_PLACES, MAX_RECORDS, MAX_REQUEST_LEN, Offer, Refusal,
+    Request,
+};
 use crate::agent::Agent;
 use crate::blocking::blocking;
 use crate::door::{Action, Caller, Right};
@@ -52,7 +55,10 @@ impl Manners {
     fn is_first(&self, of: Recorded) -> bool {
         let now = Instant::now();
         let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
-        if recorded.get(&of).is_some_and(|at| now.duration_since(*at) < ONE_RECORD) {
+        if recorded
+            .get(&of)
+            .is_some_and(|at| now.duration_since(*at) < ONE_RECORD)
+        {
             return false;
         }
         if recorded.len() >= MAX_REMEMBERED {

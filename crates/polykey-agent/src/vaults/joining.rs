@@ -40,7 +40,10 @@ impl Vaults {
                 State::Deleted(held, _) if held == id => {
                     return Err(Problem::new(
                         Code::Exists,
-                        format!("this node has that vault among those it deleted, as {}", entry.name),
+                        format!(
+                            "this node has that vault among those it deleted, as {}",
+                            entry.name
+                        ),
                     )
                     .hint(format!("run `polykey vaults undelete {}`", entry.name)));
                 }
@@ -139,7 +142,10 @@ mod tests {
         let mine = bench.load().expect("loads");
         mine.create("work", None).expect("another of that name");
         let id = mine.begin_joining("work", &genesis).expect("begins");
-        assert_eq!((mine.names(), mine.joining()), (vec!["work".to_owned()], vec![id]));
+        assert_eq!(
+            (mine.present(), mine.joining()),
+            (vec!["work".to_owned()], vec![id])
+        );
         assert!(mine.open("work-1").is_err() && mine.open(&id.to_string()).is_err());
         assert_eq!(mine.open_id(id).expect("by its id alone").id, id);
         mine.close();
@@ -148,10 +154,14 @@ mod tests {
         assert_eq!(mine.finish_joining(id).expect("shown").vault_name, "work-1");
         assert_eq!(mine.open("work-1").expect("open").id, id);
         assert!(mine.joining().is_empty());
-        let again = mine.begin_joining("work", &genesis).map_err(|problem| problem.code);
+        let again = mine
+            .begin_joining("work", &genesis)
+            .map_err(|problem| problem.code);
         assert_eq!(again, Err(Code::Exists));
         mine.delete("work-1").expect("deleted");
-        let again = mine.begin_joining("work", &genesis).map_err(|problem| problem.code);
+        let again = mine
+            .begin_joining("work", &genesis)
+            .map_err(|problem| problem.code);
         assert_eq!(again, Err(Code::Exists));
         vaults.close();
         mine.close();
@@ -170,7 +180,7 @@ mod tests {
         mine.begin_joining("work", &genesis).expect("begins anew");
         mine.finish_joining(id).expect("shown");
         mine.give_up_joining(id).expect("nothing to do");
-        assert_eq!(mine.names(), ["work"]);
+        assert_eq!(mine.present(), ["work"]);
         vaults.close();
         mine.close();
     }
