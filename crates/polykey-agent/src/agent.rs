@@ -20,12 +20,11 @@ use crate::node::Node;
 use crate::open;
 use crate::paths::NodePaths;
 use crate::peer::Manners;
+use crate::pending::Pending;
 use crate::sessions::Sessions;
 
 /// Requests that run when the keys go get this long to end.
 const LET_GO: Duration = Duration::from_millis(500);
-/// So many audit records wait for an unlock.
-const MAX_PENDING: usize = 4096;
 
 /// All that can wake the agent's main loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +49,7 @@ struct Shared {
     /// Held while keys come or go.
     transition: tokio::sync::Mutex<()>,
     /// Audit records from while the keys were locked.
-    pending: Mutex<Vec<Entry>>,
+    pending: Mutex<Pending>,
     sessions: Sessions,
     backoff: Backoff,
     manners: Manners,
@@ -126,7 +125,7 @@ impl Agent {
                 turn.right();
                 if let Some(node) = node {
                     self.note_node_id(node.id());
-                    for entry in std::mem::take(&mut *self.pending()) {
+                    for entry in self.pending().take() {
                         node.audit.append(&entry);
                     }
                     *self.slot() = Some(Arc::new(node));
@@ -186,7 +185,7 @@ impl Agent {
         self.0.node.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn pending(&self) -> std::sync::MutexGuard<'_, Vec<Entry>> {
+    fn pending(&self) -> std::sync::MutexGuard<'_, Pending> {
         self.0.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -231,7 +230,7 @@ impl Agent {
     }
 
     /// Leaves an audit record: `session` is there when the door let the caller pass. While the keys are
-    /// locked, records wait in memory, the first [`MAX_PENDING`] of them.
+    /// locked, records wait in memory, as many as [`Pending`] takes.
     pub fn record(&self, caller: &Caller, action: &Action, session: Option<&str>) {
         let (process, session_name) = match caller.origin {
             Origin::Process(process) => (Some(process), session.map(str::to_owned)),
@@ -251,10 +250,7 @@ impl Agent {
         if let Some(node) = self.node() {
             node.audit.append(&entry);
         } else {
-            let mut pending = self.pending();
-            if pending.len() < MAX_PENDING {
-                pending.push(entry);
-            }
+            self.pending().push(entry);
         }
     }
 

@@ -8,6 +8,7 @@
 //!
 //! Always: sequence numbers have no holes; what was edited or removed is found by [`Audit::verify`].
 
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -38,6 +39,8 @@ pub const GROUP: u64 = 1024;
 const MAKES_ROOM: &[&str] = &["secrets.remove", "vaults.delete", "vaults.purge"];
 /// Longest encoded record; names beyond are counted instead.
 const MAX_RECORD: usize = 1 << 20;
+/// Longest name in a record; bytes beyond are counted instead.
+const MAX_NAME: usize = 8 << 10;
 /// A longer tail is not ours.
 const MAX_TAIL: u64 = 256 << 20;
 /// So many damaged places are listed.
@@ -62,6 +65,33 @@ pub struct Entry {
     pub vault: Option<String>,
     /// Secrets or other objects that were named.
     pub targets: Vec<String>,
+}
+
+impl Entry {
+    /// The same with no name longer than its record will have it, for one that has to wait.
+    #[must_use]
+    pub(crate) fn bounded(mut self) -> Entry {
+        let cut = |text: &mut String| {
+            if let Cow::Owned(short) = bounded(text) {
+                *text = short;
+            }
+        };
+        self.session.iter_mut().for_each(cut);
+        self.vault.iter_mut().for_each(cut);
+        self.targets.iter_mut().for_each(cut);
+        self
+    }
+
+    /// Bytes of memory that it takes, roughly.
+    pub(crate) fn size(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let targets: usize = self
+            .targets
+            .iter()
+            .map(|target| target.len() + size_of::<String>())
+            .sum();
+        size_of::<Entry>() + self.event.len() + text(&self.session) + text(&self.vault) + targets
+    }
 }
 
 /// The audit log of an unlocked node.
@@ -90,7 +120,7 @@ struct State {
     end: bool,
     /// The next records may use up what is reserved for removals on a full disk.
     may_spend: bool,
-    /// Why the last attempt to store failed; tried again with the next record.
+    /// Why the last attempt to store failed; tried again with the next record, or when somebody waits.
     failed: Option<String>,
 }
 
@@ -178,6 +208,7 @@ impl Audit {
         state.queue.push((seq, value));
         let written = append_whole(&mut state.tail, &frame);
         state.hurry |= written.is_err();
+        state.failed = None;
         // Records of a full disk wait in memory, but not without bound.
         state.may_spend |= MAKES_ROOM.contains(&entry.event.as_str()) || state.queue.len() > FULL;
         drop(state);
@@ -320,7 +351,6 @@ impl Shared {
         let mut state = self.lock();
         loop {
             while (state.queue.is_empty() || state.failed.is_some()) && !state.end {
-                state.failed = None;
                 state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
             if state.queue.is_empty() || (state.end && state.failed.is_some()) {
@@ -426,7 +456,8 @@ fn damaged(path: &Path, what: &str) -> StoreError {
     }
 }
 
-/// Takes what the tail holds beyond `last` into `queue`. False when the tail holds something else as well; a
+/// Takes what the tail holds beyond `last` into `queue`, and cuts off what comes behind the last good record,
+/// since it would hide those that are appended from now on. False when the tail holds something else as well; a
 /// cut at its very end is what a power failure leaves, and is no such thing.
 fn read_tail(
     file: &mut File,
@@ -436,35 +467,38 @@ fn read_tail(
     queue: &mut Vec<(u64, Vec<u8>)>,
 ) -> std::io::Result<bool> {
     let mut bytes = Vec::new();
-    file.take(MAX_TAIL).read_to_end(&mut bytes)?;
+    (&mut *file).take(MAX_TAIL).read_to_end(&mut bytes)?;
     let mut rest = &bytes[..];
-    let mut whole = true;
+    let mut whole = (rest.len() as u64) < MAX_TAIL;
     while let Some((head, after)) = rest.split_first_chunk::<12>() {
         let (len, place) = head.split_first_chunk::<4>().expect("4 of 12");
         let seq = u64::from_be_bytes(place.try_into().expect("8 of 12"));
         let Some((sealed, after)) = after.split_at_checked(u32::from_be_bytes(*len) as usize) else {
             break;
         };
-        rest = after;
         let Ok(value) = aead::open(tail_key, label::AUDIT_TAIL, place, sealed) else {
             whole = false;
             break;
         };
         // Stored already, when the end came before the tail was cut.
-        if seq != last.seq + 1 {
+        if seq <= last.seq {
+            rest = after;
             continue;
         }
         let Some((hash, record)) = value.expose().split_first_chunk::<HASH_LEN>() else {
             whole = false;
             break;
         };
-        if chain(key, &last.hash, record) != *hash {
+        // A record that is missing in between does not fit the chain either.
+        if seq != last.seq + 1 || chain(key, &last.hash, record) != *hash {
             whole = false;
             break;
         }
         *last = Head { seq, hash: *hash };
         queue.push((seq, value.expose().to_vec()));
+        rest = after;
     }
+    file.set_len((bytes.len() - rest.len()) as u64)?;
     Ok(whole)
 }
 
@@ -486,9 +520,10 @@ fn decode_head(bytes: &[u8]) -> Option<Head> {
 }
 
 fn encode(seq: u64, entry: &Entry) -> Vec<u8> {
-    let mut targets: Vec<&str> = Vec::new();
+    let mut targets: Vec<Cow<'_, str>> = Vec::new();
     let mut room = MAX_RECORD / 2;
     for target in &entry.targets {
+        let target = bounded(target);
         let Some(left) = room.checked_sub(target.len() + 8) else {
             break;
         };
@@ -511,16 +546,25 @@ fn encode(seq: u64, entry: &Entry) -> Vec<u8> {
     }
     for text in [&entry.session, &entry.vault] {
         match text {
-            Some(text) => writer.text(text),
+            Some(text) => writer.text(&bounded(text)),
             None => writer.null(),
         };
     }
     writer.array(targets.len());
     for target in targets {
-        writer.text(target);
+        writer.text(&target);
     }
     writer.u64(dropped as u64);
     writer.finish()
+}
+
+/// `text`, or its beginning and how much is left out. Whoever asks chooses the names, also when refused.
+fn bounded(text: &str) -> Cow<'_, str> {
+    if text.len() <= MAX_NAME {
+        return Cow::Borrowed(text);
+    }
+    let kept = &text[..text.floor_char_boundary(MAX_NAME)];
+    Cow::Owned(format!("{kept} and {} more bytes", text.len() - kept.len()))
 }
 
 fn decode(bytes: &[u8]) -> Result<AuditRecord, CodecError> {
@@ -753,5 +797,77 @@ mod tests {
         let last = record.targets.last().expect("some");
         assert!(last.starts_with("and ") && last.ends_with(" more"), "{last}");
         assert!(encode(1, &many).len() <= MAX_RECORD);
+    }
+    #[test]
+    fn a_database_that_takes_nothing_holds_up_nobody() {
+        let log = Log::new();
+        let audit = log.open();
+        audit.shared.db.close().expect("closes");
+        append(&audit, 1);
+        assert!(audit.flush().is_err());
+        assert!(audit.flush().is_err(), "asked again");
+        drop(audit);
+        // The tail kept it.
+        let audit = log.open();
+        audit.flush().expect("stores");
+        assert_eq!(audit.group(1).expect("reads").len(), 1);
+    }
+
+    #[test]
+    fn a_record_taken_out_of_the_tail_is_noticed() {
+        let log = Log::new();
+        let audit = log.open();
+        audit.shared.db.close().expect("closes");
+        append(&audit, 3);
+        drop(audit);
+        let tail = std::fs::read(log.tail()).expect("readable");
+        let first = 12 + u32::from_be_bytes(*tail.first_chunk().expect("a frame")) as usize;
+        std::fs::write(log.tail(), &tail[first..]).expect("writes");
+        let audit = log.open();
+        audit.flush().expect("stores");
+        let records = audit.group(1).expect("reads");
+        assert_eq!(records[0].path, "audit.tail-damaged");
+    }
+
+    #[test]
+    fn half_a_record_at_the_end_of_the_tail_hides_none_behind_it() {
+        let log = Log::new();
+        std::fs::write(log.tail(), b"\0\0\0\x99\0\0\0\0\0\0\0\x01abc").expect("writes");
+        let audit = log.open();
+        audit.shared.db.close().expect("closes");
+        append(&audit, 2);
+        drop(audit);
+        let audit = log.open();
+        audit.flush().expect("stores");
+        let paths: Vec<_> = audit
+            .group(1)
+            .expect("reads")
+            .into_iter()
+            .map(|r| r.path)
+            .collect();
+        assert_eq!(paths, ["test.0", "test.1"]);
+    }
+
+    #[test]
+    fn names_of_any_length_leave_a_record_that_can_be_read() {
+        let long = "ä".repeat(2 << 20);
+        let record = Entry {
+            event: "vaults.list".to_owned(),
+            session: Some(long.clone()),
+            vault: Some(long.clone()),
+            targets: vec![long.clone(), "short".to_owned(), long],
+            ..Entry::default()
+        };
+        assert!(encode(1, &record).len() <= MAX_RECORD);
+        let read = decode(&encode(1, &record)).expect("just written");
+        let vault = read.vault.expect("named");
+        assert!(
+            vault.starts_with("ää") && vault.ends_with(" more bytes"),
+            "{}",
+            vault.len()
+        );
+        assert_eq!(read.targets.len(), 3);
+        assert_eq!(read.targets[1], "short");
+        assert_eq!(read.targets[0], vault);
     }
 }

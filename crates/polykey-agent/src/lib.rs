@@ -28,6 +28,7 @@ pub mod open;
 pub mod paths;
 pub mod peer;
 pub mod post;
+pub mod pending;
 pub mod rekey;
 pub mod router;
 pub mod server;
