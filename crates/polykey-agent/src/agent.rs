@@ -12,7 +12,7 @@ use polykey_core::{Clock, NodeId, Random, SecretBytes, Timestamp, clock::SystemC
 use tokio::sync::mpsc;
 
 use crate::audit::Entry;
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, Turn};
 use crate::blocking::blocking;
 use crate::door::{Action, Caller, Origin, wrong_password};
 use crate::network::Network;
@@ -82,7 +82,8 @@ impl Agent {
         self.slot_read().clone()
     }
 
-    /// Ends all sessions and drops the node: requests that still run get [`LET_GO`] to end.
+    /// Ends all sessions and drops the node: requests that still run get [`LET_GO`] to end. To be run as
+    /// [`Agent::unlock_keys`].
     pub async fn lock_keys(&self) {
         let _turn = self.0.transition.lock().await;
         self.sessions().forget_all();
@@ -99,13 +100,12 @@ impl Agent {
         }
     }
 
-    /// Opens the node with `password`, unless it is open already. Guesses wait in line, and so do the
-    /// other ways to lock and unlock.
+    /// Opens the node with `password`, unless it is open already. Guesses wait in line for their `turn`, and so
+    /// do the other ways to lock and unlock. To be run [`to_the_end`](crate::blocking::to_the_end).
     ///
     /// # Errors
     /// [`Code::WrongPassword`], and what the disk says.
-    pub async fn unlock_keys(&self, password: &SecretBytes) -> Result<(), Problem> {
-        let turn = self.backoff().turn().await;
+    pub async fn unlock_keys(&self, turn: Turn, password: &SecretBytes) -> Result<(), Problem> {
         let _transition = self.0.transition.lock().await;
         let opened = match self.node() {
             Some(node) if node.is_password(password) => Ok(None),
@@ -141,12 +141,11 @@ impl Agent {
         }
     }
 
-    /// Checks `password` against the key file, without opening anything.
+    /// Checks `password` against the key file, without opening anything. To be run as [`Agent::unlock_keys`].
     ///
     /// # Errors
     /// As [`Agent::unlock_keys`].
-    pub async fn check_key_file(&self, password: &SecretBytes) -> Result<(), Problem> {
-        let turn = self.backoff().turn().await;
+    pub async fn check_key_file(&self, turn: Turn, password: &SecretBytes) -> Result<(), Problem> {
         let paths = self.paths().clone();
         let password = SecretBytes::copy_from(password.expose());
         let checked = blocking(move || {

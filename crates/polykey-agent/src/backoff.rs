@@ -3,16 +3,17 @@
 //! The delay comes *before* the next check, so it holds however many connections guess at once and
 //! whoever hangs up; it never changes an answer. Requests that carry a token do not pass here.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(3);
 
 /// The turn-stile before every password check of an agent.
 #[derive(Default)]
-pub struct Backoff(Mutex<Guesses>);
+pub struct Backoff(Arc<Mutex<Guesses>>);
 
 #[derive(Default)]
 struct Guesses {
@@ -20,13 +21,14 @@ struct Guesses {
     not_before: Option<Instant>,
 }
 
-/// The right to check one password.
-pub struct Turn<'a>(MutexGuard<'a, Guesses>);
+/// The right to check one password. A check that waits for anything holds it to its end, also when its caller
+/// has hung up: the next one may not begin beside it.
+pub struct Turn(OwnedMutexGuard<Guesses>);
 
 impl Backoff {
     /// Waits until one password may be checked. Waiting callers are served in order.
-    pub async fn turn(&self) -> Turn<'_> {
-        let guesses = self.0.lock().await;
+    pub async fn turn(&self) -> Turn {
+        let guesses = self.0.clone().lock_owned().await;
         if let Some(moment) = guesses.not_before {
             tokio::time::sleep_until(moment.into()).await;
         }
@@ -34,7 +36,7 @@ impl Backoff {
     }
 }
 
-impl Turn<'_> {
+impl Turn {
     /// The password was right: the past is forgotten.
     pub fn right(mut self) {
         *self.0 = Guesses::default();

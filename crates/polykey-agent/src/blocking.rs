@@ -24,13 +24,24 @@ pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     let ended = tokio::task::spawn_blocking(|| scrubbed::<DEEP, _>(work)).await;
-    ended.unwrap_or_else(|_| {
-        tracing::error!("blocking work panicked");
-        Err(
-            Problem::new(Code::Internal, "a fault in the agent ended this request")
-                .hint("the agent goes on; its log says where it was"),
-        )
-    })
+    ended.unwrap_or_else(|_| Err(panicked()))
+}
+
+fn panicked() -> Problem {
+    tracing::error!("work for a request panicked");
+    Problem::new(Code::Internal, "a fault in the agent ended this request")
+        .hint("the agent goes on; its log says where it was")
+}
+
+/// Runs `work` to its end, also when whoever waits for it has hung up: keys and passwords change as a whole, and
+/// each attempt leaves its record.
+///
+/// # Errors
+/// Those of `work`; [`Code::Internal`] when it panicked.
+pub async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::spawn(work).await.unwrap_or_else(|_| Err(panicked()))
 }
 
 /// A request's body as a source of bytes for blocking work. A body that breaks off is an error there, never

@@ -5,9 +5,10 @@ use std::time::Instant;
 use polykey_api::agent::{Session, Status, UnlockRequest};
 use polykey_api::doctor::Findings;
 use polykey_api::{Code, Nothing, Problem};
+use polykey_core::SecretBytes;
 
 use crate::agent::{Agent, Event};
-use crate::blocking::blocking;
+use crate::blocking::{blocking, to_the_end};
 use crate::doctor;
 use crate::door::{Action, Caller, Credentials};
 
@@ -21,7 +22,9 @@ pub async fn stop(agent: Agent, caller: Caller, _: Nothing) -> Result<Nothing, P
     let action = Action::new("agent.stop");
     match (agent.enter(&caller, action).await, &caller.credentials) {
         (Err(problem), Credentials::Password(password)) if problem.code == Code::Locked => {
-            agent.check_key_file(password).await?;
+            let turn = agent.backoff().turn().await;
+            let (agent, password) = (agent.clone(), SecretBytes::copy_from(password.expose()));
+            to_the_end(async move { agent.check_key_file(turn, &password).await }).await?;
         }
         (entered, _) => drop(entered?),
     }
@@ -39,20 +42,30 @@ pub async fn lock(agent: Agent, caller: Caller, _: Nothing) -> Result<Nothing, P
 /// Ends all sessions and drops all keys.
 pub async fn lock_all(agent: Agent, caller: Caller, _: Nothing) -> Result<Nothing, Problem> {
     agent.enter(&caller, Action::new("agent.lockall")).await?;
-    agent.lock_keys().await;
-    Ok(Nothing {})
+    to_the_end(async move {
+        agent.lock_keys().await;
+        Ok(Nothing {})
+    })
+    .await
 }
 
 /// Opens the keys, when they are locked, and a session.
 pub async fn unlock(agent: Agent, caller: Caller, request: UnlockRequest) -> Result<Session, Problem> {
     if let Credentials::Password(password) = &caller.credentials {
-        let unlocked = agent.unlock_keys(password).await;
-        agent.record(
-            &caller,
-            &Action::new("agent.unlock"),
-            unlocked.is_ok().then_some("password"),
-        );
-        unlocked?;
+        let turn = agent.backoff().turn().await;
+        let agent = agent.clone();
+        let caller = Caller {
+            origin: caller.origin,
+            credentials: Credentials::None,
+        };
+        let password = SecretBytes::copy_from(password.expose());
+        to_the_end(async move {
+            let unlocked = agent.unlock_keys(turn, &password).await;
+            let session = unlocked.is_ok().then_some("password");
+            agent.record(&caller, &Action::new("agent.unlock"), session);
+            unlocked
+        })
+        .await?;
     } else if let Err(problem) = agent.enter(&caller, Action::new("agent.unlock")).await {
         // "Locked, run unlock" would be no help here.
         return Err(match problem.code {

@@ -17,7 +17,7 @@ use polykey_core::user_signature::{ContentHash, UserSignature};
 use polykey_core::{Clock, NodeId, SecretBytes, clock::SystemClock};
 
 use crate::agent::Agent;
-use crate::blocking::{BodyReader, blocking, streamed};
+use crate::blocking::{BodyReader, blocking, streamed, to_the_end};
 use crate::door::{Action, Caller};
 use crate::rekey::{self, Tie};
 use crate::{certificate, jwk, open};
@@ -45,11 +45,14 @@ pub async fn export(agent: Agent, caller: Caller, request: ExportRequest) -> Res
 pub async fn password(agent: Agent, caller: Caller, request: PasswordRequest) -> Result<Nothing, Problem> {
     let pass = agent.enter(&caller, Action::new("keys.password")).await?;
     let (password, limits) = new_password(&request.password, &request.ops_limit, &request.mem_limit)?;
-    let _transition = agent.transition().await;
-    let (node, paths) = (pass.node().clone(), agent.paths().clone());
-    blocking(move || rekey::set_password(&node, &paths, &password, limits, &OsRandom)).await?;
-    agent.sessions().forget_all();
-    Ok(Nothing {})
+    to_the_end(async move {
+        let _transition = agent.transition().await;
+        let (node, paths) = (pass.node().clone(), agent.paths().clone());
+        blocking(move || rekey::set_password(&node, &paths, &password, limits, &OsRandom)).await?;
+        agent.sessions().forget_all();
+        Ok(Nothing {})
+    })
+    .await
 }
 
 /// A new root key that the old one names.
@@ -73,14 +76,19 @@ async fn new_root(
     let (password, limits) = new_password(&request.password, &request.ops_limit, &request.mem_limit)?;
     let again = SecretBytes::copy_from(password.expose());
     let paths = agent.paths().clone();
-    let transition = agent.transition().await;
-    let renewed =
-        blocking(move || rekey::take_new_root(&node, &paths, &request, tie, &password, limits, &OsRandom))
-            .await?;
-    drop(transition);
-    agent.lock_keys().await;
-    agent.unlock_keys(&again).await?;
-    Ok(renewed)
+    to_the_end(async move {
+        let transition = agent.transition().await;
+        let renewed = blocking(move || {
+            rekey::take_new_root(&node, &paths, &request, tie, &password, limits, &OsRandom)
+        })
+        .await?;
+        drop(transition);
+        agent.lock_keys().await;
+        let turn = agent.backoff().turn().await;
+        agent.unlock_keys(turn, &again).await?;
+        Ok(renewed)
+    })
+    .await
 }
 
 /// Signs the body.

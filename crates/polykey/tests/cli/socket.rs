@@ -84,6 +84,44 @@ fn nonsense_gets_an_error_and_the_agent_goes_on() {
 }
 
 #[test]
+fn keys_change_as_a_whole_although_the_caller_hangs_up() {
+    let home = Home::live();
+    let before = home.status()["nodeId"].clone();
+    let basic = data_encoding::BASE64.encode(format!(":{PASSWORD}").as_bytes());
+    let new = data_encoding::BASE64.encode(b"battery staple");
+    let body = format!(r#"{{"password":"{new}","ops_limit":"min","mem_limit":"min"}}"#);
+    let head = format!("authorization: Basic {basic}\r\n");
+    let mut stream = connect(&home);
+    stream
+        .write_all(&request("/v1/keys/reset", &head, &body))
+        .expect("takes it");
+    drop(stream);
+    while home.status()["nodeId"] == before {}
+    home.pk_as("battery staple", ["keys", "public"]).ok();
+    home.pk(["keys", "public"]).ended(77);
+}
+
+#[test]
+fn a_guess_is_recorded_although_the_caller_hangs_up() {
+    let home = Home::live();
+    home.pk(["agent", "lockall"]).ok();
+    let guess = data_encoding::BASE64.encode(b":guess");
+    let head = format!("authorization: Basic {guess}\r\n");
+    let mut stream = connect(&home);
+    stream
+        .write_all(&request("/v1/agent/unlock", &head, "{}"))
+        .expect("takes it");
+    drop(stream);
+    home.pk(["agent", "unlock"]).ok();
+    let log = home.pk(["audit", "--json"]).ok();
+    let refused = log.text().lines().any(|line| {
+        let record: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        record["path"] == "agent.unlock" && record["allowed"] == false
+    });
+    assert!(refused, "{}", log.text());
+}
+
+#[test]
 fn clients_that_say_nothing_hold_up_nobody_not_even_the_end() {
     let home = Home::live();
     let basic = data_encoding::BASE64.encode(format!(":{PASSWORD}").as_bytes());
