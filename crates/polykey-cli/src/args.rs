@@ -7,7 +7,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{agent, audit, bootstrap, completions, config, keys, man, secrets, vaults};
+use crate::commands::{
+    agent, audit, bootstrap, completions, config, keys, man, notifications, secrets, sharing, vaults,
+};
 use crate::output::Output;
 use crate::settings::Settings;
 
@@ -71,15 +73,20 @@ Examples:
   polykey init
   polykey init --node-path ~/work-node")]
     Init,
+    /// Join a vault with a ticket that somebody gave you
+    Join(sharing::JoinArgs),
     /// Show and use the node's keys
     #[command(subcommand)]
     Keys(keys::Command),
     /// Print the manual, or write all its pages
     Man(man::Man),
+    /// Send, read and remove short messages between nodes
+    #[command(subcommand)]
+    Notifications(notifications::Command),
     /// Read, write, move and inject secrets
     #[command(subcommand)]
     Secrets(Box<secrets::Command>),
-    /// Make, name and place vaults, and see their history
+    /// Make, name, place and share vaults, and see their history
     #[command(subcommand)]
     Vaults(Box<vaults::Command>),
 }

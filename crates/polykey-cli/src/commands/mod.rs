@@ -18,7 +18,11 @@ pub mod doctor;
 pub mod init;
 pub mod keys;
 pub mod man;
+pub mod notifications;
+pub mod qr;
+pub mod replicas;
 pub mod secrets;
+pub mod sharing;
 pub mod stream;
 pub mod vaults;
 
@@ -42,7 +46,9 @@ pub fn run(cx: &Context<'_>, command: Command) -> Result<Done, Problem> {
         Command::Config(command) => config::run(cx, command),
         Command::Completions(args) => completions::run(cx.out, &args),
         Command::Man(args) => man::run(cx.out, &args),
+        Command::Join(args) => wait(sharing::join(cx, args)),
         Command::Keys(command) => wait(keys::run(cx, command)),
+        Command::Notifications(command) => wait(notifications::run(cx, command)),
         Command::Secrets(command) => wait(secrets::run(cx, *command)),
         Command::Vaults(command) => wait(vaults::run(cx, *command)),
     }

@@ -14,6 +14,7 @@ use polykey_api::{Code, Problem};
 use serde::Serialize;
 
 use crate::commands::stream::print_array;
+use crate::commands::{replicas, sharing};
 use crate::confirm::confirm;
 use crate::context::Context;
 use crate::escape;
@@ -103,6 +104,48 @@ Examples:
 Examples:
   polykey vaults resolve work:db/PASSWORD --take 4c1b90")]
     Resolve(ResolveArgs),
+    /// Share a vault with a node
+    #[command(after_help = "\
+Examples:
+  polykey vaults share work bob
+  polykey vaults share work bob --role writer")]
+    Share(sharing::ShareArgs),
+    /// Stop sharing a vault with a node, and list the secrets that need new values
+    #[command(after_help = "\
+Examples:
+  polykey vaults unshare work bob")]
+    Unshare(sharing::UnshareArgs),
+    /// Show who is in a vault
+    #[command(after_help = "\
+Examples:
+  polykey vaults members work
+  polykey vaults members work --json")]
+    Members(sharing::OneVaultArgs),
+    /// Show what each member may do
+    #[command(after_help = "\
+Examples:
+  polykey vaults permissions work")]
+    #[command(visible_alias = "perms")]
+    Permissions(sharing::OneVaultArgs),
+    /// List the secrets that former members could read and that have not changed since
+    #[command(after_help = "\
+Examples:
+  polykey vaults rotation work")]
+    Rotation(sharing::OneVaultArgs),
+    /// Make a ticket: whoever gives it to `polykey join` first is in
+    #[command(after_help = "\
+Examples:
+  polykey vaults invite work
+  polykey vaults invite work --role writer --expires 30m --to bob")]
+    Invite(sharing::InviteArgs),
+    /// Keep copies of a vault's ciphertext at other nodes and in folders
+    #[command(subcommand)]
+    Replicas(replicas::Command),
+    /// Show how many copies of a vault there are, and how old they are
+    #[command(after_help = "\
+Examples:
+  polykey vaults status work")]
+    Status(sharing::OneVaultArgs),
 }
 
 /// Arguments of `create`.
@@ -258,6 +301,14 @@ pub async fn run(cx: &Context<'_>, command: Command) -> Result<Done, Problem> {
         Command::Purge(args) => purge(cx, args).await,
         Command::Conflicts(args) => conflicts(cx, args).await,
         Command::Resolve(args) => resolve(cx, args).await,
+        Command::Share(args) => sharing::share(cx, args).await,
+        Command::Unshare(args) => sharing::unshare(cx, args).await,
+        Command::Members(args) => sharing::members(cx, args).await,
+        Command::Permissions(args) => sharing::permissions(cx, args).await,
+        Command::Rotation(args) => sharing::rotation(cx, args).await,
+        Command::Invite(args) => sharing::invite(cx, args).await,
+        Command::Replicas(command) => replicas::run(cx, command).await,
+        Command::Status(args) => sharing::status(cx, args).await,
     }
 }
 

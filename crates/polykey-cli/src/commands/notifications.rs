@@ -1,0 +1,278 @@
+//! `notifications`: short messages between nodes.
+
+use clap::{Args, Subcommand, ValueEnum};
+use polykey_api::notifications::{
+    self, ClearInbox, NotificationData, NotificationItem, NotificationList, OneNotification, ReadInbox,
+    ReadOutbox, Removed, Send,
+};
+use polykey_api::{Nothing, Problem};
+
+use crate::context::Context;
+use crate::escape;
+use crate::output::Done;
+use crate::time;
+
+/// What to do with notifications.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  polykey notifications send bob 'the new key is in work:db'
+  polykey notifications inbox read --unread")]
+pub enum Command {
+    /// Send a message to a node; it waits in the outbox until the node can be reached
+    #[command(after_help = "\
+Examples:
+  polykey notifications send bob 'the new key is in work:db'")]
+    Send(SendArgs),
+    /// Read and empty the inbox
+    #[command(subcommand)]
+    Inbox(Inbox),
+    /// See and empty the outbox
+    #[command(subcommand)]
+    Outbox(Outbox),
+}
+
+/// What to do with the inbox.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  polykey notifications inbox read --unread
+  polykey notifications inbox clear")]
+pub enum Inbox {
+    /// Show what arrived, and note that it was read
+    #[command(after_help = "\
+Examples:
+  polykey notifications inbox read --unread
+  polykey notifications inbox read --limit 10 --order oldest --json
+  polykey notifications inbox read --strangers")]
+    Read(InboxRead),
+    /// Remove all
+    #[command(after_help = "\
+Examples:
+  polykey notifications inbox clear
+  polykey notifications inbox clear --strangers")]
+    Clear(InboxClear),
+    /// Remove one
+    #[command(after_help = "\
+Examples:
+  polykey notifications inbox remove 0000019a8f0c7a11f0c2")]
+    Remove(OneArgs),
+}
+
+/// What to do with the outbox.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  polykey notifications outbox read
+  polykey notifications outbox clear")]
+pub enum Outbox {
+    /// Show what waits to be delivered
+    #[command(after_help = "\
+Examples:
+  polykey notifications outbox read
+  polykey notifications outbox read --json")]
+    Read(OutboxRead),
+    /// Deliver none of it
+    #[command(after_help = "\
+Examples:
+  polykey notifications outbox clear")]
+    Clear,
+    /// Do not deliver one
+    #[command(after_help = "\
+Examples:
+  polykey notifications outbox remove 0000019a8f0c7a11f0c2")]
+    Remove(OneArgs),
+}
+
+/// Arguments of `send`.
+#[derive(Debug, Args)]
+pub struct SendArgs {
+    /// The node: its id or petname
+    #[arg(value_name = "NODE")]
+    who: String,
+    /// The text, up to 4096 bytes
+    message: String,
+    /// How often delivery is tried again [default: 256]
+    #[arg(long, short, value_name = "N")]
+    retries: Option<u64>,
+}
+
+/// Which end comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Order {
+    /// The newest first
+    Newest,
+    /// The oldest first
+    Oldest,
+}
+
+impl From<Order> for notifications::Order {
+    fn from(order: Order) -> Self {
+        match order {
+            Order::Newest => notifications::Order::Newest,
+            Order::Oldest => notifications::Order::Oldest,
+        }
+    }
+}
+
+/// Arguments of `inbox read`.
+#[derive(Debug, Args)]
+pub struct InboxRead {
+    /// Only those that were not read
+    #[arg(long, short)]
+    unread: bool,
+    /// At most so many
+    #[arg(long, short, value_name = "N")]
+    limit: Option<u64>,
+    /// Which end comes first
+    #[arg(long, short, value_name = "ORDER", default_value = "newest")]
+    order: Order,
+    /// Those that strangers sent, instead
+    #[arg(long)]
+    strangers: bool,
+}
+
+/// Arguments of `inbox clear`.
+#[derive(Debug, Args)]
+pub struct InboxClear {
+    /// Those that strangers sent, instead
+    #[arg(long)]
+    strangers: bool,
+}
+
+/// Arguments of `outbox read`.
+#[derive(Debug, Args)]
+pub struct OutboxRead {
+    /// At most so many
+    #[arg(long, short, value_name = "N")]
+    limit: Option<u64>,
+    /// Which end comes first
+    #[arg(long, short, value_name = "ORDER", default_value = "newest")]
+    order: Order,
+}
+
+/// Arguments of `remove`.
+#[derive(Debug, Args)]
+pub struct OneArgs {
+    /// Its id, as the listing shows it
+    #[arg(value_name = "ID")]
+    id: String,
+}
+
+/// Does it.
+///
+/// # Errors
+/// The problem to tell of.
+pub async fn run(cx: &Context<'_>, command: Command) -> Result<Done, Problem> {
+    match command {
+        Command::Send(args) => send(cx, args).await,
+        Command::Inbox(Inbox::Read(args)) => {
+            let question = ReadInbox {
+                unread: args.unread,
+                limit: args.limit,
+                order: args.order.into(),
+                strangers: args.strangers,
+            };
+            let list = cx.call(&notifications::INBOX_READ, &question).await?;
+            show(cx, &list, "No notifications received")
+        }
+        Command::Inbox(Inbox::Clear(args)) => {
+            let question = ClearInbox {
+                strangers: args.strangers,
+            };
+            removed(cx, &cx.call(&notifications::INBOX_CLEAR, &question).await?)
+        }
+        Command::Inbox(Inbox::Remove(args)) => {
+            let question = OneNotification { id: args.id };
+            removed(cx, &cx.call(&notifications::INBOX_REMOVE, &question).await?)
+        }
+        Command::Outbox(Outbox::Read(args)) => {
+            let question = ReadOutbox {
+                limit: args.limit,
+                order: args.order.into(),
+            };
+            let list = cx.call(&notifications::OUTBOX_READ, &question).await?;
+            show(cx, &list, "No notifications wait to be sent")
+        }
+        Command::Outbox(Outbox::Clear) => {
+            removed(cx, &cx.call(&notifications::OUTBOX_CLEAR, &Nothing {}).await?)
+        }
+        Command::Outbox(Outbox::Remove(args)) => {
+            let question = OneNotification { id: args.id };
+            removed(cx, &cx.call(&notifications::OUTBOX_REMOVE, &question).await?)
+        }
+    }
+}
+
+async fn send(cx: &Context<'_>, args: SendArgs) -> Result<Done, Problem> {
+    let question = Send {
+        who: args.who,
+        message: args.message,
+        retries: args.retries,
+    };
+    let sent = cx.call(&notifications::SEND, &question).await?;
+    let who = escape::name(&question.who);
+    cx.out.success(&if sent.delivered {
+        format!("Sent to {who}")
+    } else {
+        format!("{who} cannot be reached now; the message waits in the outbox")
+    });
+    cx.out.answer(&sent, |_| String::new())
+}
+
+fn removed(cx: &Context<'_>, removed: &Removed) -> Result<Done, Problem> {
+    cx.out.success(&format!("Removed {}", removed.removed));
+    cx.out.answer(removed, |_| String::new())
+}
+
+fn show(cx: &Context<'_>, list: &NotificationList, empty: &str) -> Result<Done, Problem> {
+    if list.notifications.is_empty() {
+        cx.out.success(empty);
+    }
+    cx.out.answer(&list.notifications, |list| {
+        list.iter().map(line).collect::<Vec<_>>().join("\n")
+    })
+}
+
+/// One notification on one line: id, time, node, text.
+fn line(item: &NotificationItem) -> String {
+    let notification = &item.notification;
+    let vault = |name: &str, id: &str| format!("vault {} ({id})", escape::name(name));
+    let text = match &notification.data {
+        NotificationData::General { message } => escape::sentence(message).into_owned(),
+        NotificationData::VaultShare {
+            vault_id,
+            vault_name,
+            role,
+        } => format!(
+            "shares {} as {role}; `polykey vaults clone` brings it here",
+            vault(vault_name, vault_id)
+        ),
+        NotificationData::VaultUnshare { vault_id, vault_name } => {
+            format!("no longer shares {}", vault(vault_name, vault_id))
+        }
+        NotificationData::VaultJoined {
+            vault_id,
+            vault_name,
+            role,
+        } => format!("joined {} as {role} with a ticket", vault(vault_name, vault_id)),
+        NotificationData::KeepRequest { vault_id } => {
+            format!("asks this node to keep ciphertext of vault {vault_id}; `polykey nodes add` allows it")
+        }
+    };
+    // In the outbox what counts is who it is for.
+    let node = if item.task_metadata.is_some() {
+        &notification.sub
+    } else {
+        &notification.iss
+    };
+    let mut line = format!(
+        "{}\t{}\t{node}\t{text}",
+        notification.notification_id_encoded,
+        time::show(notification.iat.saturating_mul(1000)),
+    );
+    if let Some(delivery) = &item.task_metadata {
+        line.push_str(&format!("\t(next try {})", time::show(delivery.scheduled)));
+    }
+    line
+}

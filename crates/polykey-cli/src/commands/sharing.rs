@@ -1,0 +1,367 @@
+//! `vaults share` and all around it: who is in a vault, how somebody gets in and out, where copies are; and `join`.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Read};
+
+use clap::Args;
+use polykey_api::sharing::{
+    self, Invite, Invited, Join, MemberItem, RotationItem, Share, Shared, Unshare, VaultStatus,
+};
+use polykey_api::vaults::OneVault;
+use polykey_api::{Code, Problem};
+use zeroize::Zeroizing;
+
+use crate::commands::qr;
+use crate::context::Context;
+use crate::escape;
+use crate::output::Done;
+use crate::secret_arg::VaultArg;
+use crate::table::Table;
+use crate::time;
+
+/// Longest ticket that is read from a file.
+const MAX_TICKET: u64 = 4096;
+
+/// Arguments of `share`.
+#[derive(Debug, Args)]
+pub struct ShareArgs {
+    /// Name or id of the vault
+    vault: VaultArg,
+    /// The node: its id or petname
+    #[arg(value_name = "NODE")]
+    who: String,
+    /// What it may do [default: reader]
+    #[arg(long, value_parser = ["reader", "writer", "admin", "keeper"])]
+    role: Option<String>,
+}
+
+/// Arguments of `unshare`.
+#[derive(Debug, Args)]
+pub struct UnshareArgs {
+    /// Name or id of the vault
+    vault: VaultArg,
+    /// The node: its id or petname
+    #[arg(value_name = "NODE")]
+    who: String,
+}
+
+/// Arguments of commands about one vault.
+#[derive(Debug, Args)]
+pub struct OneVaultArgs {
+    /// Name or id of the vault
+    vault: VaultArg,
+}
+
+/// Arguments of `invite`.
+#[derive(Debug, Args)]
+pub struct InviteArgs {
+    /// Name or id of the vault
+    vault: VaultArg,
+    /// What the bearer may do [default: reader]
+    #[arg(long, value_parser = ["reader", "writer", "admin", "keeper"])]
+    role: Option<String>,
+    /// For how long it can be used (30m, 24h, 7d) [default: 24h]
+    #[arg(long, value_name = "TIME")]
+    expires: Option<String>,
+    /// The only node that may use it: its id or petname
+    #[arg(long, value_name = "NODE")]
+    to: Option<String>,
+}
+
+/// Arguments of `join`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  polykey join pktgk0lg85blelqn...
+  polykey join - < ticket.txt")]
+pub struct JoinArgs {
+    /// The ticket (`-` reads it from standard input)
+    ticket: String,
+}
+
+/// Lets a node in.
+///
+/// # Errors
+/// The problem to tell of, as everywhere below.
+pub async fn share(cx: &Context<'_>, args: ShareArgs) -> Result<Done, Problem> {
+    let question = Share {
+        vault: args.vault.0,
+        who: args.who,
+        role: args.role,
+    };
+    let shared: Shared = cx.call(&sharing::SHARE, &question).await?;
+    let name = escape::name(&shared.vault_name);
+    let who = escape::name(&question.who);
+    cx.out.success(&if shared.pending {
+        format!(
+            "Vault {name} will be shared with {who} as {} as soon as its keys can be fetched",
+            shared.role
+        )
+    } else {
+        format!("Shared vault {name} with {who} as {}", shared.role)
+    });
+    cx.out.answer(&shared, |_| String::new())
+}
+
+/// Takes a node out.
+///
+/// # Errors
+/// As above.
+pub async fn unshare(cx: &Context<'_>, args: UnshareArgs) -> Result<Done, Problem> {
+    let question = Unshare {
+        vault: args.vault.0,
+        who: args.who,
+    };
+    let unshared = cx.call(&sharing::UNSHARE, &question).await?;
+    let name = escape::name(&unshared.vault_name);
+    cx.out.success(&format!(
+        "Vault {name} is no longer shared with {}",
+        escape::name(&question.who)
+    ));
+    if !unshared.rotate.is_empty() {
+        cx.out.success(
+            "It may have kept these; give them new values (`polykey vaults rotation` shows what is left):",
+        );
+    }
+    cx.out.answer(&unshared, |unshared| paths(&unshared.rotate))
+}
+
+/// Shows what to rotate.
+///
+/// # Errors
+/// As above.
+pub async fn rotation(cx: &Context<'_>, args: OneVaultArgs) -> Result<Done, Problem> {
+    let list = cx
+        .call(&sharing::ROTATION, &OneVault { vault: args.vault.0 })
+        .await?;
+    if list.rotate.is_empty() {
+        cx.out.success("Nothing to rotate");
+    }
+    cx.out.answer(&list.rotate, |rotate| paths(rotate))
+}
+
+fn paths(items: &[RotationItem]) -> String {
+    items.iter().fold(String::new(), |mut text, item| {
+        let _ = writeln!(text, "{}", escape::name(&item.path));
+        text
+    })
+}
+
+/// Shows the members.
+///
+/// # Errors
+/// As above.
+pub async fn members(cx: &Context<'_>, args: OneVaultArgs) -> Result<Done, Problem> {
+    let list = cx
+        .call(&sharing::MEMBERS, &OneVault { vault: args.vault.0 })
+        .await?;
+    cx.out.answer(&list.members, |members| {
+        let mut table = Table::with_headings(&["NODE", "NAME", "ROLE", "SINCE", "LAST SYNC"]);
+        for member in members {
+            table.row(&member_row(member));
+        }
+        table.to_text()
+    })
+}
+
+fn member_row(member: &MemberItem) -> [String; 5] {
+    let since = match &member.since {
+        Some(since) => since.clone(),
+        None => "waits for its keys".to_owned(),
+    };
+    let last = if member.this_node {
+        "this node".to_owned()
+    } else {
+        member.last_sync.map_or("never".to_owned(), time::show)
+    };
+    [
+        member.node_id_encoded.clone(),
+        member.petname.clone().unwrap_or_default(),
+        member.role.clone(),
+        since,
+        last,
+    ]
+}
+
+/// Shows what each member may do.
+///
+/// # Errors
+/// As above.
+pub async fn permissions(cx: &Context<'_>, args: OneVaultArgs) -> Result<Done, Problem> {
+    let list = cx
+        .call(&sharing::PERMISSIONS, &OneVault { vault: args.vault.0 })
+        .await?;
+    if list.permissions.is_empty() {
+        cx.out.success("The vault is shared with nobody");
+    }
+    cx.out.answer(&list.permissions, |permissions| {
+        permissions.iter().fold(String::new(), |mut text, item| {
+            let _ = writeln!(
+                text,
+                "{}\t{}",
+                item.node_id_encoded,
+                item.vault_permission_list.join(",")
+            );
+            text
+        })
+    })
+}
+
+/// Makes a ticket.
+///
+/// # Errors
+/// As above.
+pub async fn invite(cx: &Context<'_>, args: InviteArgs) -> Result<Done, Problem> {
+    let question = Invite {
+        vault: args.vault.0,
+        role: args.role,
+        expires: args.expires.as_deref().map(duration).transpose()?,
+        to: args.to,
+    };
+    let invited: Invited = cx.call(&sharing::INVITE, &question).await?;
+    cx.out.success(&format!(
+        "Whoever runs this first joins vault {} as {} (until {}): polykey join TICKET",
+        escape::name(&invited.vault_name),
+        invited.role,
+        time::show(invited.expires)
+    ));
+    if !cx.out.is_json() && !cx.out.is_quiet() && std::io::stdout().is_terminal() {
+        match qr::half_blocks(&invited.ticket) {
+            Some(code) => cx.out.lines(&code),
+            None => cx.out.success("The ticket is too long for a QR code"),
+        }
+    }
+    cx.out.answer(&invited, |invited| invited.ticket.clone())
+}
+
+/// A length of time in milliseconds: a number and `s`, `m`, `h` or `d`.
+fn duration(text: &str) -> Result<u64, Problem> {
+    let wrong = || {
+        Problem::new(Code::Usage, format!("{text:?} is no length of time"))
+            .hint("a number and s, m, h or d, such as 30m, 24h or 7d")
+    };
+    let unit = text.chars().next_back().ok_or_else(wrong)?;
+    let seconds: u64 = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 24 * 3600,
+        _ => return Err(wrong()),
+    };
+    let digits = &text[..text.len() - 1];
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    let millis = number
+        .checked_mul(seconds)
+        .and_then(|seconds| seconds.checked_mul(1000));
+    millis.filter(|millis| *millis > 0).ok_or_else(wrong)
+}
+
+/// Redeems a ticket.
+///
+/// # Errors
+/// As above.
+pub async fn join(cx: &Context<'_>, args: JoinArgs) -> Result<Done, Problem> {
+    let ticket = match args.ticket.as_str() {
+        "-" => read_ticket()?,
+        _ => Zeroizing::new(args.ticket),
+    };
+    let question = Join {
+        ticket: ticket.trim().to_owned(),
+    };
+    let joined = cx.call(&sharing::JOIN, &question).await?;
+    cx.out.success(&format!(
+        "Joined vault {} as {}",
+        escape::name(&joined.vault_name),
+        joined.role
+    ));
+    cx.out.answer(&joined, |joined| {
+        format!("{}\t{}", escape::name(&joined.vault_name), joined.vault_id)
+    })
+}
+
+fn read_ticket() -> Result<Zeroizing<String>, Problem> {
+    let mut text = Zeroizing::new(String::new());
+    std::io::stdin()
+        .lock()
+        .take(MAX_TICKET)
+        .read_to_string(&mut text)
+        .map_err(|error| Problem::new(Code::Io, "standard input cannot be read").caused_by(&error))?;
+    Ok(text)
+}
+
+/// Shows where copies are.
+///
+/// # Errors
+/// As above.
+pub async fn status(cx: &Context<'_>, args: OneVaultArgs) -> Result<Done, Problem> {
+    let status = cx
+        .call(&sharing::STATUS, &OneVault { vault: args.vault.0 })
+        .await?;
+    cx.out.answer(&status, show_status)
+}
+
+fn show_status(status: &VaultStatus) -> String {
+    let mut text = format!(
+        "vault {} ({}), role {}\n{} full and {} ciphertext copies, {} of them known to be up to date\n",
+        escape::name(&status.vault_name),
+        status.vault_id,
+        status.role,
+        status.full_copies,
+        status.ciphertext_copies,
+        status.fresh_copies,
+    );
+    if status.copies.is_empty() {
+        return text;
+    }
+    let mut table = Table::with_headings(&["COPY", "KIND", "LAST SYNC", "STATE"]);
+    for copy in &status.copies {
+        let state = match (copy.fresh, copy.last_sync) {
+            (true, _) => "up to date",
+            (false, Some(_)) => "behind",
+            (false, None) => "not seen yet",
+        };
+        let last = copy.last_sync.map_or("never".to_owned(), time::show);
+        table.row(&[&copy.place, &copy.kind, &last, state]);
+    }
+    text.push_str(&table.to_text());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_of_time_have_a_number_and_a_unit() {
+        for (text, millis) in [
+            ("1s", 1000),
+            ("30m", 1_800_000),
+            ("24h", 86_400_000),
+            ("7d", 604_800_000),
+        ] {
+            assert_eq!(duration(text), Ok(millis), "{text}");
+        }
+        for bad in [
+            "",
+            "h",
+            "24",
+            "0h",
+            "-1h",
+            "+1h",
+            "1.5h",
+            "1 h",
+            "1w",
+            "1hh",
+            "1h ",
+            "٣h",
+            "99999999999999999999d",
+            "999999999999999999d",
+            "1é",
+        ] {
+            assert!(duration(bad).is_err(), "{bad:?}");
+        }
+    }
+}
