@@ -33,6 +33,7 @@ pub mod rekey;
 pub mod router;
 pub mod server;
 pub mod sessions;
+pub mod sharing;
 pub mod start;
 pub mod tables;
 pub mod tickets;

@@ -19,6 +19,9 @@ use polykey_store::Database;
 use crate::audit::Audit;
 use crate::contacts::Contacts;
 use crate::failure;
+use crate::post::Post;
+use crate::sharing::shares::Shares;
+use crate::tickets::Tickets;
 use crate::vaults::Vaults;
 
 /// An unlocked node.
@@ -41,6 +44,12 @@ pub struct Node {
     pub vaults: Vaults,
     /// The other nodes that are known.
     pub contacts: Contacts,
+    /// What they told us and we have to tell them.
+    pub post: Post,
+    /// Vaults that they let us into, and those that wait to be let in.
+    pub shares: Shares,
+    /// Tickets that were given out.
+    pub tickets: Tickets,
     /// Tells the password from others without stretching it again.
     pub password: RwLock<PasswordCheck>,
     /// Root keys that this node had before, oldest first.

@@ -33,7 +33,10 @@ use crate::failure::{self, disk};
 use crate::jwk::{self, JwkError};
 use crate::node::{Node, PasswordCheck};
 use crate::paths::NodePaths;
+use crate::post::Post;
+use crate::sharing::shares::Shares;
 use crate::tables::IDENTITY;
+use crate::tickets::Tickets;
 use crate::vaults::Vaults;
 
 /// Group of the sealed seeds of the present keys.
@@ -319,6 +322,9 @@ fn read_node(
     }
     let vaults = open_vaults(paths, &db, &master, me)?;
     let contacts = Contacts::load(db.clone(), root.public())?;
+    let post = Post::new(db.clone(), root.public());
+    let shares = Shares::new(db.clone());
+    let tickets = Tickets::new(db.clone());
     Ok(Node {
         master,
         root,
@@ -329,6 +335,9 @@ fn read_node(
         audit,
         vaults,
         contacts,
+        post,
+        shares,
+        tickets,
         password: RwLock::new(password),
         former,
     })

@@ -11,7 +11,7 @@ use utoipa::openapi::{
 
 use crate::endpoint::{Endpoint, Shape};
 use crate::problem::ProblemReply;
-use crate::{agent, audit, doctor, keys, secrets, vaults};
+use crate::{agent, audit, doctor, keys, notifications, replicas, secrets, sharing, vaults};
 
 const JSON: &str = "application/json";
 const BYTES: &str = "application/octet-stream";
@@ -52,6 +52,25 @@ pub fn page() -> OpenApi {
         .call(&vaults::PURGE)
         .call(&vaults::CONFLICTS)
         .call(&vaults::RESOLVE)
+        .call(&sharing::SHARE)
+        .call(&sharing::UNSHARE)
+        .call(&sharing::MEMBERS)
+        .call(&sharing::PERMISSIONS)
+        .call(&sharing::ROTATION)
+        .call(&sharing::INVITE)
+        .call(&sharing::JOIN)
+        .call(&sharing::STATUS)
+        .call(&replicas::ADD)
+        .call(&replicas::LIST)
+        .call(&replicas::SYNC)
+        .call(&replicas::REMOVE)
+        .call(&notifications::SEND)
+        .call(&notifications::INBOX_READ)
+        .call(&notifications::INBOX_CLEAR)
+        .call(&notifications::INBOX_REMOVE)
+        .call(&notifications::OUTBOX_READ)
+        .call(&notifications::OUTBOX_CLEAR)
+        .call(&notifications::OUTBOX_REMOVE)
         .raw(&secrets::FETCH)
         .raw(&secrets::READ)
         .call(&secrets::WRITE)

@@ -16,8 +16,10 @@ pub mod fetch;
 pub mod find;
 pub mod import;
 pub mod keys;
+pub mod notifications;
 mod opened;
 pub mod secrets;
+pub mod sharing;
 pub mod transfer;
 pub mod vaults;
 
@@ -61,6 +63,18 @@ fn calls() -> Routes {
         .json(&api::vaults::PURGE, vaults::purge)
         .lines(&api::vaults::CONFLICTS, vaults::conflicts)
         .json(&api::vaults::RESOLVE, vaults::resolve)
+        .json(&api::sharing::SHARE, sharing::share)
+        .json(&api::sharing::UNSHARE, sharing::unshare)
+        .json(&api::sharing::MEMBERS, sharing::members)
+        .json(&api::sharing::PERMISSIONS, sharing::permissions)
+        .json(&api::sharing::ROTATION, sharing::rotation)
+        .json(&api::notifications::SEND, notifications::send)
+        .json(&api::notifications::INBOX_READ, notifications::inbox_read)
+        .json(&api::notifications::INBOX_CLEAR, notifications::inbox_clear)
+        .json(&api::notifications::INBOX_REMOVE, notifications::inbox_remove)
+        .json(&api::notifications::OUTBOX_READ, notifications::outbox_read)
+        .json(&api::notifications::OUTBOX_CLEAR, notifications::outbox_clear)
+        .json(&api::notifications::OUTBOX_REMOVE, notifications::outbox_remove)
         .download(&api::secrets::FETCH, fetch::fetch)
         .download(&api::secrets::READ, fetch::read)
         .lines(&api::secrets::LIST, secrets::list)

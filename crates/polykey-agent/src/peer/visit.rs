@@ -9,29 +9,34 @@ use super::limits::Standing;
 use super::message::{Answer, Refusal, SECRET_LEN};
 use crate::agent::Agent;
 use crate::node::Node;
+use crate::post::Tray;
 
 impl Agent {
     /// A message for the user. Its signature was not checked yet.
     pub(super) async fn take_notification(
         &self,
-        _node: Arc<Node>,
-        _from: NodeId,
-        _standing: Standing,
-        _statement: Vec<u8>,
+        node: Arc<Node>,
+        from: NodeId,
+        standing: Standing,
+        statement: Vec<u8>,
     ) -> Result<Answer, Problem> {
-        Ok(Answer::refused(Refusal::Refused))
+        let tray = match standing {
+            Standing::Contact => Tray::Inbox,
+            Standing::Stranger => Tray::Strangers,
+        };
+        self.take_post(node, from, tray, statement).await
     }
 
     /// The secret of an invitation, and the keys of its bearer, which were not checked yet.
     pub(super) async fn redeem(
         &self,
-        _node: Arc<Node>,
-        _from: NodeId,
-        _secret: [u8; SECRET_LEN],
-        _start: Vec<u8>,
-        _record: Vec<u8>,
+        node: Arc<Node>,
+        from: NodeId,
+        secret: [u8; SECRET_LEN],
+        start: Vec<u8>,
+        record: Vec<u8>,
     ) -> Result<Answer, Problem> {
-        Ok(Answer::refused(Refusal::Refused))
+        self.redeem_ticket(node, from, secret, start, record).await
     }
 
     /// A vault whose ciphertext is to be kept here. The genesis was not checked yet.

@@ -7,6 +7,7 @@
 //! Always: each box is bounded, and the oldest goes first (from the outbox only the user takes). What arrives
 //! twice is there once. All of this blocks. Start at [`Post::receive`] and [`Post::send`].
 
+pub mod courier;
 pub mod notification;
 
 use std::collections::BTreeSet;

@@ -8,6 +8,7 @@ use polykey_api::{Code, Problem};
 use polykey_core::{PathError, SecretPath};
 use polykey_store::StoreError;
 use polykey_vault::VaultError;
+use polykey_vault::charter::AuthorError;
 
 /// `vault:path`, as one names it; the vault alone for its root.
 pub fn place(vault: &str, path: &SecretPath) -> String {
@@ -15,6 +16,20 @@ pub fn place(vault: &str, path: &SecretPath) -> String {
         return vault.to_owned();
     }
     format!("{vault}:{path}")
+}
+
+/// The problem of a change of members that the charter refuses.
+fn charter_problem(vault: &str, error: &AuthorError) -> Problem {
+    let code = match error {
+        AuthorError::NoRight | AuthorError::Outranked { .. } => Code::NotAllowed,
+        AuthorError::NotAMember { .. } => Code::NodeNotFound,
+        AuthorError::TooManyMembers | AuthorError::TooManyHeads => Code::BadData,
+        AuthorError::Keys { .. } | AuthorError::NoteTooLong => Code::Usage,
+        _ => Code::BadData,
+    };
+    Problem::new(code, format!("in the vault {vault}: {error}"))
+        .hint(format!("see `polykey vaults members {vault}`"))
+        .caused_by(error)
 }
 
 /// The problem of a failed call on the vault that the user knows as `vault`.
@@ -83,6 +98,7 @@ pub fn vault_problem(vault: &str, error: VaultError) -> Problem {
         VaultError::NotAllowed { .. } => {
             Problem::new(Code::NotAllowed, format!("in the vault {vault}: {error}"))
         }
+        VaultError::Charter(error) => charter_problem(vault, &error),
         VaultError::Store(error) => store_problem(vault, &error),
         VaultError::Input(error) => {
             Problem::new(Code::Io, "what should be stored could not be read to its end").caused_by(&error)

@@ -1,0 +1,202 @@
+//! The calls on who is in a vault.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use polykey_api::sharing::{
+    Invite, Invited, MemberItem, MemberList, PermissionItem, PermissionList, Rotation, Share, Shared,
+    Unshare, Unshared,
+};
+use polykey_api::vaults::OneVault;
+use polykey_api::{Code, Problem};
+use polykey_core::NodeId;
+use polykey_vault::charter::Role;
+
+use crate::agent::Agent;
+use crate::blocking::blocking;
+use crate::door::{Action, Caller};
+use crate::node::Node;
+use crate::sharing::{self, LetIn, invite, open_as_admin, rotation_item, wanted};
+use crate::tickets::LIFE;
+use crate::vaults::history::rfc3339;
+use crate::vaults::problem::vault_problem;
+
+/// Goes through the door and finds out who is meant.
+async fn about(
+    agent: &Agent,
+    caller: &Caller,
+    event: &'static str,
+    vault: &str,
+    who: &str,
+) -> Result<(Arc<Node>, NodeId), Problem> {
+    let action = Action::new(event).vault(vault).target(who);
+    let pass = agent.enter(caller, action).await?;
+    let node = pass.node().clone();
+    let who = node.contacts.who(who)?;
+    if who == node.id() {
+        return Err(Problem::new(Code::Usage, "this is the node itself"));
+    }
+    Ok((node, who))
+}
+
+/// Lets a node in.
+pub async fn share(agent: Agent, caller: Caller, q: Share) -> Result<Shared, Problem> {
+    let (node, who) = about(&agent, &caller, "vaults.share", &q.vault, &q.who).await?;
+    let wanted = wanted(q.role.as_deref())?;
+    let (id, name, done) = blocking(move || {
+        let vault = open_as_admin(&node, &q.vault)?;
+        let done = sharing::let_in(&node, &vault, who, wanted)?;
+        Ok((vault.id, vault.name, done))
+    })
+    .await?;
+    let role = match done {
+        LetIn::Now(role) => {
+            agent.network().announce(id);
+            role
+        }
+        LetIn::Waits => wanted.role(),
+    };
+    agent.run_errands(who);
+    Ok(Shared {
+        vault_id: id.to_string(),
+        vault_name: name,
+        node_id_encoded: who.to_string(),
+        role: role.to_string(),
+        pending: done == LetIn::Waits,
+    })
+}
+
+/// Takes a node out.
+pub async fn unshare(agent: Agent, caller: Caller, q: Unshare) -> Result<Unshared, Problem> {
+    let (node, who) = about(&agent, &caller, "vaults.unshare", &q.vault, &q.who).await?;
+    let (id, name, taken) = blocking(move || {
+        let vault = open_as_admin(&node, &q.vault)?;
+        let taken = sharing::take_out(&node, &vault, who)?;
+        Ok((vault.id, vault.name, taken))
+    })
+    .await?;
+    agent.network().announce(id);
+    agent.run_errands(who);
+    Ok(Unshared {
+        vault_id: id.to_string(),
+        vault_name: name,
+        node_id_encoded: who.to_string(),
+        rotate: taken.rotate,
+    })
+}
+
+/// Goes through the door, then looks at a vault.
+async fn look<T: Send + 'static>(
+    agent: &Agent,
+    caller: &Caller,
+    event: &'static str,
+    q: OneVault,
+    look: impl FnOnce(&Node, crate::vaults::InUse) -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    let pass = agent.enter(caller, Action::new(event).vault(&q.vault)).await?;
+    let node = pass.node().clone();
+    blocking(move || look(&node, node.vaults.open(&q.vault)?)).await
+}
+
+/// The members.
+pub async fn members(agent: Agent, caller: Caller, q: OneVault) -> Result<MemberList, Problem> {
+    look(&agent, &caller, "vaults.members", q, |node, vault| {
+        let petname = |id: &NodeId| node.contacts.find(id).and_then(|contact| contact.petname);
+        let mut members: Vec<MemberItem> = vault
+            .vault
+            .members()
+            .iter()
+            .map(|member| MemberItem {
+                node_id_encoded: member.node.to_string(),
+                petname: petname(&member.node),
+                role: member.role.to_string(),
+                since: Some(rfc3339(member.since)),
+                granted_by: Some(member.granted_by.to_string()),
+                this_node: member.node == node.id(),
+                pending: false,
+                last_sync: None,
+            })
+            .collect();
+        let waiting = node.shares.waiting()?;
+        let waiting = waiting.iter().filter(|pending| pending.vault == vault.id);
+        members.extend(waiting.map(|pending| MemberItem {
+            node_id_encoded: pending.node.to_string(),
+            petname: petname(&pending.node),
+            role: pending.role.to_string(),
+            since: None,
+            granted_by: None,
+            this_node: false,
+            pending: true,
+            last_sync: None,
+        }));
+        Ok(MemberList { members })
+    })
+    .await
+}
+
+/// What each member may do.
+pub async fn permissions(agent: Agent, caller: Caller, q: OneVault) -> Result<PermissionList, Problem> {
+    look(&agent, &caller, "vaults.permissions", q, |node, vault| {
+        let members = vault.vault.members();
+        let others = members.iter().filter(|member| member.node != node.id());
+        Ok(PermissionList {
+            permissions: others
+                .map(|member| PermissionItem {
+                    vault_id_encoded: vault.id.to_string(),
+                    node_id_encoded: member.node.to_string(),
+                    vault_permission_list: verbs(member.role).iter().map(ToString::to_string).collect(),
+                })
+                .collect(),
+        })
+    })
+    .await
+}
+
+/// The verbs of the original, and ours for what it does not have.
+fn verbs(role: Role) -> &'static [&'static str] {
+    match role {
+        Role::Admin => &["clone", "pull", "write", "admin"],
+        Role::Writer => &["clone", "pull", "write"],
+        Role::Reader => &["clone", "pull"],
+        Role::Keeper => &["keep"],
+    }
+}
+
+/// What to rotate.
+pub async fn rotation(agent: Agent, caller: Caller, q: OneVault) -> Result<Rotation, Problem> {
+    look(&agent, &caller, "vaults.rotation", q, |_, vault| {
+        let exposed = vault
+            .vault
+            .rotation()
+            .map_err(|error| vault_problem(&vault.name, error))?;
+        Ok(Rotation {
+            rotate: exposed.iter().map(rotation_item).collect(),
+        })
+    })
+    .await
+}
+
+/// Makes a ticket.
+pub async fn invite(agent: Agent, caller: Caller, q: Invite) -> Result<Invited, Problem> {
+    let mut action = Action::new("vaults.invite").vault(&q.vault);
+    if let Some(to) = &q.to {
+        action = action.target(to);
+    }
+    let pass = agent.enter(&caller, action).await?;
+    let node = pass.node().clone();
+    let to = q.to.as_deref().map(|who| node.contacts.who(who)).transpose()?;
+    let wanted = wanted(q.role.as_deref())?;
+    let life = q.expires.map_or(LIFE, Duration::from_millis);
+    let addresses: Vec<crate::contacts::Place> = Vec::new();
+    blocking(move || {
+        let (ticket, vault) = invite::make(&node, &q.vault, wanted, life, to, &addresses)?;
+        Ok(Invited {
+            ticket: ticket.to_text(),
+            vault_id: vault.id.to_string(),
+            vault_name: vault.name,
+            role: wanted.role().to_string(),
+            expires: ticket.expires.as_millis(),
+        })
+    })
+    .await
+}

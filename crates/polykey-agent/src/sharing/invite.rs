@@ -1,0 +1,154 @@
+//! Invitations: making a ticket, and what happens when somebody brings one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use polykey_api::{Code, Problem};
+use polykey_core::clock::SystemClock;
+use polykey_core::random::OsRandom;
+use polykey_core::{Clock, Key, NodeId, VaultName};
+
+use super::{Wanted, grant, open_as_admin};
+use crate::agent::Agent;
+use crate::blocking::blocking;
+use crate::contacts::{Place, Source};
+use crate::node::Node;
+use crate::peer::keys::NodeKeys;
+use crate::peer::{Answer, Beginning, Refusal};
+use crate::post::Letter;
+use crate::tickets::ticket::Ticket;
+use crate::tickets::{Issued, MAX_LIFE, Use};
+
+/// Makes a ticket for a vault; `addresses` are where this node listens.
+///
+/// # Errors
+/// [`Code::NotAllowed`] for anybody but an admin; [`Code::Usage`] for a life that is too long.
+pub fn make(
+    node: &Node,
+    vault: &str,
+    wanted: Wanted,
+    life: Duration,
+    to: Option<NodeId>,
+    addresses: &[Place],
+) -> Result<(Ticket, crate::vaults::InUse), Problem> {
+    if life > MAX_LIFE {
+        return Err(Problem::new(
+            Code::Usage,
+            "a ticket can be used for a year at most",
+        ));
+    }
+    let open = open_as_admin(node, vault)?;
+    let now = SystemClock.now();
+    let addresses = addresses.iter().map(ToString::to_string).collect();
+    let ticket = Ticket::new(node.id(), now.after(life), addresses, &OsRandom);
+    let issued = Issued {
+        vault: open.id,
+        role: wanted.role(),
+        expires: ticket.expires,
+        to,
+        used: Use::Free,
+    };
+    node.tickets.issue(&ticket.secret, &issued, now)?;
+    Ok((ticket, open))
+}
+
+/// Reads a ticket that somebody gave us.
+///
+/// # Errors
+/// [`Code::BadData`] for what is none; [`Code::Usage`] for our own; [`Code::NotAllowed`] when its time is over.
+pub fn read(node: &Node, text: &str) -> Result<Ticket, Problem> {
+    let ticket = Ticket::parse(text).map_err(|error| {
+        Problem::new(Code::BadData, error.to_string())
+            .hint("copy the whole line that `vaults invite` printed")
+    })?;
+    if ticket.issuer == node.id() {
+        return Err(Problem::new(Code::Usage, "this node made the ticket itself")
+            .hint("run `polykey join` at the node that shall be let in"));
+    }
+    Ok(ticket)
+}
+
+/// Notes what a ticket says about its issuer: the user trusts whoever gave it.
+///
+/// # Errors
+/// What the store says.
+pub fn meet_issuer(node: &Node, ticket: &Ticket) -> Result<(), Problem> {
+    let places: Vec<Place> = ticket
+        .addresses
+        .iter()
+        .filter_map(|address| address.parse().ok())
+        .collect();
+    node.contacts.learn(ticket.issuer, &places, Source::Ticket)?;
+    node.contacts.trust(ticket.issuer)
+}
+
+/// Somebody with verified keys brings the secret of a ticket. `None` when it does not let them in.
+fn redeem(node: &Node, from: NodeId, secret: &Key, keys: &NodeKeys) -> Result<Option<Answer>, Problem> {
+    let Some(issued) = node.tickets.take(secret, from, SystemClock.now())? else {
+        return Ok(None);
+    };
+    let vault = node.vaults.open_id(issued.vault)?;
+    if issued.used == Use::Closed(from) {
+        // The answer was lost; but whoever was taken out since stays out.
+        return Ok(vault.vault.role_of(&from).map(|role| joined(&vault, role)));
+    }
+    node.contacts.trust(from)?;
+    node.contacts.keep_keys(keys.start(), keys.record())?;
+    let role = grant(node, &vault, from, Some(keys), Wanted::AtLeast(issued.role))?;
+    node.tickets.close(secret, &issued, from)?;
+    if let Ok(name) = VaultName::parse(&vault.name) {
+        let letter = Letter::Joined {
+            from,
+            vault: vault.id,
+            name,
+            role,
+        };
+        node.post.tell(letter, SystemClock.now(), &OsRandom)?;
+    }
+    Ok(Some(joined(&vault, role)))
+}
+
+fn joined(vault: &crate::vaults::InUse, role: polykey_vault::charter::Role) -> Answer {
+    let beginning = Beginning {
+        genesis: vault.vault.genesis().as_bytes().to_vec(),
+        name: vault.name.clone(),
+        role,
+    };
+    Answer::Joined(vault.id, beginning)
+}
+
+impl Agent {
+    /// Another node redeems a ticket; `start` and `record` are its keys, which were not checked yet.
+    ///
+    /// # Errors
+    /// What goes wrong here; a ticket that does not let in is a refusal.
+    pub async fn redeem_ticket(
+        &self,
+        node: Arc<Node>,
+        from: NodeId,
+        secret: [u8; 32],
+        start: Vec<u8>,
+        record: Vec<u8>,
+    ) -> Result<Answer, Problem> {
+        let keys = match NodeKeys::verify(from, start, vec![record]) {
+            Ok(keys) => keys,
+            // A later record is believed only with all that came before it.
+            Err(_) => match self.network().keys_of(&node, from).await {
+                Ok(keys) => keys,
+                Err(_) => return Ok(Answer::refused(Refusal::Refused)),
+            },
+        };
+        let secret = Key::copy_of(&secret);
+        let here = node.clone();
+        let answer = blocking(move || redeem(&here, from, &secret, &keys)).await?;
+        match answer {
+            Some(answer) => {
+                if let Answer::Joined(vault, _) = &answer {
+                    self.network().announce(*vault);
+                }
+                Ok(answer)
+            }
+            None => Ok(Answer::refused(Refusal::Refused)),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Sharing: letting nodes into vaults, taking them out, and telling them.
+//!
+//! The vault's charter decides; what is here finds the keys of a node, changes the charter, and puts a word for
+//! the other side into the outbox. A node whose keys are not known yet waits ([`shares`]) and is let in when
+//! they were fetched and verified.
+//!
+//! Always: sharing and unsharing succeed without the network. Nothing is sealed to keys that were not verified.
+//! Start at [`let_in`] and [`take_out`].
+
+pub mod invite;
+pub mod shares;
+
+use polykey_api::sharing::RotationItem;
+use polykey_api::{Code, Problem};
+use polykey_core::clock::SystemClock;
+use polykey_core::random::OsRandom;
+use polykey_core::{Clock, NodeId, VaultId, VaultName};
+use polykey_vault::Exposed;
+use polykey_vault::charter::{Joiner, Role};
+
+use crate::agent::Agent;
+use crate::blocking::blocking;
+use crate::network::known_keys;
+use crate::node::Node;
+use crate::peer::keys::NodeKeys;
+use crate::post::RETRIES;
+use crate::post::notification::{Content, Notification};
+use crate::vaults::InUse;
+use crate::vaults::problem::vault_problem;
+use shares::Pending;
+
+/// Which role a share gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Exactly this one, also where the node has a better one.
+    Exactly(Role),
+    /// At least this one.
+    AtLeast(Role),
+}
+
+impl Wanted {
+    /// The role.
+    pub fn role(self) -> Role {
+        match self {
+            Wanted::Exactly(role) | Wanted::AtLeast(role) => role,
+        }
+    }
+}
+
+/// The role with this name; a reader when none is named, and then a node keeps a better one.
+///
+/// # Errors
+/// [`Code::Usage`].
+pub fn wanted(name: Option<&str>) -> Result<Wanted, Problem> {
+    let Some(name) = name else {
+        return Ok(Wanted::AtLeast(Role::Reader));
+    };
+    name.parse().map(Wanted::Exactly).map_err(|_| {
+        Problem::new(Code::Usage, format!("there is no role {name:?}"))
+            .hint("use one of reader, writer, admin, keeper")
+    })
+}
+
+/// Opens a vault that this node may share.
+///
+/// # Errors
+/// [`Code::VaultNotFound`]; [`Code::NotAllowed`] for anybody but an admin.
+pub fn open_as_admin(node: &Node, typed: &str) -> Result<InUse, Problem> {
+    let open = node.vaults.open(typed)?;
+    if open.vault.my_role().is_some_and(Role::administers) {
+        return Ok(open);
+    }
+    Err(Problem::new(
+        Code::NotAllowed,
+        format!("only an admin of the vault {} may say who is in it", open.name),
+    )
+    .hint(format!("see `polykey vaults members {}`", open.name)))
+}
+
+/// How letting in went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LetIn {
+    /// The node is in, with this role.
+    Now(Role),
+    /// It waits for its keys.
+    Waits,
+}
+
+/// Lets `who` into a vault, or lets it wait when its keys are not known.
+///
+/// # Errors
+/// [`Code::NotAllowed`] for anybody but an admin; what the store says.
+pub fn let_in(node: &Node, vault: &InUse, who: NodeId, wanted: Wanted) -> Result<LetIn, Problem> {
+    node.contacts.trust(who)?;
+    let keys = known_keys(&node.contacts, &who);
+    if keys.is_none() && wanted.role().reads() {
+        let role = wanted.role();
+        node.shares.wait(Pending {
+            vault: vault.id,
+            node: who,
+            role,
+        })?;
+        return Ok(LetIn::Waits);
+    }
+    grant(node, vault, who, keys.as_ref(), wanted).map(LetIn::Now)
+}
+
+/// Lets `who` in with these keys, and tells it.
+///
+/// # Errors
+/// As [`let_in`].
+pub fn grant(
+    node: &Node,
+    vault: &InUse,
+    who: NodeId,
+    keys: Option<&NodeKeys>,
+    wanted: Wanted,
+) -> Result<Role, Problem> {
+    let role = wanted.role();
+    let joiner = Joiner {
+        node: who,
+        role,
+        keys: keys.filter(|_| role.reads()).map(NodeKeys::member_keys),
+    };
+    let granted = match wanted {
+        Wanted::Exactly(_) => vault.vault.set_role(&joiner),
+        Wanted::AtLeast(_) => vault.vault.grant(&joiner),
+    };
+    granted.map_err(|error| vault_problem(&vault.name, error))?;
+    node.shares.wait_no_longer(vault.id, who)?;
+    let role = vault.vault.role_of(&who).unwrap_or(role);
+    if role.reads() {
+        let (id, name) = (vault.id, name_of(vault)?);
+        tell(
+            node,
+            who,
+            Content::VaultShare {
+                vault: id,
+                name,
+                role,
+            },
+        )?;
+    }
+    Ok(role)
+}
+
+/// What taking out found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TakenOut {
+    /// What the node could read and what has not changed since.
+    pub rotate: Vec<RotationItem>,
+}
+
+/// Takes `who` out of a vault, or off the list of those that wait.
+///
+/// # Errors
+/// [`Code::NodeNotFound`] when it neither is in nor waits; [`Code::NotAllowed`] for anybody but an admin, and
+/// for a node that ranks above.
+pub fn take_out(node: &Node, vault: &InUse, who: NodeId) -> Result<TakenOut, Problem> {
+    let problem = |error| vault_problem(&vault.name, error);
+    let waited = node.shares.wait_no_longer(vault.id, who)?;
+    node.tickets.close_all_of(vault.id, who)?;
+    match vault.vault.role_of(&who) {
+        None if waited => return Ok(TakenOut { rotate: Vec::new() }),
+        None => {
+            return Err(Problem::new(
+                Code::NodeNotFound,
+                format!(
+                    "the node {} is not in the vault {}",
+                    node.contacts.title(&who),
+                    vault.name
+                ),
+            )
+            .hint(format!("see `polykey vaults members {}`", vault.name)));
+        }
+        Some(_) => {}
+    }
+    let removed = vault.vault.revoke(&who).map_err(problem)?;
+    let mut rotate = Vec::new();
+    if removed.role.reads() {
+        let (id, name) = (vault.id, name_of(vault)?);
+        tell(node, who, Content::VaultUnshare { vault: id, name })?;
+        rotate = vault.vault.rotation().map_err(problem)?;
+        rotate.retain(|exposed| exposed.nodes.contains(&who));
+    }
+    Ok(TakenOut {
+        rotate: rotate.iter().map(rotation_item).collect(),
+    })
+}
+
+/// One secret to rotate.
+pub fn rotation_item(exposed: &Exposed) -> RotationItem {
+    RotationItem {
+        path: exposed.path.to_string(),
+        read_by: exposed.nodes.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn name_of(vault: &InUse) -> Result<VaultName, Problem> {
+    VaultName::parse(&vault.name)
+        .map_err(|error| Problem::new(Code::Internal, "a vault has a name that is none").caused_by(&error))
+}
+
+/// Puts a word for a node into the outbox. A full outbox is no reason not to share.
+///
+/// # Errors
+/// What the store says.
+pub fn tell(node: &Node, who: NodeId, content: Content) -> Result<(), Problem> {
+    let now = SystemClock.now();
+    let notification = Notification::sign(&node.root, who, now, content, &OsRandom);
+    match node.post.send(notification, RETRIES, now) {
+        Err(problem) if problem.code == Code::Busy => {
+            tracing::warn!("{problem}: {who} is not told");
+            Ok(())
+        }
+        sent => sent.map(drop),
+    }
+}
+
+impl Agent {
+    /// Does in the background what waits for `who`: lets it in where its keys were not known, brings it its post.
+    pub fn run_errands(&self, who: NodeId) {
+        let agent = self.clone();
+        tokio::spawn(async move {
+            agent.settle_shares(Some(who)).await;
+            agent.deliver_post(Some(who)).await;
+        });
+    }
+
+    /// Lets in those that wait and whose keys can be had now; only `who`, if that is given.
+    pub async fn settle_shares(&self, who: Option<NodeId>) {
+        let Some(node) = self.node() else { return };
+        let waiting = match node.shares.waiting() {
+            Ok(waiting) => waiting,
+            Err(problem) => return tracing::warn!("{problem}"),
+        };
+        for pending in waiting {
+            if who.is_some_and(|who| who != pending.node) {
+                continue;
+            }
+            let Ok(keys) = self.network().keys_of(&node, pending.node).await else {
+                continue;
+            };
+            let here = node.clone();
+            let settled = blocking(move || settle(&here, pending, &keys)).await;
+            match settled {
+                Ok(Some(vault)) => self.network().announce(vault),
+                Ok(None) => {}
+                Err(problem) => tracing::warn!("a share waits on: {problem}"),
+            }
+        }
+    }
+}
+
+/// Lets in one that waited. `None` when that is not possible any more.
+fn settle(node: &Node, pending: Pending, keys: &NodeKeys) -> Result<Option<VaultId>, Problem> {
+    let vault = match node.vaults.open_id(pending.vault) {
+        Ok(vault) => vault,
+        Err(problem) if problem.code == Code::VaultNotFound => {
+            node.shares.wait_no_longer(pending.vault, pending.node)?;
+            return Ok(None);
+        }
+        Err(problem) => return Err(problem),
+    };
+    if !vault.vault.my_role().is_some_and(Role::administers) {
+        node.shares.wait_no_longer(pending.vault, pending.node)?;
+        return Ok(None);
+    }
+    grant(
+        node,
+        &vault,
+        pending.node,
+        Some(keys),
+        Wanted::Exactly(pending.role),
+    )?;
+    Ok(Some(pending.vault))
+}
