@@ -1,6 +1,7 @@
 //! The agent: what all requests share.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -52,6 +53,8 @@ struct Shared {
     pending: Mutex<Pending>,
     sessions: Sessions,
     backoff: Backoff,
+    /// So many audit records are kept.
+    audit_keep: AtomicU64,
     manners: Manners,
     network: Network,
     events: mpsc::UnboundedSender<Event>,
@@ -70,11 +73,20 @@ impl Agent {
             pending: Mutex::default(),
             sessions: Sessions::default(),
             backoff: Backoff::default(),
+            audit_keep: AtomicU64::new(0),
             manners: Manners::default(),
             network: Network::default(),
             events,
             started: (SystemClock.now(), Instant::now()),
         }))
+    }
+
+    /// Keeps about `records` audit records, also after the next unlock; 0 keeps all.
+    pub fn keep_audit(&self, records: u64) {
+        self.0.audit_keep.store(records, Ordering::Relaxed);
+        if let Some(node) = self.node() {
+            node.audit.keep(records);
+        }
     }
 
     /// The node, unless it is locked. Only the door asks: everything else gets it from a pass.
@@ -125,6 +137,7 @@ impl Agent {
                 turn.right();
                 if let Some(node) = node {
                     self.note_node_id(node.id());
+                    node.audit.keep(self.0.audit_keep.load(Ordering::Relaxed));
                     for entry in self.pending().take() {
                         node.audit.append(&entry);
                     }

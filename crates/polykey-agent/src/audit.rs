@@ -6,6 +6,10 @@
 //! Only a power failure can take the records of that last moment, never change or reorder any; a write to
 //! a vault is in that vault's own signed history besides.
 //!
+//! The oldest records are forgotten when there are more than [`Audit::keep`] says, whole groups at a time, and
+//! only where their chain is whole. The number and the hash of the last forgotten one stay as the point from
+//! which the rest is checked, and a record of its own says what went.
+//!
 //! Always: sequence numbers have no holes; what was edited or removed is found by [`Audit::verify`].
 
 use std::borrow::Cow;
@@ -13,6 +17,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -21,7 +26,7 @@ use polykey_api::audit::{AuditRecord, AuditVerdict};
 use polykey_core::codec::{CodecError, Reader, Writer};
 use polykey_core::hash::{HASH_LEN, keyed_hash};
 use polykey_core::random::OsRandom;
-use polykey_core::{Key, aead, label};
+use polykey_core::{Clock, Key, aead, clock::SystemClock, label};
 use polykey_store::{Database, StoreError, WriteTx};
 use tokio::sync::watch;
 
@@ -41,6 +46,11 @@ const MAKES_ROOM: &[&str] = &["secrets.remove", "vaults.delete", "vaults.purge"]
 const MAX_RECORD: usize = 1 << 20;
 /// Longest name in a record; bytes beyond are counted instead.
 const MAX_NAME: usize = 8 << 10;
+/// Event of the record that says which others were forgotten.
+const FORGOT: &str = "audit.forget";
+/// Where the end of the log stands, and the last record that was forgotten.
+const HEAD: &[u8] = b"head";
+const START: &[u8] = b"start";
 /// A longer tail is not ours.
 const MAX_TAIL: u64 = 256 << 20;
 /// So many damaged places are listed.
@@ -108,6 +118,10 @@ struct Shared {
     wake: Condvar,
     /// The last record that is in the database.
     stored: watch::Sender<u64>,
+    /// The first record that was not forgotten.
+    first: AtomicU64,
+    /// So many records are kept; 0 keeps all.
+    keep: AtomicU64,
 }
 
 struct State {
@@ -131,6 +145,12 @@ struct Head {
     hash: [u8; HASH_LEN],
 }
 
+/// What stands before the first record.
+const NOTHING: Head = Head {
+    seq: 0,
+    hash: [0; HASH_LEN],
+};
+
 impl Audit {
     /// Opens the log in `db`, and takes in what the tail at `tail` holds.
     ///
@@ -138,15 +158,13 @@ impl Audit {
     /// [`StoreError`].
     pub fn open(db: Database, key: Key, tail: &Path) -> Result<Audit, StoreError> {
         let tail_key = polykey_core::kdf::derive(&key, label::AUDIT_TAIL, b"");
-        let head = db.read(|tx| tx.value(AUDIT, b"head", b"")).and_then(|value| {
-            value.map_or(
-                Ok(Head {
-                    seq: 0,
-                    hash: [0; HASH_LEN],
-                }),
-                |value| decode_head(value.expose()).ok_or_else(|| damaged(tail, "the end of the audit log")),
-            )
-        })?;
+        let point = |name: &[u8]| {
+            let value = db.read(|tx| tx.value(AUDIT, name, b""))?;
+            value.map_or(Ok(NOTHING), |value| {
+                decode_head(value.expose()).ok_or_else(|| damaged(tail, "an end of the audit log"))
+            })
+        };
+        let (head, start) = (point(HEAD)?, point(START)?);
         let io = |source| StoreError::Io {
             doing: "use the tail of the audit log",
             path: tail.to_owned(),
@@ -179,6 +197,8 @@ impl Audit {
             }),
             wake: Condvar::new(),
             stored,
+            first: AtomicU64::new(start.seq + 1),
+            keep: AtomicU64::new(0),
         });
         let thread = shared.clone();
         let audit = Audit {
@@ -197,25 +217,17 @@ impl Audit {
     /// Appends a record. It survives the end of this process when this returns, and a power failure
     /// [`GATHER`] later.
     pub fn append(&self, entry: &Entry) {
-        let mut state = self.shared.lock();
-        let seq = state.last.seq + 1;
-        let record = encode(seq, entry);
-        let hash = chain(&self.shared.key, &state.last.hash, &record);
-        state.last = Head { seq, hash };
-        let value = [&hash[..], &record].concat();
-        let frame = frame(&self.shared.tail_key, seq, &value);
-        state.tail_len += frame.len();
-        state.queue.push((seq, value));
-        let written = append_whole(&mut state.tail, &frame);
-        state.hurry |= written.is_err();
-        state.failed = None;
-        // Records of a full disk wait in memory, but not without bound.
-        state.may_spend |= MAKES_ROOM.contains(&entry.event.as_str()) || state.queue.len() > FULL;
-        drop(state);
-        if let Err(error) = written {
-            tracing::error!(%error, "the tail of the audit log cannot be written");
-        }
-        self.shared.wake.notify_all();
+        self.shared.append(entry);
+    }
+
+    /// Keeps about `records` of the newest records from now on, and forgets older ones; 0 keeps all.
+    pub fn keep(&self, records: u64) {
+        self.shared.keep.store(records, Ordering::Relaxed);
+    }
+
+    /// The first record that was not forgotten.
+    pub fn first(&self) -> u64 {
+        self.shared.first.load(Ordering::Relaxed)
     }
 
     /// Waits until all that was appended is in the database. Blocks.
@@ -267,16 +279,69 @@ impl Audit {
     /// # Errors
     /// [`StoreError`], but for damage, which is the verdict.
     pub fn verify(&self) -> Result<AuditVerdict, StoreError> {
-        let (head, key) = (self.shared.stored_head()?, &self.shared.key);
+        let (start, head) = (self.shared.point(START)?, self.shared.point(HEAD)?);
+        self.shared.check(start, head)
+    }
+
+    /// Stores what is left and ends the writing.
+    pub fn close(&mut self) {
+        let _ = self.flush();
+        self.shared.lock().end = true;
+        self.shared.wake.notify_all();
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Drop for Audit {
+    fn drop(&mut self) {
+        if self.writer.is_some() {
+            self.close();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic between two fields would leave a gap in the chain, which `verify` would show.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn append(&self, entry: &Entry) {
+        let mut state = self.lock();
+        let seq = state.last.seq + 1;
+        let record = encode(seq, entry);
+        let hash = chain(&self.key, &state.last.hash, &record);
+        state.last = Head { seq, hash };
+        let value = [&hash[..], &record].concat();
+        let frame = frame(&self.tail_key, seq, &value);
+        state.tail_len += frame.len();
+        state.queue.push((seq, value));
+        let written = append_whole(&mut state.tail, &frame);
+        state.hurry |= written.is_err();
+        state.failed = None;
+        // Records of a full disk wait in memory, but not without bound.
+        state.may_spend |= MAKES_ROOM.contains(&entry.event.as_str()) || state.queue.len() > FULL;
+        drop(state);
+        if let Err(error) = written {
+            tracing::error!(%error, "the tail of the audit log cannot be written");
+        }
+        self.wake.notify_all();
+    }
+
+    /// Walks the chain behind `start` up to `head`.
+    fn check(&self, start: Head, head: Head) -> Result<AuditVerdict, StoreError> {
+        let key = &self.key;
         let mut verdict = AuditVerdict {
             valid: true,
             records: 0,
+            forgotten: start.seq,
             damaged: Vec::new(),
         };
-        let mut before = Some([0; HASH_LEN]);
-        for seq in 1..=head.seq {
+        let mut before = Some(start.hash);
+        for seq in start.seq + 1..=head.seq {
             let value = self
-                .shared
                 .db
                 .read(|tx| tx.value(AUDIT, &group_key(seq), &seq.to_be_bytes()));
             let value = match value {
@@ -312,39 +377,47 @@ impl Audit {
         Ok(verdict)
     }
 
-    /// Stores what is left and ends the writing.
-    pub fn close(&mut self) {
-        let _ = self.flush();
-        self.shared.lock().end = true;
-        self.shared.wake.notify_all();
-        if let Some(writer) = self.writer.take() {
-            let _ = writer.join();
-        }
-    }
-}
-
-impl Drop for Audit {
-    fn drop(&mut self) {
-        if self.writer.is_some() {
-            self.close();
-        }
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic between two fields would leave a gap in the chain, which `verify` would show.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn stored_head(&self) -> Result<Head, StoreError> {
-        let value = self.db.read(|tx| tx.value(AUDIT, b"head", b""))?;
+    fn point(&self, name: &[u8]) -> Result<Head, StoreError> {
+        let value = self.db.read(|tx| tx.value(AUDIT, name, b""))?;
         Ok(value
             .and_then(|value| decode_head(value.expose()))
-            .unwrap_or(Head {
-                seq: 0,
-                hash: [0; HASH_LEN],
-            }))
+            .unwrap_or(NOTHING))
+    }
+
+    /// Forgets the oldest group when, without it, enough records are left. A group with damage stays: it is what
+    /// [`Audit::verify`] has to show.
+    fn forget_oldest(&self, newest: u64) -> Result<(), StoreError> {
+        let keep = self.keep.load(Ordering::Relaxed);
+        let first = self.first.load(Ordering::Relaxed);
+        let last = (first / GROUP + 1) * GROUP - 1;
+        if keep == 0 || newest.saturating_sub(last) < keep {
+            return Ok(());
+        }
+        let value = self
+            .db
+            .read(|tx| tx.value(AUDIT, &group_key(last), &last.to_be_bytes()))?;
+        let Some(hash) = value.and_then(|value| value.expose().first_chunk().copied()) else {
+            return Ok(());
+        };
+        let end = Head { seq: last, hash };
+        if !self.check(self.point(START)?, end)?.valid {
+            return Ok(());
+        }
+        self.db.write_removal(|tx| -> Result<(), StoreError> {
+            for seq in first..=last {
+                tx.remove(AUDIT, &group_key(seq), &seq.to_be_bytes())?;
+            }
+            tx.put(AUDIT, START, b"", &encode_head(end))
+        })?;
+        self.first.store(last + 1, Ordering::Relaxed);
+        self.append(&Entry {
+            time: SystemClock.now().as_millis(),
+            event: FORGOT.to_owned(),
+            allowed: true,
+            targets: vec![format!("{first}-{last}")],
+            ..Entry::default()
+        });
+        Ok(())
     }
 
     fn store_until_the_end(&self) {
@@ -379,6 +452,11 @@ impl Shared {
                         tracing::warn!(%error, "the tail of the audit log cannot be cut");
                     }
                     self.stored.send_replace(seq);
+                    drop(state);
+                    if let Err(error) = self.forget_oldest(seq) {
+                        tracing::warn!(%error, "old audit records cannot be removed");
+                    }
+                    state = self.lock();
                 }
                 Err(error) => {
                     tracing::error!(%error, "audit records cannot be stored");
@@ -412,7 +490,7 @@ impl Shared {
             for (seq, value) in batch {
                 tx.put(AUDIT, &group_key(*seq), &seq.to_be_bytes(), value)?;
             }
-            tx.put(AUDIT, b"head", b"", &encode_head(Head { seq: *seq, hash }))
+            tx.put(AUDIT, HEAD, b"", &encode_head(Head { seq: *seq, hash }))
         };
         if may_spend {
             self.db.write_removal(steps)?;
@@ -688,7 +766,7 @@ mod tests {
             .expect("reads")
             .expect("there");
         let hash = *two.expose().first_chunk().expect("a hash");
-        db.write(|tx| tx.put(AUDIT, b"head", b"", &encode_head(Head { seq: 2, hash })))
+        db.write(|tx| tx.put(AUDIT, HEAD, b"", &encode_head(Head { seq: 2, hash })))
             .expect("writes");
         drop(db);
         std::fs::write(log.tail(), &tail).expect("writes");
@@ -771,7 +849,7 @@ mod tests {
                         seq: 4,
                         hash: *value(db, 3).first_chunk().expect("a hash"),
                     };
-                    db.write(|tx| tx.put(AUDIT, b"head", b"", &encode_head(four)))
+                    db.write(|tx| tx.put(AUDIT, HEAD, b"", &encode_head(four)))
                         .expect("writes");
                 },
                 &[4],
@@ -787,6 +865,60 @@ mod tests {
             assert!(!verdict.valid);
             assert_eq!(verdict.damaged, found);
         }
+    }
+
+    #[test]
+    fn the_oldest_records_are_forgotten_and_the_rest_can_be_checked() {
+        let log = Log::new();
+        let audit = log.open();
+        audit.keep(10);
+        append(&audit, 1030);
+        audit.flush().expect("stores");
+        append(&audit, 10);
+        audit.flush().expect("stores");
+        // The writer ends when it has nothing left to do.
+        drop(audit);
+        let audit = log.open();
+        assert_eq!(audit.first(), 1024);
+        assert_eq!(audit.group(1023).expect("reads").len(), 0);
+        let verdict = audit.verify().expect("reads");
+        assert_eq!(
+            (verdict.valid, verdict.forgotten, verdict.records),
+            (true, 1023, 18)
+        );
+        let told = audit.group(1024).expect("reads");
+        let told = told.iter().find(|record| record.path == FORGOT).expect("told");
+        assert_eq!(told.targets, ["1-1023"]);
+        // What the chain now begins with cannot be changed unseen.
+        let start = Head {
+            seq: 1023,
+            hash: [7; HASH_LEN],
+        };
+        audit
+            .shared
+            .db
+            .write::<(), StoreError>(|tx| tx.put(AUDIT, START, b"", &encode_head(start)))
+            .expect("writes");
+        assert_eq!(audit.verify().expect("reads").damaged, [1024]);
+    }
+
+    #[test]
+    fn damage_is_not_forgotten() {
+        let log = Log::new();
+        let audit = log.open();
+        append(&audit, 1030);
+        audit.flush().expect("stores");
+        audit
+            .shared
+            .db
+            .write(|tx| tx.remove(AUDIT, &group_key(5), &5u64.to_be_bytes()))
+            .expect("removes");
+        audit.keep(1);
+        append(&audit, 1);
+        drop(audit);
+        let audit = log.open();
+        assert_eq!(audit.first(), 1);
+        assert_eq!(audit.verify().expect("reads").damaged, [5]);
     }
 
     #[test]

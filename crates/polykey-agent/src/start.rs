@@ -63,6 +63,7 @@ pub fn run(order: StartOrder, ready: impl FnOnce(&Started)) -> Result<(), Proble
     let paths = NodePaths::new(order.node_path.clone());
     let lock = take_lock(&paths)?;
     let mut opened = scrubbed::<DEEP, _>(|| open::open_or_create(&paths, &order, &OsRandom))?;
+    let audit_keep = order.audit_keep.unwrap_or_default();
     // The password has done its work; nothing of it may wait for the end of the agent.
     drop(order);
     let recovery_code = words(&opened)?;
@@ -85,9 +86,17 @@ pub fn run(order: StartOrder, ready: impl FnOnce(&Started)) -> Result<(), Proble
         .map_err(|error| Problem::new(Code::Io, "the agent's threads cannot be started").caused_by(&error))?;
     let ended = runtime.block_on(async {
         let listener = server::bind(&socket).map_err(|error| disk(&error, "listen on", &socket))?;
-        live(&paths, &lock, listener, opened.node, &socket, move || {
-            ready(&started);
-        })
+        live(
+            &paths,
+            &lock,
+            listener,
+            opened.node,
+            &socket,
+            audit_keep,
+            move || {
+                ready(&started);
+            },
+        )
         .await
     });
     // Blocking work that still runs must not hold up the end.
@@ -155,6 +164,7 @@ async fn live(
     listener: UnixListener,
     node: Node,
     socket: &Path,
+    audit_keep: u64,
     ready: impl FnOnce(),
 ) -> Result<(), Problem> {
     let written = |error: io::Error| disk(&error, "write", &paths.lock());
@@ -163,6 +173,7 @@ async fn live(
     catch_signals(&events)
         .map_err(|error| Problem::new(Code::Io, "signals cannot be caught").caused_by(&error))?;
     let agent = Agent::new(paths.clone(), socket.to_owned(), node, events);
+    agent.keep_audit(audit_keep);
     let mut status = Status {
         pid: Some(std::process::id()),
         node_id: agent.status().node_id,

@@ -78,6 +78,9 @@ pub struct AuditVerdict {
     pub valid: bool,
     /// Records that were checked.
     pub records: u64,
+    /// Records before these that were forgotten, as the setting `audit-keep` wants.
+    #[serde(default)]
+    pub forgotten: u64,
     /// Places in the chain that are missing or edited; at most 100 are listed.
     pub damaged: Vec<u64>,
 }

@@ -37,6 +37,8 @@ pub struct StartOrder {
     pub agent_host: Option<String>,
     /// Port for other nodes to reach this one.
     pub agent_port: Option<u16>,
+    /// So many audit records are kept; 0 keeps all.
+    pub audit_keep: Option<u64>,
     /// How much to log: 0 warnings, 1 info, 2 debug, 3 trace.
     pub verbose: u8,
 }

@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 use crate::args::Global;
 use crate::output::Output;
 use crate::password::{self, Given, Secret};
-use crate::settings::Settings;
+use crate::settings::{Settings, find_setting};
 
 /// A starting or stopping agent is waited for this long.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -327,6 +327,9 @@ impl<'l> Context<'l> {
                 .settings
                 .given("agent-port")
                 .and_then(|port| port.parse().ok()),
+            audit_keep: find_setting("audit-keep")
+                .and_then(|setting| self.settings.resolve(setting).0)
+                .and_then(|count| count.parse().ok()),
             verbose: self.global.verbose,
             ..StartOrder::default()
         }

@@ -76,6 +76,13 @@ pub const SETTINGS: &[Setting] = &[
         "port on which other nodes reach this one",
     ),
     setting(
+        "audit-keep",
+        Kind::Number(u32::MAX),
+        None,
+        "1000000",
+        "so many audit records are kept; 0 keeps all",
+    ),
+    setting(
         "autostart",
         Kind::Flag,
         Some("PK_NO_AUTOSTART"),

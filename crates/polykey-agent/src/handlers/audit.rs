@@ -72,7 +72,10 @@ struct Reading {
 impl Reading {
     async fn run(mut self, mut stored: watch::Receiver<u64>) {
         let mut last = *stored.borrow_and_update();
-        let groups = 1 / GROUP..=last / GROUP;
+        let Some(first) = self.node.upgrade().map(|node| node.audit.first()) else {
+            return;
+        };
+        let groups = first / GROUP..=last / GROUP;
         let done = match self.query.order {
             Order::Asc => self.groups(groups, 1, last).await,
             Order::Desc => self.groups(groups.rev(), 1, last).await,

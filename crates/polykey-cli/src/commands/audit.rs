@@ -144,7 +144,11 @@ fn record_text(record: &AuditRecord) -> String {
 
 fn verdict_text(verdict: &AuditVerdict) -> String {
     if verdict.valid {
-        return format!("{} records, none missing or edited", verdict.records);
+        let before = match verdict.forgotten {
+            0 => String::new(),
+            older => format!("; {older} older ones were forgotten, see `polykey config show`"),
+        };
+        return format!("{} records, none missing or edited{before}", verdict.records);
     }
     let places: Vec<String> = verdict.damaged.iter().map(u64::to_string).collect();
     format!(
