@@ -12,9 +12,11 @@
 //!
 //! Always: sequence numbers have no holes; what was edited or removed is found by [`Audit::verify`].
 
-use std::borrow::Cow;
+mod record;
+mod tail;
+
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,14 +25,15 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use polykey_api::audit::{AuditRecord, AuditVerdict};
-use polykey_core::codec::{CodecError, Reader, Writer};
-use polykey_core::hash::{HASH_LEN, keyed_hash};
-use polykey_core::random::OsRandom;
-use polykey_core::{Clock, Key, aead, clock::SystemClock, label};
+use polykey_core::hash::HASH_LEN;
+use polykey_core::{Clock, Key, clock::SystemClock, label};
 use polykey_store::{Database, StoreError, WriteTx};
 use tokio::sync::watch;
 
 use crate::tables::AUDIT;
+pub use record::Entry;
+use record::{Head, NOTHING, decode, encode};
+use tail::{append_whole, frame, read_tail};
 
 /// Records gather this long before they go to the database together.
 const GATHER: Duration = Duration::from_millis(200);
@@ -42,67 +45,13 @@ const LONG_TAIL: usize = 4 << 20;
 pub const GROUP: u64 = 1024;
 /// Events that make room on a full disk, and whose record must find room there as well.
 const MAKES_ROOM: &[&str] = &["secrets.remove", "vaults.delete", "vaults.purge"];
-/// Longest encoded record; names beyond are counted instead.
-const MAX_RECORD: usize = 1 << 20;
-/// Longest name in a record; bytes beyond are counted instead.
-const MAX_NAME: usize = 8 << 10;
 /// Event of the record that says which others were forgotten.
 const FORGOT: &str = "audit.forget";
 /// Where the end of the log stands, and the last record that was forgotten.
 const HEAD: &[u8] = b"head";
 const START: &[u8] = b"start";
-/// A longer tail is not ours.
-const MAX_TAIL: u64 = 256 << 20;
 /// So many damaged places are listed.
 const MAX_LISTED: usize = 100;
-
-/// What happened, before it has its place in the chain.
-#[derive(Debug, Clone, Default)]
-pub struct Entry {
-    /// Milliseconds since 1970.
-    pub time: u64,
-    /// Path of the event.
-    pub event: String,
-    /// Whether the door let it pass.
-    pub allowed: bool,
-    /// Process that asked.
-    pub pid: Option<u32>,
-    /// User that asked.
-    pub uid: Option<u32>,
-    /// `password`, or the session; for a request of another node its id.
-    pub session: Option<String>,
-    /// The vault, where one was named.
-    pub vault: Option<String>,
-    /// Secrets or other objects that were named.
-    pub targets: Vec<String>,
-}
-
-impl Entry {
-    /// The same with no name longer than its record will have it, for one that has to wait.
-    #[must_use]
-    pub(crate) fn bounded(mut self) -> Entry {
-        let cut = |text: &mut String| {
-            if let Cow::Owned(short) = bounded(text) {
-                *text = short;
-            }
-        };
-        self.session.iter_mut().for_each(cut);
-        self.vault.iter_mut().for_each(cut);
-        self.targets.iter_mut().for_each(cut);
-        self
-    }
-
-    /// Bytes of memory that it takes, roughly.
-    pub(crate) fn size(&self) -> usize {
-        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        let targets: usize = self
-            .targets
-            .iter()
-            .map(|target| target.len() + size_of::<String>())
-            .sum();
-        size_of::<Entry>() + self.event.len() + text(&self.session) + text(&self.vault) + targets
-    }
-}
 
 /// The audit log of an unlocked node.
 pub struct Audit {
@@ -138,19 +87,6 @@ struct State {
     failed: Option<String>,
 }
 
-/// The newest record: its number and its hash in the chain.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Head {
-    seq: u64,
-    hash: [u8; HASH_LEN],
-}
-
-/// What stands before the first record.
-const NOTHING: Head = Head {
-    seq: 0,
-    hash: [0; HASH_LEN],
-};
-
 impl Audit {
     /// Opens the log in `db`, and takes in what the tail at `tail` holds.
     ///
@@ -161,7 +97,7 @@ impl Audit {
         let point = |name: &[u8]| {
             let value = db.read(|tx| tx.value(AUDIT, name, b""))?;
             value.map_or(Ok(NOTHING), |value| {
-                decode_head(value.expose()).ok_or_else(|| damaged(tail, "an end of the audit log"))
+                Head::decode(value.expose()).ok_or_else(|| damaged(tail, "an end of the audit log"))
             })
         };
         let (head, start) = (point(HEAD)?, point(START)?);
@@ -312,7 +248,7 @@ impl Shared {
         let mut state = self.lock();
         let seq = state.last.seq + 1;
         let record = encode(seq, entry);
-        let hash = chain(&self.key, &state.last.hash, &record);
+        let hash = record::chain(&self.key, &state.last.hash, &record);
         state.last = Head { seq, hash };
         let value = [&hash[..], &record].concat();
         let frame = frame(&self.tail_key, seq, &value);
@@ -356,7 +292,7 @@ impl Shared {
             // After a damaged record only the one behind it can be tied to its own word for its hash.
             let good = match (hash, record, before) {
                 (Some(hash), Some(record), Some(before)) => {
-                    chain(key, &before, record) == *hash && decode(record).is_ok_and(|r| r.seq == seq)
+                    record::chain(key, &before, record) == *hash && decode(record).is_ok_and(|r| r.seq == seq)
                 }
                 (Some(_), Some(record), None) => decode(record).is_ok_and(|r| r.seq == seq),
                 _ => false,
@@ -380,7 +316,7 @@ impl Shared {
     fn point(&self, name: &[u8]) -> Result<Head, StoreError> {
         let value = self.db.read(|tx| tx.value(AUDIT, name, b""))?;
         Ok(value
-            .and_then(|value| decode_head(value.expose()))
+            .and_then(|value| Head::decode(value.expose()))
             .unwrap_or(NOTHING))
     }
 
@@ -407,7 +343,7 @@ impl Shared {
             for seq in first..=last {
                 tx.remove(AUDIT, &group_key(seq), &seq.to_be_bytes())?;
             }
-            tx.put(AUDIT, START, b"", &encode_head(end))
+            tx.put(AUDIT, START, b"", &end.encode())
         })?;
         self.first.store(last + 1, Ordering::Relaxed);
         self.append(&Entry {
@@ -490,7 +426,7 @@ impl Shared {
             for (seq, value) in batch {
                 tx.put(AUDIT, &group_key(*seq), &seq.to_be_bytes(), value)?;
             }
-            tx.put(AUDIT, HEAD, b"", &encode_head(Head { seq: *seq, hash }))
+            tx.put(AUDIT, HEAD, b"", &Head { seq: *seq, hash }.encode())
         };
         if may_spend {
             self.db.write_removal(steps)?;
@@ -501,29 +437,8 @@ impl Shared {
     }
 }
 
-/// `length (4) || number (8) || sealed record`, as it stands in the tail.
-fn frame(tail_key: &Key, seq: u64, value: &[u8]) -> Vec<u8> {
-    let place = seq.to_be_bytes();
-    let sealed = aead::seal(tail_key, label::AUDIT_TAIL, &place, value, &OsRandom);
-    let len = u32::try_from(sealed.len()).expect("records are bounded");
-    [&len.to_be_bytes()[..], &place, &sealed].concat()
-}
-
-/// Appends `frame`, or nothing: half of one would hide those behind it.
-fn append_whole(tail: &mut File, frame: &[u8]) -> std::io::Result<()> {
-    let before = tail.metadata()?.len();
-    tail.write_all(frame).inspect_err(|_| {
-        // When this fails as well, the records are still in the queue for the database.
-        let _ = tail.set_len(before);
-    })
-}
-
 fn group_key(seq: u64) -> [u8; 8] {
     (seq / GROUP).to_be_bytes()
-}
-
-fn chain(key: &Key, before: &[u8; HASH_LEN], record: &[u8]) -> [u8; HASH_LEN] {
-    keyed_hash(key, label::AUDIT_CHAIN, &[before, record])
 }
 
 fn damaged(path: &Path, what: &str) -> StoreError {
@@ -532,155 +447,6 @@ fn damaged(path: &Path, what: &str) -> StoreError {
         path: path.to_owned(),
         source: std::io::Error::new(std::io::ErrorKind::InvalidData, what.to_owned()),
     }
-}
-
-/// Takes what the tail holds beyond `last` into `queue`, and cuts off what comes behind the last good record,
-/// since it would hide those that are appended from now on. False when the tail holds something else as well; a
-/// cut at its very end is what a power failure leaves, and is no such thing.
-fn read_tail(
-    file: &mut File,
-    tail_key: &Key,
-    key: &Key,
-    last: &mut Head,
-    queue: &mut Vec<(u64, Vec<u8>)>,
-) -> std::io::Result<bool> {
-    let mut bytes = Vec::new();
-    (&mut *file).take(MAX_TAIL).read_to_end(&mut bytes)?;
-    let mut rest = &bytes[..];
-    let mut whole = (rest.len() as u64) < MAX_TAIL;
-    while let Some((head, after)) = rest.split_first_chunk::<12>() {
-        let (len, place) = head.split_first_chunk::<4>().expect("4 of 12");
-        let seq = u64::from_be_bytes(place.try_into().expect("8 of 12"));
-        let Some((sealed, after)) = after.split_at_checked(u32::from_be_bytes(*len) as usize) else {
-            break;
-        };
-        let Ok(value) = aead::open(tail_key, label::AUDIT_TAIL, place, sealed) else {
-            whole = false;
-            break;
-        };
-        // Stored already, when the end came before the tail was cut.
-        if seq <= last.seq {
-            rest = after;
-            continue;
-        }
-        let Some((hash, record)) = value.expose().split_first_chunk::<HASH_LEN>() else {
-            whole = false;
-            break;
-        };
-        // A record that is missing in between does not fit the chain either.
-        if seq != last.seq + 1 || chain(key, &last.hash, record) != *hash {
-            whole = false;
-            break;
-        }
-        *last = Head { seq, hash: *hash };
-        queue.push((seq, value.expose().to_vec()));
-        rest = after;
-    }
-    file.set_len((bytes.len() - rest.len()) as u64)?;
-    Ok(whole)
-}
-
-fn encode_head(head: Head) -> Vec<u8> {
-    let mut writer = Writer::new();
-    writer.array(2).u64(head.seq).bytes(&head.hash);
-    writer.finish()
-}
-
-fn decode_head(bytes: &[u8]) -> Option<Head> {
-    let mut reader = Reader::new(bytes, 64, "the end of the audit log").ok()?;
-    reader.array_of(2).ok()?;
-    let head = Head {
-        seq: reader.u64().ok()?,
-        hash: reader.bytes_of().ok()?,
-    };
-    reader.finish().ok()?;
-    Some(head)
-}
-
-fn encode(seq: u64, entry: &Entry) -> Vec<u8> {
-    let mut targets: Vec<Cow<'_, str>> = Vec::new();
-    let mut room = MAX_RECORD / 2;
-    for target in &entry.targets {
-        let target = bounded(target);
-        let Some(left) = room.checked_sub(target.len() + 8) else {
-            break;
-        };
-        room = left;
-        targets.push(target);
-    }
-    let dropped = entry.targets.len() - targets.len();
-    let mut writer = Writer::new();
-    writer
-        .array(10)
-        .u64(seq)
-        .u64(entry.time)
-        .text(&entry.event)
-        .bool(entry.allowed);
-    for number in [entry.pid, entry.uid] {
-        match number {
-            Some(number) => writer.u64(number.into()),
-            None => writer.null(),
-        };
-    }
-    for text in [&entry.session, &entry.vault] {
-        match text {
-            Some(text) => writer.text(&bounded(text)),
-            None => writer.null(),
-        };
-    }
-    writer.array(targets.len());
-    for target in targets {
-        writer.text(&target);
-    }
-    writer.u64(dropped as u64);
-    writer.finish()
-}
-
-/// `text`, or its beginning and how much is left out. Whoever asks chooses the names, also when refused.
-fn bounded(text: &str) -> Cow<'_, str> {
-    if text.len() <= MAX_NAME {
-        return Cow::Borrowed(text);
-    }
-    let kept = &text[..text.floor_char_boundary(MAX_NAME)];
-    Cow::Owned(format!("{kept} and {} more bytes", text.len() - kept.len()))
-}
-
-fn decode(bytes: &[u8]) -> Result<AuditRecord, CodecError> {
-    let mut reader = Reader::new(bytes, 2 * MAX_RECORD, "an audit record")?;
-    reader.array_of(10)?;
-    let (seq, time) = (reader.u64()?, reader.u64()?);
-    let path = reader.text()?.to_owned();
-    let allowed = reader.bool()?;
-    let number = |reader: &mut Reader<'_>| match reader.null()? {
-        true => Ok(None),
-        false => reader.u32().map(Some),
-    };
-    let (pid, uid) = (number(&mut reader)?, number(&mut reader)?);
-    let text = |reader: &mut Reader<'_>| match reader.null()? {
-        true => Ok(None),
-        false => reader.text().map(|text| Some(text.to_owned())),
-    };
-    let (session, vault) = (text(&mut reader)?, text(&mut reader)?);
-    let mut targets = Vec::new();
-    for _ in 0..reader.array()? {
-        targets.push(reader.text()?.to_owned());
-    }
-    let dropped = reader.u64()?;
-    if dropped > 0 {
-        targets.push(format!("and {dropped} more"));
-    }
-    reader.finish()?;
-    Ok(AuditRecord {
-        seq,
-        time,
-        path,
-        vault,
-        targets,
-        allowed,
-        pid,
-        uid,
-        session,
-    })
 }
 
 #[cfg(test)]
@@ -766,7 +532,7 @@ mod tests {
             .expect("reads")
             .expect("there");
         let hash = *two.expose().first_chunk().expect("a hash");
-        db.write(|tx| tx.put(AUDIT, HEAD, b"", &encode_head(Head { seq: 2, hash })))
+        db.write(|tx| tx.put(AUDIT, HEAD, b"", &Head { seq: 2, hash }.encode()))
             .expect("writes");
         drop(db);
         std::fs::write(log.tail(), &tail).expect("writes");
@@ -849,7 +615,7 @@ mod tests {
                         seq: 4,
                         hash: *value(db, 3).first_chunk().expect("a hash"),
                     };
-                    db.write(|tx| tx.put(AUDIT, HEAD, b"", &encode_head(four)))
+                    db.write(|tx| tx.put(AUDIT, HEAD, b"", &four.encode()))
                         .expect("writes");
                 },
                 &[4],
@@ -897,7 +663,7 @@ mod tests {
         audit
             .shared
             .db
-            .write::<(), StoreError>(|tx| tx.put(AUDIT, START, b"", &encode_head(start)))
+            .write::<(), StoreError>(|tx| tx.put(AUDIT, START, b"", &start.encode()))
             .expect("writes");
         assert_eq!(audit.verify().expect("reads").damaged, [1024]);
     }
@@ -921,15 +687,6 @@ mod tests {
         assert_eq!(audit.verify().expect("reads").damaged, [5]);
     }
 
-    #[test]
-    fn too_many_names_are_counted() {
-        let mut many = entry("secrets.env");
-        many.targets = vec!["x".repeat(4000); 1000];
-        let record = decode(&encode(1, &many)).expect("just written");
-        let last = record.targets.last().expect("some");
-        assert!(last.starts_with("and ") && last.ends_with(" more"), "{last}");
-        assert!(encode(1, &many).len() <= MAX_RECORD);
-    }
     #[test]
     fn a_database_that_takes_nothing_holds_up_nobody() {
         let log = Log::new();
@@ -978,28 +735,5 @@ mod tests {
             .map(|r| r.path)
             .collect();
         assert_eq!(paths, ["test.0", "test.1"]);
-    }
-
-    #[test]
-    fn names_of_any_length_leave_a_record_that_can_be_read() {
-        let long = "ä".repeat(2 << 20);
-        let record = Entry {
-            event: "vaults.list".to_owned(),
-            session: Some(long.clone()),
-            vault: Some(long.clone()),
-            targets: vec![long.clone(), "short".to_owned(), long],
-            ..Entry::default()
-        };
-        assert!(encode(1, &record).len() <= MAX_RECORD);
-        let read = decode(&encode(1, &record)).expect("just written");
-        let vault = read.vault.expect("named");
-        assert!(
-            vault.starts_with("ää") && vault.ends_with(" more bytes"),
-            "{}",
-            vault.len()
-        );
-        assert_eq!(read.targets.len(), 3);
-        assert_eq!(read.targets[1], "short");
-        assert_eq!(read.targets[0], vault);
     }
 }
