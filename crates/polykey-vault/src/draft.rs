@@ -14,7 +14,7 @@ use crate::attributes::AttributeChanges;
 use crate::error::VaultError;
 use crate::event::State;
 use crate::folder;
-use crate::id::SecretId;
+use crate::id::{SecretId, VersionId};
 use crate::operation::{Operation, Subject};
 use crate::rows::{ENTRY, Rows};
 use crate::stage::Staged;
@@ -54,6 +54,8 @@ pub(crate) struct Pending {
     settle: bool,
     /// New attributes.
     pub attributes: AttributeChanges,
+    /// Versions that do not count and that new content and a new place are to replace all the same.
+    covers: (Option<VersionId>, Option<VersionId>),
 }
 
 impl Pending {
@@ -288,6 +290,7 @@ impl<'t> Draft<'t> {
                         to: None,
                         settle: false,
                         attributes: AttributeChanges::default(),
+                        covers: (None, None),
                     };
                     self.known.insert(id, pending);
                 }
@@ -354,6 +357,7 @@ impl<'t> Draft<'t> {
             to: Some(Some(path.clone())),
             settle: false,
             attributes: AttributeChanges::default(),
+            covers: (None, None),
         });
         self.enter(handle, path);
     }
@@ -390,6 +394,17 @@ impl<'t> Draft<'t> {
         if pending.place().is_none() {
             self.place(handle, Some(shown_at))?;
         }
+        Ok(())
+    }
+
+    /// Has the next content and place replace these versions, too.
+    pub fn cover(
+        &mut self,
+        handle: Handle,
+        content: Option<VersionId>,
+        place: Option<VersionId>,
+    ) -> Result<(), VaultError> {
+        self.pending(handle)?.covers = (content, place);
         Ok(())
     }
 
@@ -499,14 +514,15 @@ fn known_step(secret: SecretId, pending: Pending) -> Option<Step> {
     if let Some(staged) = &staged {
         operations.push(Operation::Put {
             secret,
-            replaces: pending.before.content_versions(),
+            replaces: with(pending.before.content_versions(), pending.covers.0),
             content: *staged.content(),
         });
         deed = Some(Deed::Modified);
     }
     let settles = pending.settle && pending.before.places.len() > 1;
+    let settles = settles || pending.covers.1.is_some();
     if after != before || settles {
-        let replaces = pending.before.place_versions();
+        let replaces = with(pending.before.place_versions(), pending.covers.1);
         match &after {
             Some(to) => operations.push(Operation::Move {
                 secret,
@@ -546,6 +562,14 @@ fn known_step(secret: SecretId, pending: Pending) -> Option<Step> {
         path: after.or(before).unwrap_or_default(),
         before: Some((secret, pending.row)),
     })
+}
+
+/// The versions with one more, ascending.
+fn with(mut versions: Vec<VersionId>, more: Option<VersionId>) -> Vec<VersionId> {
+    versions.extend(more);
+    versions.sort();
+    versions.dedup();
+    versions
 }
 
 /// The directory and the name of a path that is not the root.

@@ -289,15 +289,14 @@ impl Vault {
                 }
             }
             let mut set_aside = Vec::new();
-            walk(tx, None, |id, row| {
-                if !row.counted {
-                    set_aside.push(shared.log_entry(tx, id)?);
-                }
-                Ok(ControlFlow::Continue(()))
-            })?;
+            for (id, _) in stored::aside(tx)? {
+                let row = stored::commit_row(tx, id)?.ok_or(VaultError::CommitDamaged { commit: id })?;
+                set_aside.push((row.height, id, shared.log_entry(tx, id)?));
+            }
+            set_aside.sort_by_key(|(height, id, _)| std::cmp::Reverse((*height, *id)));
             Ok(Conflicts {
                 secrets,
-                set_aside,
+                set_aside: set_aside.into_iter().map(|(.., entry)| entry).collect(),
                 forks: line::forks(tx)?,
             })
         })

@@ -218,6 +218,9 @@ pub(crate) fn judge(
     row.counted = counted;
     row.time = body.time;
     store_commit(rows, id, row)?;
+    if !was_opened {
+        line::set_time(rows, &commit.header().line(), id, body.time)?;
+    }
     match counted {
         true => stored::not_aside(rows, &id)?,
         false => stored::put_aside(rows, &id, false)?,

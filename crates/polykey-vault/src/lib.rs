@@ -9,6 +9,7 @@
 
 #[cfg(test)]
 mod agreement;
+mod aside;
 pub mod attributes;
 mod change;
 pub mod charter;
@@ -39,6 +40,8 @@ mod purge;
 mod reader;
 mod receive;
 pub mod record;
+#[cfg(test)]
+mod republic;
 mod reset;
 mod rotation;
 mod rows;
@@ -52,6 +55,7 @@ mod vault;
 mod vectors;
 mod view;
 
+pub use aside::{AsideCommit, AsideReason};
 pub use change::{Change, Depth, Expect, Parents, Written};
 pub use check::{CheckReport, Problem};
 pub use content::Kind;

@@ -266,6 +266,22 @@ pub(crate) fn append(
     Ok(true)
 }
 
+/// Says when the last commit of a line was made, once that is known.
+pub(crate) fn set_time(
+    rows: &mut dyn RowsMut,
+    line: &ActorId,
+    id: CommitId,
+    time: Timestamp,
+) -> Result<(), VaultError> {
+    if let Some(mut tip) = tip(rows.as_rows(), line)?
+        && tip.commit() == id
+    {
+        tip.last.time = time;
+        rows.put(TIP, b"", line.as_bytes(), &tip.encode())?;
+    }
+    Ok(())
+}
+
 /// The commit with number `seq` of `line`.
 pub(crate) fn commit_at(rows: &dyn Rows, line: &ActorId, seq: u64) -> Result<Option<CommitId>, VaultError> {
     let Some(tip) = tip(rows, line)? else {

@@ -287,7 +287,7 @@ impl<'a> Hand<'a> {
 }
 
 /// The ends of a node's lines, as a removal lists them: of a line that forked what came before the fork.
-fn known_of(rows: &dyn Rows, node: &NodeId) -> Result<Vec<CutOff>, VaultError> {
+pub(crate) fn known_of(rows: &dyn Rows, node: &NodeId) -> Result<Vec<CutOff>, VaultError> {
     let mut known = Vec::new();
     for (line, tip) in line::tips(rows)? {
         if tip.author != *node {

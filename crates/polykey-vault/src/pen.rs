@@ -180,8 +180,9 @@ pub(crate) struct Bench<'a> {
     pub keys: &'a EpochKeys,
 }
 
-impl Court for Bench<'_> {
-    fn allows(&self, commit: &Commit) -> bool {
+impl Bench<'_> {
+    /// What the charter says about a commit, forks aside.
+    pub fn verdict(&self, commit: &Commit) -> Verdict {
         let header = commit.header();
         let facts = CommitFacts {
             id: commit.id().into(),
@@ -192,7 +193,13 @@ impl Court for Bench<'_> {
             seq: header.seq,
             heads: &header.charter_heads,
         };
-        self.charter.verdict(&facts, false) == Verdict::Counted
+        self.charter.verdict(&facts, false)
+    }
+}
+
+impl Court for Bench<'_> {
+    fn allows(&self, commit: &Commit) -> bool {
+        self.verdict(commit) == Verdict::Counted
     }
 
     fn pins(&self, author: &NodeId, actor: &ActorId) -> Vec<CutOff> {

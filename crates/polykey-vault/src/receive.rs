@@ -19,6 +19,7 @@ use crate::commit::Commit;
 use crate::copy::{self, store_entry};
 use crate::error::VaultError;
 use crate::id::CommitId;
+use crate::identity::Identity;
 use crate::index::{self, Incoming, Inserted};
 use crate::line::{self, Tip};
 use crate::purge;
@@ -165,92 +166,116 @@ impl Shared {
         arrivals: &Arrivals<'_>,
         before: &mut Before,
     ) -> Result<(), Back> {
-        let old = self.membership();
-        let (renewed, new) = self.renew(rows, &old, arrivals.entries)?;
-        let membership = renewed.unwrap_or_else(|| Arc::clone(&old));
-        let mut left = arrivals.objects.clone();
-        let mut forked = false;
-        let me = self.me().map(|me| me.node());
-        for commit in arrivals.commits {
-            let header = commit.header();
-            let mut heads = header.charter_heads.iter();
-            if let Some(missing) = heads.find(|head| !membership.charter.contains(head)) {
-                let missing = *missing;
-                return Err(Back::Refused(commit.id(), VaultError::EntryMissing { missing }));
-            }
-            let named = header.objects.iter();
-            let incoming = Incoming {
-                commit,
-                own: None,
-                objects: named
-                    .filter_map(|(object, _)| left.remove_entry(object))
-                    .collect(),
-            };
-            let inserted = index::insert(rows, incoming, &membership.bench());
-            match inserted {
-                Ok(inserted) => {
-                    let own = me == Some(header.author) && header.actor == self.actor();
-                    forked |= own && inserted != Inserted::Known;
-                }
-                Err(error @ (VaultError::ParentMissing { .. } | VaultError::Commit(_))) => {
-                    return Err(Back::Refused(commit.id(), error));
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        // What is left came for commits that were here before.
-        for (object, row) in left {
-            if stored::object_row(rows.as_rows(), &object)? == Some(ObjectRow::Wanted) {
-                stored::store_object(rows, &object, &row)?;
-                stored::not_wanted(rows, &object)?;
-            }
-        }
-        if forked {
+        let me = self.me();
+        let taken = take(rows, &self.membership(), me.as_deref(), self.actor(), arrivals)?;
+        if taken.forked {
             // Somebody knows a later commit of our own line: these files are an older copy. The next
             // writer, who waits for the store's lock, must go on under another name.
             let actor = self.store_new_actor(rows)?;
             before.actor = Some(self.replace_actor(actor));
         }
-        if !new.is_empty() {
-            judge_again(rows, &old, &membership)?;
-            if membership.keys.len() > old.keys.len() {
-                judge_closed(rows, &membership)?;
-                copy::put_opened_with(rows, membership.keys.len() as u64)?;
-            }
-            for id in membership.charter.purges_since(&old.charter) {
-                purge::hide(rows, &membership, &id)?;
-            }
+        if let Some(membership) = taken.membership {
             // Under the store's lock, too: the next writer must find the new charter.
             before.membership = Some(self.replace_membership(membership));
         }
         Ok(())
     }
+}
 
-    /// Stores new entries; the membership with them, and their ids.
-    fn renew(
-        &self,
-        rows: &mut dyn RowsMut,
-        old: &Membership,
-        entries: &[Statement],
-    ) -> Result<(Option<Arc<Membership>>, Vec<StatementId>), VaultError> {
-        let mut charter = old.charter.clone();
-        let mut new = Vec::new();
-        for entry in entries {
-            let number = charter.len() as u64;
-            let inserted = charter
-                .insert(entry.clone())
-                .map_err(|source| VaultError::Charter(Box::new(source.into())))?;
-            if let EntryInserted::New(id) = inserted {
-                store_entry(rows, number, entry)?;
-                new.push(id);
+/// What arrivals did beyond the rows.
+pub(crate) struct Taken {
+    /// The charter and the keys with the new entries, when there were any.
+    pub membership: Option<Arc<Membership>>,
+    /// True when somebody knew commits of our own line that were not here.
+    pub forked: bool,
+}
+
+/// Brings rows up to date with what came for `me`, who writes as `actor`, under the charter `old`.
+pub(crate) fn take(
+    rows: &mut dyn RowsMut,
+    old: &Arc<Membership>,
+    me: Option<&Identity>,
+    actor: ActorId,
+    arrivals: &Arrivals<'_>,
+) -> Result<Taken, Back> {
+    let renewed = renew(rows, old, me, arrivals.entries)?;
+    let membership = renewed.as_ref().unwrap_or(old);
+    let mut left = arrivals.objects.clone();
+    let mut forked = false;
+    for commit in arrivals.commits {
+        let header = commit.header();
+        let mut heads = header.charter_heads.iter();
+        if let Some(missing) = heads.find(|head| !membership.charter.contains(head)) {
+            let missing = *missing;
+            return Err(Back::Refused(commit.id(), VaultError::EntryMissing { missing }));
+        }
+        let named = header.objects.iter();
+        let incoming = Incoming {
+            commit,
+            own: None,
+            objects: named
+                .filter_map(|(object, _)| left.remove_entry(object))
+                .collect(),
+        };
+        let inserted = index::insert(rows, incoming, &membership.bench());
+        match inserted {
+            Ok(inserted) => {
+                let own = me.is_some_and(|me| me.node() == header.author) && header.actor == actor;
+                forked |= own && inserted != Inserted::Known;
             }
+            Err(error @ (VaultError::ParentMissing { .. } | VaultError::Commit(_))) => {
+                return Err(Back::Refused(commit.id(), error));
+            }
+            Err(error) => return Err(error.into()),
         }
-        if new.is_empty() {
-            return Ok((None, new));
-        }
-        let keys = epoch_keys(self.me().as_deref(), &charter);
-        Ok((Some(Arc::new(Membership { charter, keys })), new))
     }
+    // What is left came for commits that were here before.
+    for (object, row) in left {
+        if stored::object_row(rows.as_rows(), &object)? == Some(ObjectRow::Wanted) {
+            stored::store_object(rows, &object, &row)?;
+            stored::not_wanted(rows, &object)?;
+        }
+    }
+    if let Some(new) = &renewed {
+        judge_again(rows, old, new)?;
+        if new.keys.len() > old.keys.len() {
+            judge_closed(rows, new)?;
+            copy::put_opened_with(rows, new.keys.len() as u64)?;
+        }
+        for id in new.charter.purges_since(&old.charter) {
+            purge::hide(rows, new, &id)?;
+        }
+    }
+    Ok(Taken {
+        membership: renewed,
+        forked,
+    })
+}
+
+/// Stores new entries; the membership with them, when there are any.
+fn renew(
+    rows: &mut dyn RowsMut,
+    old: &Membership,
+    me: Option<&Identity>,
+    entries: &[Statement],
+) -> Result<Option<Arc<Membership>>, VaultError> {
+    if entries.is_empty() {
+        return Ok(None);
+    }
+    let mut charter = old.charter.clone();
+    let mut new = false;
+    for entry in entries {
+        let number = charter.len() as u64;
+        if let EntryInserted::New(_) = charter.insert(entry.clone())? {
+            store_entry(rows, number, entry)?;
+            new = true;
+        }
+    }
+    if !new {
+        return Ok(None);
+    }
+    let keys = epoch_keys(me, &charter);
+    Ok(Some(Arc::new(Membership { charter, keys })))
 }
 
 /// Judges again what can be another verdict than before: commits of authors for whom something changed, from

@@ -1,7 +1,8 @@
 //! A vault in a throw-away folder, for tests.
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use polykey_core::random::OsRandom;
 use polykey_core::sealing::EncryptionKey;
@@ -17,7 +18,14 @@ use crate::sync::{Pull, PullReport, Replica, Request, Response, Seen, serve};
 use crate::view::At;
 use crate::{Env, Expect, Identity, Vault, VaultError};
 
+/// The same person each time. Making keys takes long where a thousand histories ask for them.
 pub(crate) fn identity(seed: u8) -> Arc<Identity> {
+    static KNOWN: Mutex<BTreeMap<u8, Arc<Identity>>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().expect("no test panics in here");
+    Arc::clone(known.entry(seed).or_insert_with(|| make_identity(seed)))
+}
+
+fn make_identity(seed: u8) -> Arc<Identity> {
     let device = EncryptionKey::from_seed(&Key::from_array([seed; 32]));
     let code = EncryptionKey::from_seed(&Key::from_array([seed ^ 0x80; 32]));
     let keys = MemberKeys {

@@ -582,7 +582,7 @@ fn in_vault(charter: &Charter, replica: &Memory) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn replicas_converge_to_one_set(count in 2usize..=6, acts in prop::collection::vec(any::<[u8; 4]>(), 1..50)) {
