@@ -116,7 +116,7 @@ fn a_guess_is_recorded_although_the_caller_hangs_up() {
     let log = home.pk(["audit", "--json"]).ok();
     let refused = log.text().lines().any(|line| {
         let record: serde_json::Value = serde_json::from_str(line).expect("JSON");
-        record["path"] == "agent.unlock" && record["allowed"] == false
+        record["path"] == "agent.unlock" && record["data"]["allowed"] == false
     });
     assert!(refused, "{}", log.text());
 }
