@@ -76,22 +76,26 @@ impl Vaults {
             opener: Opener::new(keys, me),
             changing: Mutex::new(()),
         };
-        vaults.finish_interrupted()?;
+        for entry in vaults.register.entries() {
+            // A stick that can only be read now must not keep the node from opening: it is tried again at the
+            // next start.
+            if let Err(problem) = vaults.finish_interrupted(entry) {
+                tracing::warn!("what an interrupted change left was not cleared away: {problem}");
+            }
+        }
         Ok(vaults)
     }
 
-    fn finish_interrupted(&self) -> Result<(), Problem> {
-        for entry in self.register.entries() {
-            if entry.state == State::Making {
-                folder::clear(&entry.folder.path(&self.node))?;
-                self.register.forget(&entry.storage)?;
-            } else if let Some(leftover) = &entry.leftover {
-                folder::clear(&leftover.path(&self.node))?;
-                self.register.store(Entry {
-                    leftover: None,
-                    ..entry
-                })?;
-            }
+    fn finish_interrupted(&self, entry: Entry) -> Result<(), Problem> {
+        if entry.state == State::Making {
+            folder::clear(&entry.folder.path(&self.node))?;
+            self.register.forget(&entry.storage)?;
+        } else if let Some(leftover) = &entry.leftover {
+            folder::clear(&leftover.path(&self.node))?;
+            self.register.store(Entry {
+                leftover: None,
+                ..entry
+            })?;
         }
         Ok(())
     }
@@ -575,6 +579,28 @@ pub(crate) mod tests {
             assert_eq!(entry_of(&loaded, "v").leftover, None);
             loaded.close();
         }
+    }
+
+    #[test]
+    fn leftovers_that_cannot_be_cleared_away_keep_nobody_out() {
+        let bench = Bench::new();
+        let vaults = bench.load().expect("loads");
+        vaults.create("work", None).expect("makes");
+        let (entry, _) = vaults.register.find("work").expect("there");
+        let left = bench.dir.path().join("left");
+        std::fs::create_dir_all(left.join("vault.db")).expect("a temporary folder");
+        let leftover = Some(Folder::new(&left, &vaults.node));
+        vaults
+            .register
+            .store(Entry { leftover, ..entry })
+            .expect("stores");
+        drop(vaults);
+        let vaults = bench.load().expect("loads all the same");
+        vaults.open("work").expect("opens");
+        drop(vaults);
+        std::fs::remove_dir(left.join("vault.db")).expect("empty");
+        bench.load().expect("loads");
+        assert!(!left.exists());
     }
 
     #[test]
