@@ -10,7 +10,7 @@ use polykey_api::{Code, Problem};
 use polykey_core::password::Password;
 use polykey_core::random::OsRandom;
 use polykey_core::{Clock, NodeId, Random, SecretBytes, Timestamp, clock::SystemClock};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::audit::Entry;
 use crate::backoff::{Backoff, Turn};
@@ -58,7 +58,16 @@ struct Shared {
     manners: Manners,
     network: Network,
     events: mpsc::UnboundedSender<Event>,
+    cut: watch::Sender<()>,
     started: (Timestamp, Instant),
+}
+
+/// Waits until nobody else holds the node, for at most [`LET_GO`].
+async fn let_go(node: &Arc<Node>) {
+    let begin = Instant::now();
+    while Arc::strong_count(node) > 1 && begin.elapsed() < LET_GO {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }
 
 impl Agent {
@@ -77,6 +86,7 @@ impl Agent {
             manners: Manners::default(),
             network: Network::default(),
             events,
+            cut: watch::Sender::new(()),
             started: (SystemClock.now(), Instant::now()),
         }))
     }
@@ -101,15 +111,22 @@ impl Agent {
         self.sessions().forget_all();
         let taken = self.slot().take();
         let Some(node) = taken else { return };
-        let begin = Instant::now();
-        while Arc::strong_count(&node) > 1 && begin.elapsed() < LET_GO {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        // Closing waits for the disk. Whoever still holds the node then meets closed databases.
-        let closed = tokio::task::spawn_blocking(move || node.close()).await;
+        let_go(&node).await;
+        // Closing waits for the disk. Whoever still holds the node then meets closed databases, and no caller is
+        // waited for any more.
+        let held = node.clone();
+        let closed = tokio::task::spawn_blocking(move || held.close()).await;
         if let Ok(Err(problem)) = closed {
             tracing::error!("{problem}");
         }
+        let_go(&node).await;
+        self.0.cut.send_replace(());
+        let _ = tokio::task::spawn_blocking(move || drop(node)).await;
+    }
+
+    /// Tells connections that what they hold goes with the keys.
+    pub fn cut(&self) -> watch::Receiver<()> {
+        self.0.cut.subscribe()
     }
 
     /// Opens the node with `password`, unless it is open already. Guesses wait in line for their `turn`, and so

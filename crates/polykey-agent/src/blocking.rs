@@ -9,7 +9,10 @@ use axum::body::{Body, Bytes};
 use futures_util::StreamExt;
 use polykey_api::{Code, Problem};
 use polykey_core::scrub::{self, DEEP, scrubbed};
-use tokio::sync::mpsc;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+
+use crate::door::locked;
 
 /// Pieces on their way.
 const PIECES: usize = 2;
@@ -44,17 +47,41 @@ pub async fn to_the_end<T: Send + 'static>(
     tokio::spawn(work).await.unwrap_or_else(|_| Err(panicked()))
 }
 
+/// Tells work that waits for a caller that the keys go. Whoever does not read its answer, or sends nothing more,
+/// must not keep them in memory.
+#[derive(Clone)]
+pub struct Closing(watch::Receiver<bool>);
+
+impl Closing {
+    /// What tells of it: by `true`, or by its own end.
+    pub fn new(told: &watch::Sender<bool>) -> Closing {
+        Closing(told.subscribe())
+    }
+
+    /// Waits for `work` on a thread for blocking work; `None` when the keys go first.
+    fn unless<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        Handle::current().block_on(async {
+            tokio::select! {
+                biased;
+                done = work => Some(done),
+                _ = self.0.wait_for(|closing| *closing) => None,
+            }
+        })
+    }
+}
+
 /// A request's body as a source of bytes for blocking work. A body that breaks off is an error there, never
 /// an end.
 pub struct BodyReader {
     pieces: mpsc::Receiver<io::Result<Bytes>>,
+    closing: Closing,
     piece: Bytes,
     failed: bool,
 }
 
 impl BodyReader {
     /// Starts to take `body`.
-    pub fn new(body: Body) -> Self {
+    pub fn new(body: Body, closing: Closing) -> Self {
         let (sender, pieces) = mpsc::channel(PIECES);
         tokio::spawn(async move {
             let mut stream = body.into_data_stream();
@@ -70,6 +97,7 @@ impl BodyReader {
         });
         BodyReader {
             pieces,
+            closing,
             piece: Bytes::new(),
             failed: false,
         }
@@ -86,7 +114,7 @@ impl BodyReader {
         if self.failed {
             return Err(broken());
         }
-        match self.pieces.blocking_recv() {
+        match self.closing.unless(self.pieces.recv()).flatten() {
             Some(Ok(piece)) if piece.is_empty() => {
                 // Asked again, it says the same.
                 let (sender, pieces) = mpsc::channel(1);
@@ -124,20 +152,13 @@ impl Read for BodyReader {
 
 /// Where blocking work puts the bytes of an answer.
 pub struct BodyWriter {
-    pieces: mpsc::Sender<Result<Bytes, Problem>>,
+    pieces: mpsc::Sender<Piece>,
+    closing: Closing,
     buffer: Vec<u8>,
-    finished: bool,
 }
 
-impl Drop for BodyWriter {
-    /// Work that panicked must not leave an answer that looks whole.
-    fn drop(&mut self) {
-        if !self.finished {
-            let cut = Problem::new(Code::Internal, "a fault in the agent ended this request");
-            let _ = self.pieces.blocking_send(Err(cut));
-        }
-    }
-}
+/// An empty piece is the end of an answer; without it, its work panicked or was cut off.
+type Piece = Result<Bytes, Problem>;
 
 impl BodyWriter {
     /// The bytes that are not yet on their way; call [`BodyWriter::flush_full`] after adding some.
@@ -162,9 +183,15 @@ impl BodyWriter {
             return Ok(());
         }
         let piece = Bytes::from(std::mem::take(&mut self.buffer));
-        self.pieces
-            .blocking_send(Ok(piece))
-            .map_err(|_| Problem::new(Code::Io, "the caller has gone"))
+        self.send(Ok(piece))
+    }
+
+    fn send(&mut self, piece: Piece) -> Result<(), Problem> {
+        match self.closing.unless(self.pieces.send(piece)) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(_)) => Err(Problem::new(Code::Io, "the caller has gone")),
+            None => Err(locked()),
+        }
     }
 }
 
@@ -174,43 +201,57 @@ impl BodyWriter {
 /// # Errors
 /// Those of `work`, while nothing has been sent.
 pub async fn streamed(
+    closing: Closing,
     work: impl FnOnce(&mut BodyWriter) -> Result<(), Problem> + Send + 'static,
 ) -> Result<Body, Problem> {
     let (sender, mut pieces) = mpsc::channel(PIECES);
     tokio::task::spawn_blocking(move || {
         let mut writer = BodyWriter {
             pieces: sender,
+            closing,
             buffer: Vec::new(),
-            finished: false,
         };
-        if let Err(problem) = work(&mut writer).and_then(|()| writer.flush()) {
-            let _ = writer.pieces.blocking_send(Err(problem));
-        }
-        writer.finished = true;
+        let ended = work(&mut writer).and_then(|()| writer.flush());
+        // When this does not arrive either, what did arrive lacks its end.
+        let _ = writer.send(ended.map(|()| Bytes::new()));
         drop(writer);
         scrub::overwrite::<DEEP>();
     });
     let first = match pieces.recv().await {
-        None => return Ok(Body::empty()),
-        Some(Err(problem)) => return Err(problem),
-        Some(Ok(first)) => first,
+        None => return Err(panicked()),
+        Some(first) => first?,
     };
+    if first.is_empty() {
+        return Ok(Body::empty());
+    }
     if first.len() < PIECE {
         // Most answers are one short piece: with its length in the head it is one packet.
         return match pieces.recv().await {
-            None => Ok(Body::from(first)),
-            Some(second) => Ok(rest(vec![Ok(first), second], pieces)),
+            Some(Ok(end)) if end.is_empty() => Ok(Body::from(first)),
+            second => Ok(rest(vec![Some(Ok(first)), second], pieces)),
         };
     }
-    Ok(rest(vec![Ok(first)], pieces))
+    Ok(rest(vec![Some(Ok(first))], pieces))
 }
 
-fn rest(first: Vec<Result<Bytes, Problem>>, pieces: mpsc::Receiver<Result<Bytes, Problem>>) -> Body {
+/// `first` and what follows, up to the end; an answer without one is cut off for everybody to see.
+fn rest(first: Vec<Option<Piece>>, pieces: mpsc::Receiver<Piece>) -> Body {
     let later = futures_util::stream::unfold(pieces, |mut pieces| async move {
-        let piece = pieces.recv().await?;
+        let piece = pieces.recv().await;
         Some((piece, pieces))
     });
-    Body::from_stream(futures_util::stream::iter(first).chain(later))
+    let all = futures_util::stream::iter(first).chain(later);
+    let until_the_end = all.scan(false, |over, piece| {
+        let shown = match piece {
+            _ if *over => None,
+            Some(Ok(piece)) if piece.is_empty() => None,
+            Some(piece) => Some(piece),
+            None => Some(Err(Problem::new(Code::Io, "the answer was cut off"))),
+        };
+        *over |= matches!(shown, None | Some(Err(_)));
+        std::future::ready(shown)
+    });
+    Body::from_stream(until_the_end)
 }
 
 /// Items as the stream of an answer that comes line by line.
@@ -230,10 +271,48 @@ pub fn feed<A: Send + 'static>(items: Vec<A>) -> mpsc::Receiver<A> {
 mod tests {
     use super::*;
 
+    fn open() -> (watch::Sender<bool>, Closing) {
+        let (told, _) = watch::channel(false);
+        let closing = Closing::new(&told);
+        (told, closing)
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_does_nothing_is_left_when_the_keys_go() {
+        let (told, closing) = open();
+        // It takes only the first piece of what it asked for, and sends none of what it announced.
+        let (ended, mut end) = mpsc::channel(2);
+        let sender = ended.clone();
+        let body = streamed(closing.clone(), move |out| {
+            let written = (0..9).try_for_each(|_| {
+                out.buffer().extend_from_slice(&[7; PIECE]);
+                out.flush_full()
+            });
+            let _ = sender.blocking_send(written.clone().map_err(|problem| problem.code));
+            written
+        })
+        .await
+        .expect("begins");
+        let mut reader = BodyReader::new(
+            Body::from_stream(futures_util::stream::pending::<io::Result<Bytes>>()),
+            closing,
+        );
+        tokio::task::spawn_blocking(move || {
+            let read = reader.piece().map(drop).map_err(|_| Code::Locked);
+            let _ = ended.blocking_send(read);
+        });
+        told.send_replace(true);
+        assert_eq!(end.recv().await, Some(Err(Code::Locked)));
+        assert_eq!(end.recv().await, Some(Err(Code::Locked)));
+        let got = axum::body::to_bytes(body, usize::MAX).await;
+        assert!(got.is_err(), "half an answer is no answer");
+    }
+
     async fn collected(
         work: impl FnOnce(&mut BodyWriter) -> Result<(), Problem> + Send + 'static,
     ) -> Result<usize, Code> {
-        let body = streamed(work).await.map_err(|problem| problem.code)?;
+        let (_told, closing) = open();
+        let body = streamed(closing, work).await.map_err(|problem| problem.code)?;
         axum::body::to_bytes(body, usize::MAX)
             .await
             .map(|all| all.len())
@@ -274,12 +353,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_breaks_off_is_no_end() {
+        let (_told, closing) = open();
         let pieces = |broken: bool| {
             let mut all = vec![Ok(Bytes::from_static(b"one")), Ok(Bytes::from_static(b"two"))];
             if broken {
                 all.push(Err(io::Error::other("gone")));
             }
-            BodyReader::new(Body::from_stream(futures_util::stream::iter(all)))
+            let body = Body::from_stream(futures_util::stream::iter(all));
+            BodyReader::new(body, closing.clone())
         };
         let read = |broken: bool| {
             let mut reader = pieces(broken);

@@ -15,8 +15,10 @@ use polykey_core::sealing::EncryptionKey;
 use polykey_core::sign::SigningKey;
 use polykey_core::{Key, NodeId, Random, SecretBytes, label};
 use polykey_store::Database;
+use tokio::sync::watch;
 
 use crate::audit::Audit;
+use crate::blocking::Closing;
 use crate::contacts::Contacts;
 use crate::failure;
 use crate::post::Post;
@@ -54,6 +56,8 @@ pub struct Node {
     pub password: RwLock<PasswordCheck>,
     /// Root keys that this node had before, oldest first.
     pub former: Vec<SigningKey>,
+    /// Tells those who wait for a caller that the keys go.
+    pub closing: watch::Sender<bool>,
 }
 
 impl Node {
@@ -62,12 +66,18 @@ impl Node {
         self.root.public()
     }
 
+    /// For work that waits for a caller.
+    pub fn closing(&self) -> Closing {
+        Closing::new(&self.closing)
+    }
+
     /// Ends all that the node does in the background and closes its databases, also when somebody still
     /// holds a reference; whatever they try then fails as locked.
     ///
     /// # Errors
     /// When the last write to the disk failed.
     pub fn close(&self) -> Result<(), Problem> {
+        self.closing.send_replace(true);
         self.vaults.close();
         let kept = self.audit.flush();
         if let Err(error) = kept {

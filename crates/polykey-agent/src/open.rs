@@ -340,6 +340,7 @@ fn read_node(
         tickets,
         password: RwLock::new(password),
         former,
+        closing: tokio::sync::watch::Sender::new(false),
     })
 }
 

@@ -50,8 +50,15 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves until `stop` changes, then lets running requests end for at most `grace`.
-pub async fn serve(listener: UnixListener, router: Router, mut stop: watch::Receiver<bool>, grace: Duration) {
+/// Serves until `stop` changes, then lets running requests end for at most `grace`. Each change of `cut` ends the
+/// connections that no handler is at work for: whatever they hold, it was made and may not be taken yet.
+pub async fn serve(
+    listener: UnixListener,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+    cut: watch::Receiver<()>,
+    grace: Duration,
+) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -63,9 +70,9 @@ pub async fn serve(listener: UnixListener, router: Router, mut stop: watch::Rece
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, place)) => {
-                let (router, stop) = (router.clone(), stop.clone());
+                let (router, stop, cut) = (router.clone(), stop.clone(), cut.clone());
                 connections.spawn(async move {
-                    connection(stream, router, stop).await;
+                    connection(stream, router, stop, cut).await;
                     drop(place);
                 });
             }
@@ -88,6 +95,13 @@ async fn told(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
+/// Returns at the next change of `cut`.
+async fn gone(cut: &mut watch::Receiver<()>) {
+    if cut.changed().await.is_err() {
+        std::future::pending().await
+    }
+}
+
 type Place = tokio::sync::OwnedSemaphorePermit;
 
 async fn accept(listener: &UnixListener, places: &Arc<Semaphore>) -> io::Result<(UnixStream, Place)> {
@@ -96,15 +110,29 @@ async fn accept(listener: &UnixListener, places: &Arc<Semaphore>) -> io::Result<
     Ok((stream, place))
 }
 
-async fn connection(stream: UnixStream, router: Router, mut stop: watch::Receiver<bool>) {
+async fn connection(
+    stream: UnixStream,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+    mut cut: watch::Receiver<()>,
+) {
     let Some(peer) = peer(&stream) else {
         tracing::warn!("a connection of another user was refused");
         return;
     };
+    // What went before this connection is nothing to it.
+    cut.mark_unchanged();
+    let answering = Arc::new(());
+    let at_work = answering.clone();
     let service = hyper::service::service_fn(move |request| {
         // Reading the head has left its bytes, the password among them, on the stack below.
         scrubbed::<DEEP, _>(|| ());
-        answer(router.clone(), peer, request)
+        let (router, at_work) = (router.clone(), at_work.clone());
+        async move {
+            let answered = answer(router, peer, request).await;
+            drop(at_work);
+            answered
+        }
     });
     let serving = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -112,11 +140,16 @@ async fn connection(stream: UnixStream, router: Router, mut stop: watch::Receive
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service);
     let mut serving = std::pin::pin!(serving);
-    let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
-        () = told(&mut stop) => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
+    let ended = loop {
+        tokio::select! {
+            ended = serving.as_mut() => break ended,
+            // What its caller does not take must not stay in our memory. A third one is held by a handler, such as
+            // the one that has locked the keys, whose answer is still to come.
+            () = gone(&mut cut) => if Arc::strong_count(&answering) < 3 { return },
+            () = told(&mut stop) => {
+                serving.as_mut().graceful_shutdown();
+                break serving.await;
+            }
         }
     };
     if let Err(error) = ended {
@@ -182,7 +215,13 @@ mod tests {
             .route("/fault", axum::routing::get(fault))
             .route("/fine", axum::routing::get(async || "fine"));
         let (stop, stopped) = watch::channel(false);
-        let serving = tokio::spawn(serve(listener, router, stopped, Duration::from_secs(5)));
+        let serving = tokio::spawn(serve(
+            listener,
+            router,
+            stopped,
+            watch::Sender::new(()).subscribe(),
+            Duration::from_secs(5),
+        ));
         let answer = ask(&path, "/fault").await;
         assert!(
             answer.starts_with("HTTP/1.1 500") && answer.contains("\"internal\""),

@@ -185,6 +185,7 @@ async fn live(
         listener,
         handlers::routes(agent.clone()),
         stopped,
+        agent.cut(),
         GRACE,
     ));
     lock.write(&status).map_err(written)?;

@@ -38,7 +38,7 @@ pub async fn write(agent: Agent, caller: Caller, q: Write, body: Body) -> Result
     let action = on_one("secrets.write", &q.vault, &q.path);
     let pass = agent.enter(&caller, action).await?;
     let node = pass.node().clone();
-    let mut body = BodyReader::new(body);
+    let mut body = BodyReader::new(body, pass.node().closing());
     blocking(move || {
         let vault = node.vaults.open(&q.vault)?;
         let problem = |error| vault_problem(&vault.name, error);

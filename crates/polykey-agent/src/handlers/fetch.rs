@@ -37,7 +37,7 @@ pub async fn read(agent: Agent, caller: Caller, q: ReadOne) -> Result<Body, Prob
     let action = on_one("secrets.read", &q.vault, &q.path);
     let pass = agent.enter(&caller, action).await?;
     let node = pass.node().clone();
-    streamed(move |out| {
+    streamed(pass.node().closing(), move |out| {
         let opened = Opened::new(&node, &q.vault, q.at.as_deref(), q.at_time)?;
         let problem = |error| vault_problem(&opened.vault.name, error);
         let meanings = Meanings {
@@ -84,7 +84,7 @@ pub async fn fetch(agent: Agent, caller: Caller, q: Fetch) -> Result<Body, Probl
     let asked = on(event, &q.targets);
     let pass = agent.enter_to_look(&caller, &asked).await?;
     let node = pass.node().clone();
-    streamed(move |out| {
+    streamed(pass.node().closing(), move |out| {
         let mut openings = Openings::new(node, q.at.clone(), q.at_time);
         let planned = plan(&mut openings, &q);
         let mut targets = Vec::new();

@@ -22,7 +22,7 @@ pub async fn import(agent: Agent, caller: Caller, q: Import, body: Body) -> Resu
     let action = on_one("secrets.import", &q.vault, &q.path);
     let pass = agent.enter(&caller, action).await?;
     let node = pass.node().clone();
-    let body = BodyReader::new(body);
+    let body = BodyReader::new(body, pass.node().closing());
     blocking(move || {
         let vault = node.vaults.open(&q.vault)?;
         let problem = |error| vault_problem(&vault.name, error);

@@ -95,7 +95,7 @@ async fn new_root(
 pub async fn sign(agent: Agent, caller: Caller, _: Nothing, body: Body) -> Result<Signature, Problem> {
     let pass = agent.enter(&caller, Action::new("keys.sign")).await?;
     let node = pass.node().clone();
-    let mut body = BodyReader::new(body);
+    let mut body = BodyReader::new(body, pass.node().closing());
     blocking(move || {
         let content = ContentHash::read(&mut body).map_err(|error| cut_off(&error))?;
         Ok(Signature {
@@ -113,9 +113,9 @@ pub async fn verify(
     body: Body,
 ) -> Result<Verdict, Problem> {
     let action = Action::new("keys.verify").target(query.signer.clone());
-    agent.enter(&caller, action).await?;
+    let pass = agent.enter(&caller, action).await?;
     let signer: NodeId = node_id(&query.signer)?;
-    let mut body = BodyReader::new(body);
+    let mut body = BodyReader::new(body, pass.node().closing());
     blocking(move || {
         let content = ContentHash::read(&mut body).map_err(|error| cut_off(&error))?;
         let signature = UserSignature::parse(&query.signature);
@@ -142,8 +142,8 @@ pub async fn encrypt(agent: Agent, caller: Caller, query: EncryptQuery, body: Bo
         )
         .hint("ask for the output of `polykey keys public --json` there, and name that file instead"));
     }
-    let mut body = BodyReader::new(body);
-    streamed(move |out| {
+    let mut body = BodyReader::new(body, pass.node().closing());
+    streamed(pass.node().closing(), move |out| {
         let mut sealer = Sealer::new(record.encryption(), &OsRandom, out.buffer());
         loop {
             let piece = body.piece().map_err(|error| cut_off(&error))?;
@@ -163,8 +163,8 @@ pub async fn encrypt(agent: Agent, caller: Caller, query: EncryptQuery, body: Bo
 pub async fn decrypt(agent: Agent, caller: Caller, _: Nothing, body: Body) -> Result<Body, Problem> {
     let pass = agent.enter(&caller, Action::new("keys.decrypt")).await?;
     let node = pass.node().clone();
-    let mut body = BodyReader::new(body);
-    streamed(move |out| {
+    let mut body = BodyReader::new(body, pass.node().closing());
+    streamed(pass.node().closing(), move |out| {
         let damaged = |error: UserBoxError| Problem::new(Code::BadData, error.to_string()).caused_by(&error);
         let keys = [&node.encryption];
         let mut opener = Opener::new(&keys);

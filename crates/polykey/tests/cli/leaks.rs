@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -255,4 +256,25 @@ fn the_memory_of_a_locked_agent_holds_nothing() {
     let canaries = Canaries::new([PASSWORD, GUESS, SECRET, SMALL, LARGE, FIELD, &words, &token[..40]]);
     let canaries = canaries.and_keys(&keys);
     canaries.check("the memory of the agent", &look());
+
+    // Nor for a caller that does not take its answer.
+    home.pk_as(PASSWORD, ["agent", "unlock"]).ok();
+    let mut stuck = UnixStream::connect(home.node().join("agent.sock")).expect("listens");
+    let (body, basic) = (
+        format!(r#"{{"vault":"{VAULT}","path":"large"}}"#),
+        BASE64.encode(format!(":{PASSWORD}").as_bytes()),
+    );
+    let asked = format!(
+        "POST /v1/secrets/read HTTP/1.1\r\nhost: x\r\nauthorization: Basic {basic}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stuck.write_all(asked.as_bytes()).expect("takes it");
+    let mut begin = [0; 12];
+    stuck.read_exact(&mut begin).expect("answers");
+    assert_eq!(&begin, b"HTTP/1.1 200");
+    home.pk_as(PASSWORD, ["agent", "lockall"]).ok();
+    canaries.check("the memory of the agent", &look());
+    let mut rest = Vec::new();
+    let _ = stuck.read_to_end(&mut rest);
+    assert!(!rest.ends_with(b"0\r\n\r\n"), "half an answer is no answer");
 }
