@@ -3,6 +3,8 @@
 //! Each group has a file of its own under [`commands`](crate::commands) with its arguments and what they
 //! do; here stands only the root. Help text is the doc comment of the arguments.
 
+use std::ffi::OsString;
+use std::mem::ManuallyDrop;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -91,6 +93,46 @@ Examples:
     Vaults(Box<vaults::Command>),
 }
 
+/// The one branch of the tree that `args` (program name first) ask for, if they name a command of a group: all
+/// that they can mean if they are right, at a fraction of the cost of the whole tree.
+///
+/// What this branch accepts, the whole tree accepts with the same meaning, since no option or value stands between
+/// the names of commands. The reverse does not hold (`--help` is missing, for one), and what is said about an
+/// error speaks of all commands, so whoever meets one here asks the whole tree again.
+pub fn branch(args: &[OsString]) -> Option<clap::Command> {
+    let mut words = args
+        .iter()
+        .skip(1)
+        .filter_map(|arg| arg.to_str())
+        .filter(|word| !word.starts_with('-'));
+    let (name, group) = words.find_map(|word| Some((word, group(word)?)))?;
+    // Wiping and freeing the definitions piece by piece takes longer than making them, and they hold no secrets.
+    let group = ManuallyDrop::new(group);
+    let leaf = group.find_subcommand(words.next()?)?.clone();
+    let group = clap::Command::new(name.to_owned())
+        .subcommand_required(true)
+        .disable_help_subcommand(true)
+        .subcommand(leaf);
+    let root = clap::Command::new("polykey")
+        .subcommand_required(true)
+        .disable_help_subcommand(true)
+        .subcommand(group);
+    Some(Global::augment_args(root))
+}
+
+/// The commands of a group.
+fn group(name: &str) -> Option<clap::Command> {
+    let augment = match name {
+        "agent" => agent::Command::augment_subcommands,
+        "config" => config::Command::augment_subcommands,
+        "keys" => keys::Command::augment_subcommands,
+        "secrets" => secrets::Command::augment_subcommands,
+        "vaults" => vaults::Command::augment_subcommands,
+        _ => return None,
+    };
+    Some(augment(clap::Command::new(name.to_owned())))
+}
+
 /// Options of every command.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Global options")]
@@ -171,7 +213,7 @@ pub enum Format {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{CommandFactory, FromArgMatches};
 
     use super::*;
 
@@ -245,6 +287,12 @@ mod tests {
                 }
                 let words = words(line).expect("never none of a split");
                 own |= words.join(" ").starts_with(path);
+                let args: Vec<OsString> = words.iter().map(OsString::from).collect();
+                if let Some(Ok(part)) = branch(&args).map(|tree| tree.try_get_matches_from(&args)) {
+                    let part = Cli::from_arg_matches(&part).expect("made of the same definitions");
+                    let whole = Cli::try_parse_from(&words).expect("the branch accepts it");
+                    assert_eq!(format!("{part:?}"), format!("{whole:?}"), "{line}");
+                }
                 if let Err(error) = Cli::try_parse_from(&words) {
                     assert!(
                         matches!(
@@ -258,6 +306,77 @@ mod tests {
             assert!(own, "{path}: no example is of this command");
         });
         assert!(missing.is_empty(), "no examples: {missing:#?}");
+    }
+
+    /// Both trees' answer to one command line: the accepted command, or none.
+    #[track_caller]
+    fn check_branch(line: &str, want_branch: bool) {
+        let args: Vec<OsString> = words(line)
+            .expect("never none of a split")
+            .into_iter()
+            .map(Into::into)
+            .collect();
+        let accepted = |matches: clap::ArgMatches| format!("{:?}", Cli::from_arg_matches(&matches));
+        let whole = Cli::command().try_get_matches_from(&args).ok().map(accepted);
+        let part = branch(&args).and_then(|tree| tree.try_get_matches_from(&args).ok());
+        assert_eq!(part.is_some(), want_branch, "{line}");
+        if let Some(part) = part {
+            assert_eq!(Some(accepted(part)), whole, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_branch_accepts_what_the_whole_tree_accepts_and_means_the_same() {
+        for line in [
+            "pk secrets cat v:p",
+            "pk secrets cat v:p secrets rm",
+            "pk --json secrets list v",
+            "pk secrets rm -rf v:p --format json",
+            "pk secrets --node-path=/x rm v:p",
+            "pk --node-path /x secrets env v -- sh -c --help",
+            "pk -vv agent status -f json",
+            "pk agent start -b",
+            "pk vaults create v --quiet",
+            "pk keys --quiet=false public",
+            "pk config set network local",
+        ] {
+            check_branch(line, true);
+        }
+        for line in [
+            "pk",
+            "pk secrets",
+            "pk secrets cats v:p",
+            "pk secrets cat --help",
+            "pk secrets help cat",
+            "pk help secrets cat",
+            "pk --version secrets cat",
+            "pk --node-path secrets vaults list",
+            "pk --node-path secrets cat v:p",
+            "pk secrets -- cat v:p",
+            "pk secrets ls v --no-such",
+            "pk -- secrets cat v:p",
+            "pk audit verify",
+            "pk doctor",
+        ] {
+            check_branch(line, false);
+        }
+    }
+
+    #[test]
+    fn every_command_of_a_group_has_a_branch() {
+        for top in tree().get_subcommands() {
+            for inner in top.get_subcommands() {
+                for name in inner.get_name_and_visible_aliases() {
+                    let args = ["pk", top.get_name(), name].map(OsString::from);
+                    // `audit` can do without an inner command, so it is no such group.
+                    assert_eq!(
+                        branch(&args).is_some(),
+                        top.get_name() != "audit",
+                        "{args:?}: name it in `group`"
+                    );
+                }
+            }
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -55,10 +56,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, local: &dyn Local) -> ExitC
         || args
             .windows(2)
             .any(|two| (two[0] == "-f" || two[0] == "--format") && two[1] == "json");
-    let parsed = Cli::command()
-        .try_get_matches_from(&args)
-        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, flags(&matches))));
-    let (cli, flags) = match parsed {
+    let (cli, flags) = match parsed(&args) {
         Ok(parsed) => parsed,
         Err(error) => return told_by_parser(&error, &args, wants_json, local),
     };
@@ -82,6 +80,19 @@ fn bad_config(command: &Command) -> BadConfig {
         Command::Config(_) | Command::Doctor => BadConfig::Examined,
         Command::Agent(Agent::Status | Agent::Stop | Agent::Lock | Agent::Lockall) => BadConfig::Warned,
         _ => BadConfig::Refused,
+    }
+}
+
+/// What `args` say, and which settings stand among them.
+fn parsed(args: &[OsString]) -> Result<(Cli, BTreeSet<&'static str>), clap::Error> {
+    let parse = |tree: clap::Command| {
+        // Not dropped: see `args::branch`.
+        let matches = ManuallyDrop::new(tree).try_get_matches_from_mut(args)?;
+        Ok((Cli::from_arg_matches(&matches)?, flags(&matches)))
+    };
+    match args::branch(args).map(parse) {
+        Some(Ok(parsed)) => Ok(parsed),
+        None | Some(Err(_)) => parse(Cli::command()),
     }
 }
 
