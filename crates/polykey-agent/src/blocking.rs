@@ -14,8 +14,12 @@ use tokio::sync::{mpsc, watch};
 
 use crate::door::locked;
 
-/// Pieces on their way.
+/// Pieces on their way to blocking work.
 const PIECES: usize = 2;
+/// Pieces on their way from it: every second one may be a few bytes that announce the next.
+const PIECES_OUT: usize = 4;
+/// Shorter pieces are copied, longer ones are handed over as they are.
+const WORTH_HANDING_OVER: usize = 32 << 10;
 /// Size of a piece.
 pub const PIECE: usize = 256 << 10;
 
@@ -178,6 +182,19 @@ impl BodyWriter {
         }
     }
 
+    /// Sends `piece` after what is in the buffer; a long one without copying it.
+    ///
+    /// # Errors
+    /// As [`BodyWriter::flush_full`].
+    pub fn hand_over(&mut self, piece: impl AsRef<[u8]> + Send + 'static) -> Result<(), Problem> {
+        if piece.as_ref().len() < WORTH_HANDING_OVER {
+            self.buffer.extend_from_slice(piece.as_ref());
+            return self.flush_full();
+        }
+        self.flush()?;
+        self.send(Ok(Bytes::from_owner(piece)))
+    }
+
     fn flush(&mut self) -> Result<(), Problem> {
         if self.buffer.is_empty() {
             return Ok(());
@@ -204,7 +221,7 @@ pub async fn streamed(
     closing: Closing,
     work: impl FnOnce(&mut BodyWriter) -> Result<(), Problem> + Send + 'static,
 ) -> Result<Body, Problem> {
-    let (sender, mut pieces) = mpsc::channel(PIECES);
+    let (sender, mut pieces) = mpsc::channel(PIECES_OUT);
     tokio::task::spawn_blocking(move || {
         let mut writer = BodyWriter {
             pieces: sender,
@@ -338,6 +355,15 @@ mod tests {
             Ok(1)
         );
         assert_eq!(collected(move |out| write(out, 9)).await, Ok(9 * PIECE));
+        let handed_over = |out: &mut BodyWriter| {
+            for len in [1, 0, WORTH_HANDING_OVER, PIECE, 2, PIECE + 1] {
+                out.buffer().push(0);
+                out.hand_over(vec![7; len])?;
+            }
+            Ok(())
+        };
+        let whole = 6 + 1 + WORTH_HANDING_OVER + PIECE + 2 + PIECE + 1;
+        assert_eq!(collected(handed_over).await, Ok(whole));
         let failed = || Problem::new(Code::BadData, "damaged");
         assert_eq!(collected(move |_| Err(failed())).await, Err(Code::BadData));
         assert_eq!(

@@ -58,10 +58,14 @@ pub mod write {
     use super::{CLOSE, DATA, END, FAILED, FrameError, HEAD, MAX_FRAME, Serialize};
 
     fn push(out: &mut Vec<u8>, kind: u8, content: &[u8]) {
-        let len = u32::try_from(content.len()).expect("a frame is at most MAX_FRAME long");
+        push_header(out, kind, content.len());
+        out.extend_from_slice(content);
+    }
+
+    fn push_header(out: &mut Vec<u8>, kind: u8, len: usize) {
+        let len = u32::try_from(len).expect("a frame is at most MAX_FRAME long");
         out.push(kind);
         out.extend_from_slice(&len.to_be_bytes());
-        out.extend_from_slice(content);
     }
 
     fn push_json(out: &mut Vec<u8>, kind: u8, content: &impl Serialize) -> Result<(), FrameError> {
@@ -86,6 +90,18 @@ pub mod write {
         for piece in bytes.chunks(MAX_FRAME) {
             push(out, DATA, piece);
         }
+    }
+
+    /// Announces `len` bytes of the secret, at most [`MAX_FRAME`], which the caller sends after this.
+    ///
+    /// # Errors
+    /// [`FrameError::Length`] when they are more than a frame holds.
+    pub fn data_header(out: &mut Vec<u8>, len: usize) -> Result<(), FrameError> {
+        if len > MAX_FRAME {
+            return Err(FrameError::Length);
+        }
+        push_header(out, DATA, len);
+        Ok(())
     }
 
     /// Ends a secret.
@@ -255,6 +271,15 @@ mod tests {
         write::data(&mut small, b"xy");
         write::close(&mut small);
         assert_eq!(read(&small, 1).expect("well formed"), ["data xy", "Close"]);
+        let mut announced = Vec::new();
+        write::data_header(&mut announced, 2).expect("short");
+        announced.extend_from_slice(b"xy");
+        write::close(&mut announced);
+        assert_eq!(announced, small);
+        assert_eq!(
+            write::data_header(&mut announced, MAX_FRAME + 1),
+            Err(FrameError::Length)
+        );
     }
 
     #[test]

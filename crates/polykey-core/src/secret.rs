@@ -1,30 +1,46 @@
 //! Secret bytes: wiped on drop, hidden from `Debug`, never `Clone`.
 //!
 //! [`SecretBytes`] has any length, [`Key`] is always 32 bytes. To find every place that looks inside,
-//! search for `expose`.
+//! search for `expose`. Buffers that are filled and changed where they lie call [`wipe`] when they are dropped.
 //!
 //! Always: neither type prints, serialises or compares in variable time.
 
 use std::fmt;
 
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::{Zeroize, Zeroizing, optimization_barrier};
 
 use crate::random::Random;
 
+/// Overwrites all that `bytes` has allocated, and leaves it empty.
+///
+/// As sure as `Zeroize`, and as fast as memory: that writes byte by byte, which costs more than sealing does.
+pub fn wipe(bytes: &mut Vec<u8>) {
+    bytes.clear();
+    bytes.resize(bytes.capacity(), 0);
+    optimization_barrier(bytes.as_slice());
+    bytes.clear();
+}
+
 /// Secret bytes of any length: wiped on drop, hidden from `Debug`, never `Clone`.
 #[derive(Default)]
-pub struct SecretBytes(Zeroizing<Vec<u8>>);
+pub struct SecretBytes(Vec<u8>);
+
+impl Drop for SecretBytes {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
+}
 
 impl SecretBytes {
     /// Takes over `bytes`; they are wiped when this value is dropped.
     pub fn new(bytes: Vec<u8>) -> Self {
-        SecretBytes(Zeroizing::new(bytes))
+        SecretBytes(bytes)
     }
 
     /// Copies `bytes` into memory that is wiped on drop. The source stays the caller's to wipe.
     pub fn copy_from(bytes: &[u8]) -> Self {
-        SecretBytes(Zeroizing::new(bytes.to_vec()))
+        SecretBytes(bytes.to_vec())
     }
 
     /// Opens the bytes. Search for `expose` to find every reader.
@@ -43,8 +59,8 @@ impl SecretBytes {
     }
 
     /// Gives up the wrapper; the bytes are still wiped on drop.
-    pub fn into_exposed(self) -> Zeroizing<Vec<u8>> {
-        self.0
+    pub fn into_exposed(mut self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(std::mem::take(&mut self.0))
     }
 }
 
@@ -146,6 +162,16 @@ mod tests {
             Key::from_array([7; 32])
         );
         assert_eq!(shown, "SecretBytes(hidden) Key(hidden)");
+    }
+
+    #[test]
+    fn wiping_reaches_the_spare_room_too() {
+        let mut bytes = vec![7; 300];
+        bytes.truncate(5);
+        let room = bytes.capacity();
+        wipe(&mut bytes);
+        assert!(bytes.is_empty() && bytes.capacity() == room);
+        wipe(&mut Vec::new());
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub use index::Inserted;
 pub use keeper::Keeper;
 pub use membership::Revoked;
 pub use purge::{Collected, Deletion, GRACE, Purged};
-pub use reader::ContentReader;
+pub use reader::{ContentPiece, ContentReader};
 pub use record::{Field, FieldKind, Record};
 pub use rotation::Exposed;
 pub use stage::{MAX_SECRET_LEN, Staged};

@@ -11,8 +11,8 @@ use polykey_core::aead::{self, NONCE_LEN, OVERHEAD, OpenError, TAG_LEN};
 use polykey_core::hash::hash;
 use polykey_core::padme::padded_len;
 use polykey_core::random::{Random, random_array};
+use polykey_core::secret::wipe;
 use polykey_core::{Key, ObjectId, VaultId, label};
-use zeroize::Zeroizing;
 
 use crate::event::ObjectRef;
 
@@ -28,15 +28,21 @@ pub const INLINE_LEN: usize = 16 << 10;
 /// A buffer for one piece, with room at the front for the nonce and at the end for the tag: the piece is
 /// read, sealed and written in one place, and the buffer serves the next piece.
 pub(crate) struct Piece {
-    buffer: Zeroizing<Vec<u8>>,
+    buffer: Vec<u8>,
     len: usize,
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        wipe(&mut self.buffer);
+    }
 }
 
 impl Piece {
     /// An empty piece that takes up to `room` plain bytes, at most [`PIECE_LEN`].
     pub fn new(room: usize) -> Piece {
         Piece {
-            buffer: Zeroizing::new(vec![0; room + OVERHEAD]),
+            buffer: vec![0; room + OVERHEAD],
             len: 0,
         }
     }
@@ -152,11 +158,17 @@ pub(crate) fn open_named(
     let (nonce, body) = bytes.split_first_chunk_mut::<NONCE_LEN>().ok_or(OpenError)?;
     let len = aead::open_in_place(&object.key, nonce, &context(vault, index), body)?;
     bytes.truncate(NONCE_LEN + len);
-    Ok(Opened(Zeroizing::new(bytes)))
+    Ok(Opened(bytes))
 }
 
 /// The plain bytes of a piece; wiped on drop.
-pub(crate) struct Opened(Zeroizing<Vec<u8>>);
+pub(crate) struct Opened(Vec<u8>);
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
+}
 
 impl Opened {
     pub fn plain(&self) -> &[u8] {

@@ -3,6 +3,7 @@
 //! Always: what a reader returns is what was written; anything else is an error that names the object.
 
 use std::io;
+use std::ops::Range;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use polykey_core::{ObjectId, SecretBytes, SecretPath, VaultId};
@@ -98,6 +99,22 @@ impl ContentReader {
             .map(|opened| &opened.plain()[start..start + len]))
     }
 
+    /// As [`ContentReader::next_piece`], and the piece is the caller's: nothing is copied.
+    ///
+    /// # Errors
+    /// As [`ContentReader::next_piece`].
+    pub fn take_piece(&mut self) -> Result<Option<ContentPiece>, VaultError> {
+        let Some(len) = self.advance()? else {
+            return Ok(None);
+        };
+        let start = std::mem::take(&mut self.given);
+        self.left -= len as u64;
+        Ok(self.opened.take().map(|opened| ContentPiece {
+            opened,
+            bytes: start..start + len,
+        }))
+    }
+
     /// The whole content, when it has at most `limit` bytes.
     ///
     /// # Errors
@@ -177,6 +194,18 @@ impl ContentReader {
 
     fn fetch(&self, object: ObjectId) -> Result<Named, VaultError> {
         self.source.fetch(&self.path, object, self.objects.len() > 1)
+    }
+}
+
+/// Some bytes of content; wiped on drop.
+pub struct ContentPiece {
+    opened: Opened,
+    bytes: Range<usize>,
+}
+
+impl AsRef<[u8]> for ContentPiece {
+    fn as_ref(&self) -> &[u8] {
+        &self.opened.plain()[self.bytes.clone()]
     }
 }
 

@@ -61,9 +61,8 @@ pub async fn read(agent: Agent, caller: Caller, q: ReadOne) -> Result<Body, Prob
                 }
                 EntryKind::Raw => {
                     let mut reader = opened.view.open(&picked.stat.path).map_err(problem)?;
-                    while let Some(piece) = reader.next_piece().map_err(problem)? {
-                        out.buffer().extend_from_slice(piece);
-                        out.flush_full()?;
+                    while let Some(piece) = reader.take_piece().map_err(problem)? {
+                        out.hand_over(piece)?;
                     }
                 }
             }
@@ -410,12 +409,14 @@ fn send(value: &Value, out: &mut BodyWriter) -> Result<(), Problem> {
     };
     frames::write::head(out.buffer(), &value.head).map_err(|e| unframed(&e))?;
     loop {
-        match reader.next_piece() {
-            Ok(Some(piece)) => frames::write::data(out.buffer(), piece),
+        match reader.take_piece() {
+            Ok(Some(piece)) => {
+                frames::write::data_header(out.buffer(), piece.as_ref().len()).map_err(|e| unframed(&e))?;
+                out.hand_over(piece)?;
+            }
             Ok(None) => break,
             Err(error) => return failed(out, error),
         }
-        out.flush_full()?;
     }
     frames::write::end(out.buffer());
     Ok(())
