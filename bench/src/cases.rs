@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -211,6 +212,41 @@ fn write(node: &Node, _: &Scope, report: &mut Report) -> io::Result<()> {
         "SQLite commit inside a process",
         None,
     ));
+    inside_the_agent(node, report)
+}
+
+/// The same inside the agent, from the parsed request to the ready reply, measured by the program beside this one.
+fn inside_the_agent(node: &Node, report: &mut Report) -> io::Result<()> {
+    let program = std::env::current_exe()?.with_file_name("polykey-bench-inside");
+    if !program.exists() {
+        report.note("`polykey-bench-inside` is not built, so the write inside the agent was not measured");
+        return Ok(());
+    }
+    let output = Command::new(program).arg(node.folder()).output()?;
+    if !output.status.success() {
+        return Err(io::Error::other(
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        ));
+    }
+    let text = String::from_utf8(output.stdout).map_err(io::Error::other)?;
+    let figures: Vec<f64> = text
+        .split_whitespace()
+        .filter_map(|figure| figure.parse().ok())
+        .collect();
+    let [ours, theirs, ratio] = *figures else {
+        return Err(io::Error::other(format!(
+            "three figures are wanted, not {text:?}"
+        )));
+    };
+    report.row(Row {
+        what: "durable write of 1 KiB inside the agent".into(),
+        ours: show(Duration::from_secs_f64(ours)),
+        yardstick: "SQLite commit of the same bytes".into(),
+        theirs: show(Duration::from_secs_f64(theirs)),
+        measured: format!("{ratio:.2}x"),
+        budget: "at most 2x".into(),
+        met: Some(ratio <= 2.0),
+    });
     Ok(())
 }
 
@@ -272,7 +308,8 @@ fn idle(node: &Node, _: &Scope, report: &mut Report) -> io::Result<()> {
     Ok(())
 }
 
-/// A secret of 1 GiB in and out: memory of agent and client, and speed beside sealing alone.
+/// A secret of 1 GiB in and out, on the disk and in memory: memory of agent and client, and speed beside sealing
+/// alone, and beside the disk.
 fn large(node: &Node, _: &Scope, report: &mut Report) -> io::Result<()> {
     let mib: u64 = 1024;
     let file = node.folder().join("large");
@@ -282,14 +319,24 @@ fn large(node: &Node, _: &Scope, report: &mut Report) -> io::Result<()> {
             .args(["-ec", &format!("head -c {mib}M /dev/urandom > \"$0\"")])
             .arg(&file),
     )?;
-    let sealing = yardstick::sealing(mib);
+    large_on(node, &file, mib, "", report)?;
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() {
+        large_on(&node.beside(memory)?, &file, mib, ", node in memory", report)?;
+    }
+    fs::remove_file(&file)
+}
+
+fn large_on(node: &Node, file: &Path, mib: u64, place: &str, report: &mut Report) -> io::Result<()> {
     node.run(&["vaults", "create", "large"])?;
+    let per_second = |wall: Duration| format!("{:.0} MiB/s", mib as f64 / wall.as_secs_f64());
     for direction in ["in", "out"] {
+        let sealing = yardstick::sealing(mib);
         let before = node.agent_memory("VmRSS")?;
         node.reset_peak()?;
         let mut command = if direction == "in" {
             let mut command = node.command(&["secrets", "write", "large:it"]);
-            command.stdin(fs::File::open(&file)?);
+            command.stdin(fs::File::open(file)?);
             command
         } else {
             node.command(&["secrets", "cat", "large:it"])
@@ -312,7 +359,7 @@ fn large(node: &Node, _: &Scope, report: &mut Report) -> io::Result<()> {
         }
         let more = (node.agent_memory("VmHWM")?.saturating_sub(before) + client) / 1024;
         report.row(Row {
-            what: format!("{mib} MiB secret {direction}, memory"),
+            what: format!("{mib} MiB secret {direction}{place}, memory"),
             ours: format!("{more} MiB more"),
             yardstick: String::new(),
             theirs: String::new(),
@@ -322,14 +369,28 @@ fn large(node: &Node, _: &Scope, report: &mut Report) -> io::Result<()> {
         });
         let ratio = sealing.as_secs_f64() / wall.as_secs_f64();
         report.row(Row {
-            what: format!("{mib} MiB secret {direction}, speed"),
-            ours: format!("{:.0} MiB/s", mib as f64 / wall.as_secs_f64()),
+            what: format!("{mib} MiB secret {direction}{place}, speed"),
+            ours: per_second(wall),
             yardstick: "sealing alone on one core".into(),
-            theirs: format!("{:.0} MiB/s", mib as f64 / sealing.as_secs_f64()),
+            theirs: per_second(sealing),
             measured: format!("{ratio:.2} of it"),
             budget: "at least 0.5 of it".into(),
             met: Some(ratio >= 0.5),
         });
+        if direction == "in" && place.is_empty() {
+            let copied = node.folder().join("copied-large");
+            let bare = yardstick::copy_durably(file, &copied)?;
+            fs::remove_file(&copied)?;
+            report.row(Row {
+                what: format!("{mib} MiB secret in, speed"),
+                ours: per_second(wall),
+                yardstick: "the same bytes copied to one file and synced".into(),
+                theirs: per_second(bare),
+                measured: format!("{:.2} of it", bare.as_secs_f64() / wall.as_secs_f64()),
+                budget: String::new(),
+                met: None,
+            });
+        }
     }
     node.run(&["vaults", "delete", "large", "--yes"])?;
     Ok(())

@@ -4,17 +4,12 @@
 //! plots; `-- --quick` leaves out what takes minutes. Machines are noisy, so every figure is a median,
 //! run in turn with its yardstick in the same call, and what counts is the ratio.
 //!
-//! Start at [`cases`]; [`measure`] holds the method, [`report`] the page.
-
-mod cases;
-mod measure;
-mod node;
-mod report;
-mod yardstick;
+//! Start at [`cases`]; [`measure`](polykey_bench::measure) holds the method, [`report`] the page.
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use polykey_bench::{cases, node, report, yardstick};
 
 #[derive(Parser)]
 #[command(about = "Measures polykey beside yardsticks and writes docs/benchmarks.md")]
@@ -53,6 +48,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let node = node::Node::start(args.binary)?;
     let mut report = report::Report::default();
+    report.machine("at the start");
     cases::run(
         &node,
         &cases::Scope {
@@ -61,6 +57,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         },
         &mut report,
     )?;
+    report.machine("at the end");
     report.print();
     if args.only.is_none() {
         report.write(&args.out)?;

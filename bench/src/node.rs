@@ -26,13 +26,23 @@ impl Node {
             Some(binary) => binary.canonicalize()?,
             None => build()?,
         };
-        let node = Node {
-            folder: tempfile::tempdir()?,
-            binary,
-        };
+        Node::of(binary, tempfile::tempdir()?)
+    }
+
+    /// Another node, of the same program, with its files below `place`.
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    pub fn beside(&self, place: &Path) -> io::Result<Node> {
+        Node::of(self.binary.clone(), tempfile::tempdir_in(place)?)
+    }
+
+    fn of(binary: PathBuf, folder: tempfile::TempDir) -> io::Result<Node> {
+        let node = Node { folder, binary };
         measure::run(&mut node.command(&["agent", "start", "--background"]))?;
         Ok(node)
     }
+
     /// The folder for whatever a case needs.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -138,10 +148,18 @@ impl Node {
 fn build() -> io::Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
-        .args(["build", "--release", "--locked", "-p", "polykey"])
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "-p",
+            "polykey",
+            "-p",
+            "polykey-bench",
+        ])
         .status()?;
     if !built.success() {
-        return Err(io::Error::other("the release binary does not build"));
+        return Err(io::Error::other("the release binaries do not build"));
     }
     Ok(std::env::current_exe()?.with_file_name("polykey"))
 }

@@ -61,6 +61,19 @@ impl Report {
         self.notes.push(note);
     }
 
+    /// Notes how busy the machine is.
+    pub fn machine(&mut self, when: &str) {
+        let processors = std::thread::available_parallelism().map_or(0, usize::from);
+        let Ok(text) = std::fs::read_to_string("/proc/loadavg") else {
+            return;
+        };
+        let load: Vec<&str> = text.split_whitespace().take(3).collect();
+        self.note(format!(
+            "load of the machine {when}: {} (last 1, 5 and 15 minutes) on {processors} processors",
+            load.join(", ")
+        ));
+    }
+
     /// Prints the table.
     pub fn print(&self) {
         println!("{}", self.table());

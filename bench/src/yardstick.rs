@@ -1,6 +1,7 @@
 //! What we measure against: the least that a program of this kind can do.
 
 use std::error::Error;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,9 @@ use polykey_core::random::{OsRandom, random_array};
 use polykey_core::{Key, aead};
 
 /// The process behind `socket-read`: clap has parsed the arguments, hyper reads one body, stdout gets it.
+///
+/// # Errors
+/// When nobody answers.
 pub fn socket_read(socket: &Path) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -70,6 +74,25 @@ pub fn sealing(mib: u64) -> Duration {
         std::hint::black_box(aead::seal_in_place(&key, &nonce, b"", &mut piece));
     }
     start.elapsed()
+}
+
+/// How long it takes to copy the file `from` to `to` and to wait until the disk has it.
+///
+/// # Errors
+/// As the disk says.
+pub fn copy_durably(from: &Path, to: &Path) -> io::Result<Duration> {
+    let (mut from, mut to) = (File::open(from)?, File::create(to)?);
+    let mut piece = vec![0; 256 << 10];
+    let start = Instant::now();
+    loop {
+        let len = from.read(&mut piece)?;
+        if len == 0 {
+            break;
+        }
+        to.write_all(&piece[..len])?;
+    }
+    to.sync_all()?;
+    Ok(start.elapsed())
 }
 
 /// A bare SQLite database with durable commits, set up as our store is.
