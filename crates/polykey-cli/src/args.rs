@@ -120,12 +120,14 @@ pub fn branch(args: &[OsString]) -> Option<clap::Command> {
     Some(Global::augment_args(root))
 }
 
-/// The commands of a group.
+/// The commands of a group, if it is one whose every call names a command. One that is missing here is parsed by the
+/// whole tree, which takes longer.
 fn group(name: &str) -> Option<clap::Command> {
     let augment = match name {
         "agent" => agent::Command::augment_subcommands,
         "config" => config::Command::augment_subcommands,
         "keys" => keys::Command::augment_subcommands,
+        "notifications" => notifications::Command::augment_subcommands,
         "secrets" => secrets::Command::augment_subcommands,
         "vaults" => vaults::Command::augment_subcommands,
         _ => return None,
@@ -364,16 +366,14 @@ mod tests {
 
     #[test]
     fn every_command_of_a_group_has_a_branch() {
-        for top in tree().get_subcommands() {
+        let tree = tree();
+        let groups = || tree.get_subcommands().filter(|top| group(top.get_name()).is_some());
+        assert!(groups().count() > 5);
+        for top in groups() {
             for inner in top.get_subcommands() {
                 for name in inner.get_name_and_visible_aliases() {
                     let args = ["pk", top.get_name(), name].map(OsString::from);
-                    // `audit` can do without an inner command, so it is no such group.
-                    assert_eq!(
-                        branch(&args).is_some(),
-                        top.get_name() != "audit",
-                        "{args:?}: name it in `group`"
-                    );
+                    assert!(branch(&args).is_some(), "{args:?}");
                 }
             }
         }
