@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use axum::body::Body;
 use polykey_agent::agent::Agent;
-use polykey_agent::door::{Caller, Credentials, Peer};
+use polykey_agent::door::{Caller, Credentials, Origin, Peer};
 use polykey_agent::handlers::{changes, vaults};
 use polykey_agent::open;
 use polykey_agent::paths::NodePaths;
@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         pid: None,
     };
     let caller = || Caller {
-        peer,
+        origin: Origin::Process(peer),
         credentials: Credentials::Token(SecretBytes::copy_from(token.expose())),
     };
     let vault = CreateVault {
