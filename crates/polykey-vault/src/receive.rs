@@ -150,6 +150,7 @@ impl Shared {
 
     fn undo_unless(&self, durable: bool, before: Before) {
         if durable {
+            self.tell();
             return;
         }
         if let Some(membership) = before.membership {

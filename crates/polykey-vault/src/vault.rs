@@ -8,7 +8,7 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use polykey_core::random::random_array;
 use polykey_core::statement::Statement;
@@ -65,6 +65,7 @@ pub(crate) struct Shared {
     pub(crate) membership: RwLock<Arc<Membership>>,
     pub(crate) stager: Stager,
     pub(crate) env: Env,
+    told: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 /// The charter and the keys that it gives us.
@@ -216,6 +217,7 @@ impl Vault {
             me: RwLock::new(me),
             membership: RwLock::new(Arc::new(membership)),
             env,
+            told: OnceLock::new(),
         }))
     }
 
@@ -262,6 +264,12 @@ impl Vault {
     /// [`VaultError::Store`] when the log could not be copied into the file; what was acknowledged is safe.
     pub fn close(&self) -> Result<(), VaultError> {
         Ok(self.0.database.close()?)
+    }
+
+    /// Has `told` called after each change of what the vault holds, of our own or from elsewhere, on the thread
+    /// that made it. It must not wait, nor use the vault. The first that is given stays.
+    pub fn on_change(&self, told: impl Fn() + Send + Sync + 'static) {
+        let _ = self.0.told.set(Box::new(told));
     }
 
     pub(crate) fn shared(&self) -> &Shared {
@@ -349,6 +357,9 @@ impl Vault {
             true => database.write_removal(job),
             false => database.write(job),
         };
+        if let Ok((_, Some(_))) = &made {
+            self.0.tell();
+        }
         made.map_err(|Outer(error)| error)
     }
 
@@ -443,6 +454,13 @@ fn horizon_at(rows: &dyn Rows, time: Timestamp) -> Result<Horizon, VaultError> {
 }
 
 impl Shared {
+    /// Tells whoever wants to know that the vault holds something else now.
+    pub(crate) fn tell(&self) {
+        if let Some(told) = self.told.get() {
+            told();
+        }
+    }
+
     pub(crate) fn source(&self, with_database: bool) -> Source {
         Source {
             vault: self.id,
