@@ -17,6 +17,7 @@ use crate::backoff::{Backoff, Turn};
 use crate::blocking::blocking;
 use crate::door::{Action, Caller, Origin, wrong_password};
 use crate::network::Network;
+use crate::network::settings::Settings;
 use crate::node::Node;
 use crate::open;
 use crate::paths::NodePaths;
@@ -72,7 +73,14 @@ async fn let_go(node: &Arc<Node>) {
 
 impl Agent {
     /// An agent for an open node.
-    pub fn new(paths: NodePaths, socket: PathBuf, node: Node, events: mpsc::UnboundedSender<Event>) -> Self {
+    pub fn new(
+        paths: NodePaths,
+        socket: PathBuf,
+        node: Node,
+        network: Settings,
+        events: mpsc::UnboundedSender<Event>,
+    ) -> Self {
+        let manners = Manners::default();
         Agent(Arc::new(Shared {
             paths,
             socket,
@@ -83,8 +91,8 @@ impl Agent {
             sessions: Sessions::default(),
             backoff: Backoff::default(),
             audit_keep: AtomicU64::new(0),
-            manners: Manners::default(),
-            network: Network::default(),
+            network: Network::new(network, manners.budget.clone()),
+            manners,
             events,
             cut: watch::Sender::new(()),
             started: (SystemClock.now(), Instant::now()),
@@ -109,6 +117,7 @@ impl Agent {
     pub async fn lock_keys(&self) {
         let _turn = self.0.transition.lock().await;
         self.sessions().forget_all();
+        self.network().stop().await;
         let taken = self.slot().take();
         let Some(node) = taken else { return };
         let_go(&node).await;
@@ -159,6 +168,8 @@ impl Agent {
                         node.audit.append(&entry);
                     }
                     *self.slot() = Some(Arc::new(node));
+                    // What went wrong stands in the status; the vaults are open all the same.
+                    let _ = self.network().start(self).await;
                 }
                 Ok(())
             }
@@ -285,18 +296,21 @@ impl Agent {
 
     /// What `agent status` shows.
     pub fn status(&self) -> Status {
+        let place = self.network().address();
         Status {
             status: State::Live,
             pid: Some(std::process::id()),
             node_id: Some(self.node_id().to_string()),
             socket: Some(self.0.socket.to_string_lossy().into_owned()),
             locked: Some(self.slot_read().is_none()),
-            agent_host: None,
-            agent_port: None,
+            agent_host: place.map(|place| place.ip().to_string()),
+            agent_port: place.map(|place| place.port()),
             up_time: Some(u64::try_from(self.0.started.1.elapsed().as_millis()).unwrap_or(u64::MAX)),
             start_time: Some(self.0.started.0.as_millis()),
-            connections_active: Some(0),
-            nodes_total: Some(1),
+            connections_active: Some(self.network().connections().len() as u64),
+            nodes_total: Some(self.node().map_or(1, |node| node.contacts.len() as u64 + 1)),
+            network: Some(self.network().mode().to_string()),
+            network_problem: self.network().failure().map(|problem| problem.message),
             version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             source_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             state_version: Some(polykey_api::STATE_VERSION),

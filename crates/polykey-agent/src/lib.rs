@@ -17,6 +17,7 @@ pub mod contacts;
 pub mod doctor;
 pub mod door;
 pub mod failure;
+pub mod follow;
 pub mod glob;
 pub mod handlers;
 pub mod harden;

@@ -29,6 +29,7 @@ use tokio::sync::{mpsc, watch};
 use crate::agent::{Agent, Event};
 use crate::failure::disk;
 use crate::lock::{LockError, NodeLock};
+use crate::network::settings::Settings;
 use crate::node::Node;
 use crate::open::{self, Opened};
 use crate::paths::NodePaths;
@@ -64,6 +65,7 @@ pub fn run(order: StartOrder, ready: impl FnOnce(&Started)) -> Result<(), Proble
     let lock = take_lock(&paths)?;
     let mut opened = scrubbed::<DEEP, _>(|| open::open_or_create(&paths, &order, &OsRandom))?;
     let audit_keep = order.audit_keep.unwrap_or_default();
+    let network = Settings::read(&order)?;
     // The password has done its work; nothing of it may wait for the end of the agent.
     drop(order);
     let recovery_code = words(&opened)?;
@@ -91,6 +93,7 @@ pub fn run(order: StartOrder, ready: impl FnOnce(&Started)) -> Result<(), Proble
             &lock,
             listener,
             opened.node,
+            network,
             &socket,
             audit_keep,
             move || {
@@ -132,8 +135,13 @@ pub fn log_to_stderr(verbose: u8) {
         _ => "trace",
     };
     // Only our own crates below warnings: others may log what passes through them.
-    let filter =
-        format!("warn,polykey={level},polykey_agent={level},polykey_vault={level},polykey_store={level}");
+    let mut filter = "warn".to_owned();
+    for ours in ["", "_agent", "_net", "_store", "_vault"] {
+        filter += &format!(",polykey{ours}={level}");
+    }
+    for others in polykey_net::LOG_DIRECTIVES {
+        filter += &format!(",{others}");
+    }
     let _ = tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
         .with_writer(|| Patient)
@@ -163,6 +171,7 @@ async fn live(
     lock: &NodeLock,
     listener: UnixListener,
     node: Node,
+    network: Settings,
     socket: &Path,
     audit_keep: u64,
     ready: impl FnOnce(),
@@ -172,8 +181,16 @@ async fn live(
     let (stop, stopped) = watch::channel(false);
     catch_signals(&events)
         .map_err(|error| Problem::new(Code::Io, "signals cannot be caught").caused_by(&error))?;
-    let agent = Agent::new(paths.clone(), socket.to_owned(), node, events);
+    let agent = Agent::new(paths.clone(), socket.to_owned(), node, network, events);
     agent.keep_audit(audit_keep);
+    let chosen = agent.network().has_chosen_port();
+    if let Err(problem) = agent.network().start(&agent).await
+        && chosen
+    {
+        // The user wants to be found there. Without that wish the vaults come first.
+        agent.lock_keys().await;
+        return Err(problem);
+    }
     let mut status = Status {
         pid: Some(std::process::id()),
         node_id: agent.status().node_id,

@@ -46,6 +46,12 @@ pub struct Status {
     /// Port on which the node listens for others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent_port: Option<u16>,
+    /// Which network it takes part in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// Why it does not, when it should.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_problem: Option<String>,
     /// Milliseconds since the start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub up_time: Option<u64>,

@@ -11,7 +11,7 @@ use utoipa::openapi::{
 
 use crate::endpoint::{Endpoint, Shape};
 use crate::problem::ProblemReply;
-use crate::{agent, audit, doctor, keys, notifications, replicas, secrets, sharing, vaults};
+use crate::{agent, audit, doctor, exchange, keys, nodes, notifications, replicas, secrets, sharing, vaults};
 
 const JSON: &str = "application/json";
 const BYTES: &str = "application/octet-stream";
@@ -87,6 +87,18 @@ pub fn page() -> OpenApi {
         .call(&secrets::LOG)
         .call(&secrets::RESTORE)
         .call(&secrets::FIND)
+        .call(&nodes::ADD)
+        .call(&nodes::FIND)
+        .call(&nodes::PING)
+        .call(&nodes::GET_ALL)
+        .call(&nodes::CONNECTIONS)
+        .call(&nodes::NAME)
+        .call(&nodes::BLOCK)
+        .call(&nodes::EXAMINE)
+        .call(&exchange::SCAN)
+        .call(&exchange::CLONE)
+        .call(&exchange::PULL)
+        .call(&exchange::SYNC)
         .finish()
 }
 

@@ -39,6 +39,14 @@ pub struct StartOrder {
     pub agent_port: Option<u16>,
     /// So many audit records are kept; 0 keeps all.
     pub audit_keep: Option<u64>,
+    /// Nodes to begin with: `id@address:port`, parted by semicolons.
+    pub seed_nodes: Option<String>,
+    /// Relays of the user's choice: URLs, parted by semicolons.
+    pub relays: Option<String>,
+    /// File with certificates (PEM) that vouch for those relays.
+    pub relay_ca: Option<PathBuf>,
+    /// Whether the node's addresses are published for everybody to look up.
+    pub publish: bool,
     /// How much to log: 0 warnings, 1 info, 2 debug, 3 trace.
     pub verbose: u8,
 }

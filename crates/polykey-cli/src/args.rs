@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    agent, audit, bootstrap, completions, config, keys, man, notifications, secrets, sharing, vaults,
+    agent, audit, bootstrap, completions, config, doctor, keys, man, nodes, notifications, secrets, sharing, vaults,
 };
 use crate::output::Output;
 use crate::settings::Settings;
@@ -67,8 +67,9 @@ Examples:
     #[command(after_help = "\
 Examples:
   polykey doctor
-  polykey doctor --json")]
-    Doctor,
+  polykey doctor --json
+  polykey doctor --network bob")]
+    Doctor(doctor::Doctor),
     /// Make a node, for people: asks, explains and starts the agent
     #[command(after_help = "\
 Examples:
@@ -82,6 +83,9 @@ Examples:
     Keys(keys::Command),
     /// Print the manual, or write all its pages
     Man(man::Man),
+    /// Know other nodes: names, addresses, connections
+    #[command(subcommand)]
+    Nodes(nodes::Command),
     /// Send, read and remove short messages between nodes
     #[command(subcommand)]
     Notifications(notifications::Command),

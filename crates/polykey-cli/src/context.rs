@@ -330,6 +330,10 @@ impl<'l> Context<'l> {
             audit_keep: find_setting("audit-keep")
                 .and_then(|setting| self.settings.resolve(setting).0)
                 .and_then(|count| count.parse().ok()),
+            seed_nodes: self.settings.given("seed-nodes"),
+            relays: self.settings.given("relays"),
+            relay_ca: self.settings.given("relay-ca").map(PathBuf::from),
+            publish: self.settings.flag("publish").unwrap_or_default(),
             verbose: self.global.verbose,
             ..StartOrder::default()
         }

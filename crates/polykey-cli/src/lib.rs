@@ -77,7 +77,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, local: &dyn Local) -> ExitC
 fn bad_config(command: &Command) -> BadConfig {
     use commands::agent::Command as Agent;
     match command {
-        Command::Config(_) | Command::Doctor => BadConfig::Examined,
+        Command::Config(_) | Command::Doctor(_) => BadConfig::Examined,
         Command::Agent(Agent::Status | Agent::Stop | Agent::Lock | Agent::Lockall) => BadConfig::Warned,
         _ => BadConfig::Refused,
     }

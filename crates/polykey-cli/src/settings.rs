@@ -152,7 +152,35 @@ pub const SETTINGS: &[Setting] = &[
         "moderate",
         "work of one guess at a new password",
     ),
+    setting(
+        "publish",
+        Kind::Flag,
+        None,
+        "false",
+        "let everybody look up this node's addresses",
+    ),
     setting("quiet", Kind::Flag, None, "false", "say nothing about success"),
+    setting(
+        "relay-ca",
+        Kind::Path,
+        None,
+        "",
+        "file with certificates that vouch for the relays",
+    ),
+    setting(
+        "relays",
+        Kind::Text,
+        None,
+        "",
+        "relays to use: URLs, parted by semicolons",
+    ),
+    setting(
+        "seed-nodes",
+        Kind::Text,
+        Some("PK_SEED_NODES"),
+        "",
+        "nodes to begin with: id@address:port, parted by semicolons",
+    ),
     setting("verbose", Kind::Number(3), None, "0", "how much to say"),
 ];
 

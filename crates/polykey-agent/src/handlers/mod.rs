@@ -12,10 +12,12 @@ use crate::router::Routes;
 pub mod agent;
 pub mod audit;
 pub mod changes;
+pub mod exchange;
 pub mod fetch;
 pub mod find;
 pub mod import;
 pub mod keys;
+pub mod nodes;
 pub mod notifications;
 mod opened;
 pub mod secrets;
@@ -91,6 +93,18 @@ fn calls() -> Routes {
         .json(&api::secrets::SET, changes::set)
         .json(&api::secrets::ATTRIBUTES, changes::attributes)
         .json(&api::secrets::RESTORE, changes::restore)
+        .json(&api::nodes::ADD, nodes::add)
+        .json(&api::nodes::FIND, nodes::find)
+        .json(&api::nodes::PING, nodes::ping)
+        .json(&api::nodes::GET_ALL, nodes::get_all)
+        .json(&api::nodes::CONNECTIONS, nodes::connections)
+        .json(&api::nodes::NAME, nodes::name)
+        .json(&api::nodes::BLOCK, nodes::block)
+        .json(&api::nodes::EXAMINE, nodes::examine)
+        .json(&api::exchange::SCAN, exchange::scan)
+        .lines(&api::exchange::CLONE, exchange::clone)
+        .lines(&api::exchange::PULL, exchange::pull)
+        .lines(&api::exchange::SYNC, exchange::sync)
 }
 
 #[cfg(test)]

@@ -1,29 +1,266 @@
 //! The life of the network in the agent.
 //!
-//! [`Network`] is there as long as the agent. It is on while the keys are open; locking takes the node off.
-//! Whoever wants something of another node asks here, whatever the way to it is.
+//! [`Network`] is there as long as the agent. It is on while the keys are open: [`Network::start`] binds the
+//! sockets and begins to serve and to [follow](crate::follow); [`Network::stop`] says farewell and ends all of
+//! it. Whoever wants something of another node asks here, whatever the way to it is.
+//!
+//! Always: nothing of the network holds up a command that needs none; what is off answers so at once.
+
+pub mod settings;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use polykey_api::{Code, Problem};
-use polykey_core::NodeId;
-use polykey_core::VaultId;
+use polykey_core::{NodeId, VaultId};
+use polykey_net::{ConnectionInfo, Farewell, Mode, Net, NetConfig, NetError, NodeAddress, Path, Peer};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 
-use crate::contacts::Contacts;
+use crate::agent::Agent;
+use crate::blocking::blocking;
+use crate::contacts::{Contacts, Place, Source};
+use crate::failure;
+use crate::follow::{self, News};
 use crate::node::Node;
+use crate::peer::frame::{Budget, FrameError};
 use crate::peer::keys::NodeKeys;
-use crate::peer::{Answer, AskError, Request};
+use crate::peer::serve::Conduct;
+use crate::peer::{Answer, Ask, AskError, Request, ask, serve_stream};
+use crate::tables::FRESH;
+use settings::Settings;
+
+/// Saying farewell to all may take this long.
+const FAREWELL: Duration = Duration::from_millis(300);
+/// Binding sockets may take this long.
+const BINDING: Duration = Duration::from_secs(5);
+/// Group of the port of the last time, so that those who know it find the node again.
+const PORT: &[u8] = b"port";
+/// Requests of one connection that are worked on at a time; the others wait at the peer.
+const AT_ONCE: usize = 16;
 
 /// The network of an agent. Clones are one network.
-#[derive(Clone, Default)]
-pub struct Network {}
+#[derive(Clone)]
+pub struct Network(Arc<Shared>);
+
+struct Shared {
+    settings: Settings,
+    budget: Budget,
+    state: RwLock<State>,
+}
+
+#[derive(Default)]
+enum State {
+    #[default]
+    Off,
+    Failed(Problem),
+    On(Arc<Running>),
+}
+
+/// The network while it is on.
+pub struct Running {
+    net: Net,
+    contacts: Contacts,
+    budget: Budget,
+    news: News,
+    stop: watch::Sender<bool>,
+    tasks: Mutex<JoinSet<()>>,
+    pulling: Mutex<HashMap<VaultId, Pulling>>,
+}
+
+/// Pulls of one vault that run, and whether it changed meanwhile.
+#[derive(Default)]
+struct Pulling {
+    count: usize,
+    changed: bool,
+}
+
+/// A pull of a vault that runs. What comes is told when it ends, not piece by piece.
+pub struct Pulls {
+    running: Arc<Running>,
+    vault: VaultId,
+}
+
+impl Drop for Pulls {
+    fn drop(&mut self) {
+        let mut pulling = self.running.pulling.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(of) = pulling.get_mut(&self.vault) else { return };
+        of.count -= 1;
+        if of.count == 0 {
+            let changed = of.changed;
+            pulling.remove(&self.vault);
+            if changed {
+                self.running.news.changed(self.vault);
+            }
+        }
+    }
+}
 
 impl Network {
+    /// A network that is off.
+    pub fn new(settings: Settings, budget: Budget) -> Network {
+        Network(Arc::new(Shared {
+            settings,
+            budget,
+            state: RwLock::default(),
+        }))
+    }
+
+    /// Takes the open node on the network.
+    ///
+    /// # Errors
+    /// [`Code::Busy`] when the port that the user chose is taken; [`Code::Io`]. The network is off then, and
+    /// the rest of the agent goes on.
+    pub async fn start(&self, agent: &Agent) -> Result<(), Problem> {
+        let Some(node) = agent.node() else {
+            return Ok(());
+        };
+        let started = self.go_on(&node).await;
+        let state = match &started {
+            Ok(running) => State::On(running.clone()),
+            Err(problem) => {
+                tracing::warn!("{problem}");
+                State::Failed(problem.clone())
+            }
+        };
+        *self.0.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+        if let Ok(running) = &started {
+            running.begin(agent);
+        }
+        started.map(drop)
+    }
+
+    async fn go_on(&self, node: &Arc<Node>) -> Result<Arc<Running>, Problem> {
+        let settings = &self.0.settings;
+        for (seed, place) in &settings.seeds {
+            if *seed != node.id() {
+                node.contacts.learn(*seed, std::slice::from_ref(place), Source::Added)?;
+            }
+        }
+        let blocked = node.contacts.clone();
+        let admit = Arc::new(move |node: &NodeId| !blocked.is_blocked(node));
+        let here = node.clone();
+        let before = blocking(move || {
+            let row = here.db.read(|tx| tx.value(FRESH, PORT, b""));
+            let row = row.map_err(|error| failure::store(&error))?;
+            let port = row.and_then(|row| row.expose().try_into().ok());
+            Ok(port.map(u16::from_be_bytes))
+        })
+        .await?;
+        // The port of the last time, else the one that the user chose, else a free one.
+        let mut ports = vec![settings.port.or(before)];
+        if settings.port.is_none() {
+            ports.push(None);
+        }
+        let mut failed = None;
+        for port in ports {
+            let config = NetConfig {
+                mode: settings.mode.clone(),
+                bind: bind(settings, port),
+                relays: settings.relays.clone(),
+                relay_roots: settings.relay_roots.clone(),
+                publish: settings.publish,
+                ..NetConfig::default()
+            };
+            let starting = Net::start(config, &node.root, admit.clone());
+            match tokio::time::timeout(BINDING, starting).await {
+                Ok(Ok(net)) => {
+                    let bound = net.address().direct.first().map(SocketAddr::port);
+                    if bound != before
+                        && let Some(bound) = bound
+                    {
+                        let here = node.clone();
+                        let keep = move || {
+                            let put = here.db.write(|tx| tx.put(FRESH, PORT, b"", &bound.to_be_bytes()));
+                            put.map_err(|error| failure::store(&error))
+                        };
+                        blocking(keep).await?;
+                    }
+                    return Ok(Arc::new(Running {
+                        net,
+                        contacts: node.contacts.clone(),
+                        budget: self.0.budget.clone(),
+                        news: node.vaults.news(),
+                        stop: watch::channel(false).0,
+                        tasks: Mutex::default(),
+                        pulling: Mutex::default(),
+                    }));
+                }
+                Ok(Err(error)) => failed = Some(no_network(settings, port, &error)),
+                Err(_) => failed = Some(Problem::new(Code::Busy, "the network did not start in time")),
+            }
+        }
+        Err(failed.unwrap_or_else(|| Problem::new(Code::Internal, "no port was tried")))
+    }
+
+    /// Takes the node off the network: farewell to all, and nothing of it runs afterwards.
+    pub async fn stop(&self) {
+        let state = std::mem::take(&mut *self.0.state.write().unwrap_or_else(PoisonError::into_inner));
+        if let State::On(running) = state {
+            let _ = running.stop.send(true);
+            running.net.close(FAREWELL).await;
+            let mut tasks = std::mem::take(&mut *running.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+            tasks.shutdown().await;
+        }
+    }
+
+    /// The network, when it is on.
+    pub fn running(&self) -> Option<Arc<Running>> {
+        match &*self.0.state.read().unwrap_or_else(PoisonError::into_inner) {
+            State::On(running) => Some(running.clone()),
+            _ => None,
+        }
+    }
+
+    /// Why the network is not on, when it should be.
+    pub fn failure(&self) -> Option<Problem> {
+        match &*self.0.state.read().unwrap_or_else(PoisonError::into_inner) {
+            State::Failed(problem) => Some(problem.clone()),
+            _ => None,
+        }
+    }
+
+    /// True when the user chose a port to be found on.
+    pub fn has_chosen_port(&self) -> bool {
+        self.0.settings.port.is_some()
+    }
+
+    /// How the node takes part.
+    pub fn mode(&self) -> &Mode {
+        &self.0.settings.mode
+    }
+
+    /// Where the node listens, as far as it is known: one that others on this machine can use at least.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.running()?.net.address().direct.first().copied()
+    }
+
+    /// All ways to this node, for an invitation.
+    pub fn addresses(&self) -> Option<NodeAddress> {
+        self.running().map(|running| running.net.address())
+    }
+
+    /// The connections that are up.
+    pub fn connections(&self) -> Vec<ConnectionInfo> {
+        self.running().map_or(Vec::new(), |running| running.net.connections())
+    }
+
+    /// True while there is a connection with `node`.
+    pub fn is_connected(&self, node: &NodeId) -> bool {
+        self.running().is_some_and(|running| running.net.connected(node).is_some())
+    }
+
     /// Asks `node` one thing, over the connection that is up or a new one.
     ///
     /// # Errors
     /// [`AskError`], also when it refuses.
-    pub async fn try_ask(&self, node: NodeId, _request: Request) -> Result<Answer, AskError> {
-        let off = format!("the network is off: {node}");
-        Err(AskError::Unreachable(off.into()))
+    pub async fn try_ask(&self, node: NodeId, request: Request) -> Result<Answer, AskError> {
+        match self.running() {
+            Some(running) => running.ask(node, request).await,
+            None => Err(AskError::Unreachable("this node is not on the network".into())),
+        }
     }
 
     /// As [`Network::try_ask`], with the problem that a user is told; `here` knows what the node is called.
@@ -59,9 +296,133 @@ impl Network {
         Ok(keys)
     }
 
-    /// Tells connected members of a vault that there is news in it. Returns at once.
+    /// Tells the members of a vault that there is news in it, those that are connected at once. Changes of
+    /// vaults are told by themselves; this is for what is news for another reason. Returns at once.
     pub fn announce(&self, vault: VaultId) {
-        tracing::debug!(%vault, "announced");
+        if let Some(running) = self.running() {
+            running.news.changed(vault);
+        }
+    }
+
+    /// Ends all connections with a node that the user blocked.
+    pub async fn cut_off(&self, node: &NodeId) {
+        if let Some(running) = self.running() {
+            running.net.disconnect(node, &farewell("blocked")).await;
+        }
+    }
+}
+
+impl Running {
+    fn begin(self: &Arc<Self>, agent: &Agent) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.spawn(accept(self.clone(), agent.clone(), self.stop.subscribe()));
+        tasks.spawn(follow::run(self.clone(), agent.clone(), self.stop.subscribe()));
+    }
+
+    /// Notes that a pull of `vault` runs.
+    pub fn pulls(self: &Arc<Self>, vault: VaultId) -> Pulls {
+        let mut pulling = self.pulling.lock().unwrap_or_else(PoisonError::into_inner);
+        pulling.entry(vault).or_default().count += 1;
+        Pulls {
+            running: self.clone(),
+            vault,
+        }
+    }
+
+    /// True when the change of a vault is better told later: a pull of it runs, and tells when it ends.
+    pub fn tells_later(&self, vault: &VaultId) -> bool {
+        let mut pulling = self.pulling.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = pulling.get_mut(vault);
+        of.is_some_and(|of| {
+            of.changed = true;
+            true
+        })
+    }
+
+    /// The id of this node.
+    pub fn me(&self) -> NodeId {
+        self.net.node()
+    }
+
+    /// What is new here, and whom that concerns.
+    pub fn news(&self) -> &News {
+        &self.news
+    }
+
+    /// The nodes that are connected.
+    pub fn connected(&self) -> Vec<NodeId> {
+        self.net.connections().into_iter().map(|info| info.node).collect()
+    }
+
+    /// Makes a connection with `node`, from the addresses that are known, unless there is one.
+    ///
+    /// # Errors
+    /// [`NetError`].
+    pub async fn connect(&self, node: &NodeId) -> Result<Peer, NetError> {
+        let address = self.contacts.find(node).map(|contact| {
+            let mut address = NodeAddress::new(*node);
+            for known in contact.addresses {
+                match known.place {
+                    Place::Socket(socket) => address.direct.push(socket),
+                    Place::Relay(url) => address.relay = address.relay.or_else(|| url.parse().ok()),
+                }
+            }
+            address
+        });
+        if let Some(address) = address.filter(|address| !address.is_empty()) {
+            self.net.know(address);
+        }
+        self.net.connect(node).await
+    }
+
+    /// Asks `node` one thing.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn ask(&self, node: NodeId, request: Request) -> Result<Answer, AskError> {
+        let mut again = !matches!(request, Request::Redeem { .. } | Request::Notify(_));
+        loop {
+            let peer = self.connect(&node).await.map_err(unreachable)?;
+            let asked = async {
+                let (mut to, mut from) = peer.open().await.map_err(unreachable)?;
+                ask(&request, &mut to, &mut from, &self.budget).await
+            };
+            match asked.await {
+                // The connection was lost under the request: a new one may do.
+                Err(AskError::Unreachable(_) | AskError::Lost(FrameError::Io(_) | FrameError::Cut)) if again => {
+                    again = false;
+                }
+                Err(error) if error.is_nonsense() => {
+                    tracing::warn!(%node, %error, "cut off");
+                    peer.close(&farewell("nonsense"));
+                    return Err(error);
+                }
+                asked => return asked,
+            }
+        }
+    }
+}
+
+/// One node to ask.
+pub struct Line {
+    running: Arc<Running>,
+    node: NodeId,
+}
+
+impl Line {
+    /// A line to `node`.
+    pub fn new(running: Arc<Running>, node: NodeId) -> Line {
+        Line { running, node }
+    }
+}
+
+impl Ask for Line {
+    fn node(&self) -> NodeId {
+        self.node
+    }
+
+    async fn ask(&self, request: Request) -> Result<Answer, AskError> {
+        self.running.ask(self.node, request).await
     }
 }
 
@@ -70,3 +431,96 @@ pub fn known_keys(contacts: &Contacts, node: &NodeId) -> Option<NodeKeys> {
     let contact = contacts.find(node)?;
     NodeKeys::known(contact.start?, contact.record?)
 }
+
+/// Serves every connection, whoever made it.
+async fn accept(running: Arc<Running>, agent: Agent, mut stop: watch::Receiver<bool>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let peer = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return,
+            peer = running.net.accept() => peer,
+        };
+        let Some(peer) = peer else { return };
+        while connections.try_join_next().is_some() {}
+        connections.spawn(serve(running.clone(), agent.clone(), peer));
+    }
+}
+
+/// Serves the streams of one connection until it ends.
+async fn serve(running: Arc<Running>, agent: Agent, peer: Peer) {
+    let node = peer.node();
+    let info = peer.info();
+    let place = match info.path {
+        // Where it dialled from is where it listens: both use one socket.
+        Path::Direct(address) => Some(Place::Socket(address)),
+        Path::Relayed(url) => url.to_string().parse().ok(),
+        _ => None,
+    };
+    if running.contacts.is_contact(&node) {
+        peer.widen();
+        let contacts = running.contacts.clone();
+        let noted = tokio::task::spawn_blocking(move || contacts.saw(node, place));
+        if let Ok(Err(problem)) = noted.await {
+            tracing::warn!("{problem}");
+        }
+    }
+    running.news.connected(node);
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let mut streams = JoinSet::new();
+    while let Ok((mut to, mut from)) = peer.accept().await {
+        while streams.try_join_next().is_some() {}
+        // The semaphore is never closed.
+        let Ok(place) = places.clone().acquire_owned().await else {
+            return;
+        };
+        let (agent, peer) = (agent.clone(), peer.clone());
+        streams.spawn(async move {
+            let conduct = serve_stream(&agent, node, &mut from, &mut to).await;
+            if conduct == Conduct::Nonsense {
+                tracing::warn!(%node, "cut off: it does not keep to the protocol");
+                // The answer says why; it is on its way for as long as a farewell takes.
+                let _ = tokio::time::timeout(FAREWELL, to.delivered()).await;
+                peer.close(&farewell("nonsense"));
+            }
+            drop(place);
+        });
+    }
+    drop(streams);
+    if running.net.connected(&node).is_none() {
+        running.news.gone(node);
+    }
+}
+
+fn bind(settings: &Settings, port: Option<u16>) -> Vec<SocketAddr> {
+    match (settings.host, port) {
+        (None, None) => Vec::new(),
+        (Some(host), port) => vec![SocketAddr::new(host, port.unwrap_or(0))],
+        (None, Some(port)) => vec![
+            SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), port),
+            SocketAddr::new(std::net::Ipv6Addr::UNSPECIFIED.into(), port),
+        ],
+    }
+}
+
+fn no_network(settings: &Settings, port: Option<u16>, error: &NetError) -> Problem {
+    let wanted = bind(settings, port);
+    let place = wanted.first().map_or("any address".to_owned(), SocketAddr::to_string);
+    Problem::new(
+        Code::Busy,
+        format!("the node cannot listen for other nodes on {place}"),
+    )
+    .hint("another program may hold it: choose another with `--agent-port`")
+    .caused_by(error)
+}
+
+fn unreachable(error: NetError) -> AskError {
+    AskError::Unreachable(Box::new(error))
+}
+
+fn farewell(text: &str) -> Farewell {
+    Farewell::new(FAREWELL_CODE, text)
+}
+
+/// The one code of our farewells: the text says why.
+const FAREWELL_CODE: u16 = 1;

@@ -8,12 +8,18 @@
 //! against a bound before memory is taken for it, and a peer that stops in the middle is given up.
 
 pub mod ask;
+#[cfg(test)]
+pub(crate) mod bench;
 pub mod frame;
+#[cfg(test)]
+mod hostile;
 pub mod keys;
 pub mod limits;
 pub mod message;
 pub mod pull;
 pub mod serve;
+#[cfg(test)]
+mod trials;
 mod visit;
 
 pub use ask::{Ask, AskError, ask};

@@ -210,12 +210,13 @@ impl Agent {
             Request::Sync(request) => blocking(move || step(&node, &from, &request)).await,
             Request::Announce(announcement) => {
                 let vault = announcement.vault;
-                let news = blocking(move || is_news(&node, &from, &announcement)).await?;
+                let here = node.clone();
+                let news = blocking(move || is_news(&here, &from, &announcement)).await?;
                 match news {
                     None => Ok(Answer::refused(Refusal::Refused)),
                     Some(news) => {
                         if news {
-                            tracing::debug!(%from, %vault, "news");
+                            node.vaults.news().heard(from, vault);
                         }
                         Ok(Answer::Done)
                     }

@@ -36,6 +36,7 @@ use polykey_vault::{Identity, Vault, VaultError};
 use entry::{Entry, Folder, STORAGE_LEN, State};
 use opener::Opener;
 use problem::vault_problem;
+use crate::follow::News;
 use register::{Handle, Register, Storage, lock, no_vault};
 
 /// How long a deleted vault can come back.
@@ -137,6 +138,11 @@ impl Vaults {
     pub fn open_id(&self, id: VaultId) -> Result<InUse, Problem> {
         let (entry, handle) = self.register.find_id(id)?;
         self.open_entry(&entry, id, &handle)
+    }
+
+    /// What changes in the vaults.
+    pub fn news(&self) -> News {
+        self.opener.news().clone()
     }
 
     /// The ids of all vaults in use.
@@ -348,6 +354,7 @@ impl Vaults {
         let state = State::Deleted(id, SystemClock.now().after(KEPT));
         let item = self.store_and_show(Entry { state, ..entry })?;
         drop(lock(&handle).take());
+        self.opener.news().changed(id);
         Ok(item)
     }
 

@@ -17,11 +17,13 @@ use polykey_store::RealDisk;
 use polykey_vault::{Env, Identity, Vault, VaultError};
 
 use super::register::Storage;
+use crate::follow::News;
 
 /// Makes and opens vaults in folders.
 pub struct Opener {
     keys: Key,
     me: Vec<Arc<Identity>>,
+    news: News,
 }
 
 impl Opener {
@@ -29,7 +31,13 @@ impl Opener {
     /// root keys, newest first.
     pub fn new(keys: Key, me: Vec<Identity>) -> Opener {
         let me = me.into_iter().map(Arc::new).collect();
-        Opener { keys, me }
+        let news = News::default();
+        Opener { keys, me, news }
+    }
+
+    /// Where the changes of all open vaults are told.
+    pub fn news(&self) -> &News {
+        &self.news
     }
 
     /// Makes a vault in the empty `folder`, of the node as it is now.
@@ -70,7 +78,10 @@ impl Opener {
     /// What the vault says.
     pub fn open(&self, folder: &Path, storage: &Storage) -> Result<Vault, VaultError> {
         let open = |me: &Arc<Identity>| {
-            Vault::open(folder, &self.folder_key(storage), me.clone(), environment(folder))
+            let vault = Vault::open(folder, &self.folder_key(storage), me.clone(), environment(folder))?;
+            let (news, id) = (self.news.clone(), vault.id());
+            vault.on_change(move || news.changed(id));
+            Ok::<_, VaultError>(vault)
         };
         let vault = open(&self.me[0])?;
         if vault.my_role().is_some() || self.me.len() == 1 {

@@ -100,6 +100,9 @@ pub struct Start {
     /// Port on which other nodes reach this one
     #[arg(long, value_name = "PORT", env = "PK_AGENT_PORT")]
     agent_port: Option<u16>,
+    /// Nodes to begin with: `id@address:port`, parted by semicolons
+    #[arg(long, value_name = "NODES", env = "PK_SEED_NODES")]
+    seed_nodes: Option<String>,
 }
 
 /// What a new node is made of; shared with `bootstrap`.
@@ -281,6 +284,7 @@ pub fn start(cx: &Context<'_>, args: &Start) -> Result<Done, Problem> {
         network: args.network.clone().or(base.network.take()),
         agent_host: args.agent_host.clone().or(base.agent_host.take()),
         agent_port: args.agent_port.or(base.agent_port),
+        seed_nodes: args.seed_nodes.clone().or(base.seed_nodes.take()),
         ..base
     };
     let mut code_file = if new { args.new.code_file()? } else { None };

@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
+use clap::Args;
 use polykey_api::agent::State;
 use polykey_api::doctor::{EXAMINE, Finding, Findings, Health, Verdict};
+use polykey_api::nodes::{self, OneNode};
 use polykey_api::{Code, Nothing, Problem};
 
 use crate::context::{Autostart, Context};
@@ -12,13 +14,30 @@ use crate::output::Done;
 use crate::password::{self, Given};
 use crate::settings::Settings;
 
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Say why this node can or cannot be reached
+    #[arg(long, value_name = "NODE")]
+    network: Option<String>,
+}
+
 /// Looks at everything that can be looked at now. Ends well when all is fine, with 65 or 74 when something is
 /// damaged or the disk fails, and with 1 when something else is to be done.
 ///
 /// # Errors
 /// When a password was given that cannot be read or is wrong, or the answer cannot be printed. All else is a
 /// finding.
-pub async fn run(cx: &Context<'_>) -> Result<Done, Problem> {
+pub async fn run(cx: &Context<'_>, args: Doctor) -> Result<Done, Problem> {
+    if let Some(who) = args.network {
+        let all = cx.call(&nodes::EXAMINE, &OneNode { who }).await?;
+        cx.out.answer(&all, text)?;
+        return Ok(match all.verdict() {
+            None => Done::All,
+            Some(Verdict::Findings) => Done::Partly,
+            Some(Verdict::Failed(code)) => Done::Except(code),
+        });
+    }
     let mut findings = cx.local.examine_files(&cx.node_path);
     findings.push(match Settings::read(&cx.node_path) {
         Ok(_) => Finding::new("configuration", Health::Good, "config.toml is fine, or not there"),

@@ -15,9 +15,11 @@ pub mod completions;
 pub mod config;
 pub mod demo;
 pub mod doctor;
+pub mod exchange;
 pub mod init;
 pub mod keys;
 pub mod man;
+pub mod nodes;
 pub mod notifications;
 pub mod qr;
 pub mod replicas;
@@ -40,7 +42,7 @@ pub fn run(cx: &Context<'_>, command: Command) -> Result<Done, Problem> {
             wait(init::open_session(cx, &password))
         }
         Command::Agent(command) => wait(agent::run(cx, command)),
-        Command::Doctor => wait(doctor::run(cx)),
+        Command::Doctor(args) => wait(doctor::run(cx, args)),
         Command::Demo => wait(demo::run()),
         Command::Audit(args) => wait(audit::run(cx, args)),
         Command::Config(command) => config::run(cx, command),
@@ -48,6 +50,7 @@ pub fn run(cx: &Context<'_>, command: Command) -> Result<Done, Problem> {
         Command::Man(args) => man::run(cx.out, &args),
         Command::Join(args) => wait(sharing::join(cx, args)),
         Command::Keys(command) => wait(keys::run(cx, command)),
+        Command::Nodes(command) => wait(nodes::run(cx, command)),
         Command::Notifications(command) => wait(notifications::run(cx, command)),
         Command::Secrets(command) => wait(secrets::run(cx, *command)),
         Command::Vaults(command) => wait(vaults::run(cx, *command)),

@@ -13,6 +13,7 @@ use polykey_api::vaults::{
 use polykey_api::{Code, Problem};
 use serde::Serialize;
 
+use crate::commands::exchange;
 use crate::commands::stream::print_array;
 use crate::commands::{replicas, sharing};
 use crate::confirm::confirm;
@@ -146,6 +147,30 @@ Examples:
 Examples:
   polykey vaults status work")]
     Status(sharing::OneVaultArgs),
+    /// List the vaults that another node shares with this one
+    #[command(after_help = "\
+Examples:
+  polykey vaults scan bob
+  polykey vaults scan bob --json")]
+    Scan(exchange::Scan),
+    /// Bring in a vault that another node shares
+    #[command(after_help = "\
+Examples:
+  polykey vaults clone work
+  polykey vaults clone work bob")]
+    Clone(exchange::Clone),
+    /// Bring in what other members have written
+    #[command(after_help = "\
+Examples:
+  polykey vaults pull
+  polykey vaults pull work bob")]
+    Pull(exchange::Pull),
+    /// Bring in what others have written, and have them do the same
+    #[command(after_help = "\
+Examples:
+  polykey vaults sync
+  polykey vaults sync work")]
+    Sync(exchange::Sync),
 }
 
 /// Arguments of `create`.
@@ -309,6 +334,10 @@ pub async fn run(cx: &Context<'_>, command: Command) -> Result<Done, Problem> {
         Command::Invite(args) => sharing::invite(cx, args).await,
         Command::Replicas(command) => replicas::run(cx, command).await,
         Command::Status(args) => sharing::status(cx, args).await,
+        Command::Scan(args) => exchange::scan(cx, args).await,
+        Command::Clone(args) => exchange::clone(cx, args).await,
+        Command::Pull(args) => exchange::pull(cx, args).await,
+        Command::Sync(args) => exchange::sync(cx, args).await,
     }
 }
 

@@ -1,0 +1,76 @@
+//! Bringing one vault level with one node: the pull, and what is remembered of it.
+
+use std::sync::Arc;
+
+use polykey_api::Problem;
+use polykey_core::clock::SystemClock;
+use polykey_core::{Clock, NodeId, VaultId};
+use polykey_vault::sync::{Outcome, PullReport, Seen};
+use polykey_vault::{Vault, VaultError};
+
+use super::fresh::{self, Fresh};
+use crate::blocking::blocking;
+use crate::failure;
+use crate::network::{Line, Running};
+use crate::node::Node;
+use crate::peer::pull::{judge, pull};
+use crate::vaults::problem::vault_problem;
+
+/// What came of a pull.
+#[derive(Debug, Clone)]
+pub struct Brought {
+    /// The vault's name here.
+    pub name: String,
+    /// What the pull says.
+    pub report: PullReport,
+    /// What is wrong about how it ended.
+    pub problem: Option<Problem>,
+}
+
+/// Brings in what `from` has of `vault` and we lack, and shows the vault when it was on its way in and is whole
+/// now. Can be dropped at any moment; the next one goes on from there.
+///
+/// # Errors
+/// Why there was no pull, or why it broke off. How it ended otherwise stands in what it gives.
+pub async fn bring_in(
+    running: &Arc<Running>,
+    node: &Arc<Node>,
+    from: NodeId,
+    vault: VaultId,
+    mut told: impl FnMut(&str, &PullReport) + Send,
+) -> Result<Brought, Problem> {
+    let _pulls = running.pulls(vault);
+    let here = node.clone();
+    let (open, before) = blocking(move || {
+        let open = here.vaults.open_id(vault)?;
+        let before = fresh::find(&here.db, &vault, &from).map_err(|error| failure::store(&error))?;
+        Ok((open, before.map_or_else(Seen::default, |fresh| fresh.seen)))
+    })
+    .await?;
+    let name = open.name.clone();
+    let replica = Vault::clone(&open.vault);
+    drop(open);
+    let line = Line::new(running.clone(), from);
+    let wrong = |error: VaultError| vault_problem("that is pulled", error);
+    let pulled = pull(&line, replica, running.me(), before, wrong, |report| told(&name, report)).await;
+    let title = node.contacts.title(&from);
+    let report = pulled.map_err(|error| error.problem(&title))?;
+    let problem = judge(&report, &title, &name).err();
+    let here = node.clone();
+    let level = matches!(report.outcome, Outcome::Complete | Outcome::WithoutObjects);
+    let seen = report.seen.clone();
+    if level {
+        blocking(move || {
+            let time = SystemClock.now();
+            let row = Fresh { time, seen };
+            fresh::note(&here.db, &vault, &from, &row).map_err(|error| failure::store(&error))?;
+            here.vaults.finish_joining(vault).map(drop)
+        })
+        .await?;
+    }
+    Ok(Brought {
+        name,
+        report,
+        problem,
+    })
+}

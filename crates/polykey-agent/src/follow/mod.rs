@@ -1,0 +1,374 @@
+//! Following: vaults reach all their members by themselves.
+//!
+//! One task wakes up for what is on one page, [`Follower::run`]: news of this node and of others ([`News`]), the
+//! end of work that it began, and the time to dial again. It knows the *circle* of each vault, its other
+//! members. A change here is announced to those that are connected; an announcement, and a connection, make it
+//! pull; what a pull brings is a change here, and is announced in its turn, so that news pass from A through B
+//! to C although A is gone. Members that are not connected are dialled again and again, ever less often.
+//!
+//! Always: what runs here ends with the network; a vault is pulled from a node once at a time; a vault is
+//! opened on threads for blocking work.
+
+pub mod bring;
+pub mod fresh;
+mod news;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use polykey_api::Problem;
+use polykey_core::random::{OsRandom, random_array};
+use polykey_core::{NodeId, VaultId};
+use polykey_vault::charter::Role;
+use polykey_vault::sync::{self, Announcement, Replica};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+pub use news::{Batch, News};
+
+use crate::agent::Agent;
+use crate::blocking::blocking;
+use crate::network::Running;
+use crate::peer::Request;
+use crate::vaults::problem::vault_problem;
+use bring::{Brought, bring_in};
+
+/// A member that cannot be reached is dialled again after this long at first, then after twice as long each time.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// It is never left alone for longer than this.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// All members that are connected are pulled from this often, in case an announcement was lost.
+const LOOK_AGAIN: Duration = Duration::from_secs(300);
+/// Post and shares that wait are looked at this often; each has a wait of its own besides.
+const ERRANDS: Duration = Duration::from_secs(60);
+/// Pulls, dials and announcements that run at a time.
+const AT_ONCE: usize = 8;
+
+/// The other members of a vault.
+type Circle = BTreeMap<NodeId, Role>;
+
+/// What a look at a vault found.
+struct Survey {
+    circle: Circle,
+    announcement: Announcement,
+}
+
+/// Work that came to its end.
+enum Done {
+    Surveyed(VaultId, Result<Option<Survey>, Problem>),
+    Pulled(VaultId, NodeId, Result<Brought, Problem>),
+    Dialled(NodeId, bool),
+    Announced,
+    Ran,
+}
+
+/// When a member is to be dialled.
+struct Dialling {
+    at: Instant,
+    wait: Duration,
+    under_way: bool,
+}
+
+/// Runs until the network stops.
+pub async fn run(running: Arc<Running>, agent: Agent, stop: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let follower = Follower {
+        running,
+        agent,
+        places,
+        circles: HashMap::new(),
+        dialling: HashMap::new(),
+        surveys: HashMap::new(),
+        pulls: HashMap::new(),
+        work: JoinSet::new(),
+    };
+    follower.run(stop).await;
+}
+
+struct Follower {
+    running: Arc<Running>,
+    agent: Agent,
+    places: Arc<Semaphore>,
+    circles: HashMap<VaultId, Circle>,
+    dialling: HashMap<NodeId, Dialling>,
+    /// Vaults that are being looked at; true when to be looked at again.
+    surveys: HashMap<VaultId, bool>,
+    /// Pulls that run; true when there is more news already.
+    pulls: HashMap<(VaultId, NodeId), bool>,
+    work: JoinSet<Done>,
+}
+
+impl Follower {
+    async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        self.survey_all();
+        let mut look_again = Instant::now() + LOOK_AGAIN;
+        let mut errands = Instant::now();
+        loop {
+            let news = self.running.news().clone();
+            let dial = self.next_dial();
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return,
+                Some(done) = self.work.join_next() => {
+                    if let Ok(done) = done {
+                        self.take_done(done);
+                    }
+                }
+                batch = news.next() => self.take_news(batch),
+                () = sleep_until(dial.unwrap_or(look_again)), if dial.is_some() => self.dial(),
+                () = sleep_until(errands) => {
+                    errands = Instant::now() + ERRANDS;
+                    let agent = self.agent.clone();
+                    self.work.spawn(async move {
+                        agent.settle_shares(None).await;
+                        agent.deliver_post(None).await;
+                        Done::Ran
+                    });
+                }
+                () = sleep_until(look_again) => {
+                    look_again = Instant::now() + LOOK_AGAIN;
+                    for node in self.running.connected() {
+                        self.pull_all_from(node);
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_news(&mut self, batch: Batch) {
+        for vault in batch.changed {
+            if !self.running.tells_later(&vault) {
+                self.survey(vault);
+            }
+        }
+        for (node, vault) in batch.heard {
+            self.pull(vault, node);
+        }
+        for node in batch.connected {
+            self.dialling.remove(&node);
+            self.pull_all_from(node);
+            self.agent.run_errands(node);
+        }
+        for node in batch.gone {
+            self.dial_soon(node);
+        }
+    }
+
+    fn take_done(&mut self, done: Done) {
+        match done {
+            Done::Surveyed(vault, survey) => {
+                match survey {
+                    Ok(Some(survey)) => self.take_survey(vault, survey),
+                    Ok(None) => {
+                        self.circles.remove(&vault);
+                    }
+                    Err(problem) => tracing::warn!(%vault, "not followed: {problem}"),
+                }
+                if self.surveys.remove(&vault) == Some(true) {
+                    self.survey(vault);
+                }
+            }
+            Done::Pulled(vault, node, brought) => {
+                match brought {
+                    Ok(Brought {
+                        problem: Some(problem),
+                        ..
+                    })
+                    | Err(problem) => tracing::debug!(%node, %vault, "not pulled: {problem}"),
+                    Ok(brought) => {
+                        tracing::debug!(%node, %vault, commits = brought.report.commits, "pulled");
+                    }
+                }
+                if self.pulls.remove(&(vault, node)) == Some(true) {
+                    self.pull(vault, node);
+                }
+            }
+            Done::Dialled(node, true) => {
+                self.dialling.remove(&node);
+            }
+            Done::Dialled(node, false) => {
+                if let Some(dialling) = self.dialling.get_mut(&node) {
+                    dialling.under_way = false;
+                    dialling.at = Instant::now() + jittered(dialling.wait);
+                    dialling.wait = (dialling.wait * 2).min(LONGEST_WAIT);
+                }
+            }
+            Done::Announced | Done::Ran => {}
+        }
+    }
+
+    /// Looks at all vaults, to know whom to dial.
+    fn survey_all(&mut self) {
+        if let Some(node) = self.agent.node() {
+            for vault in node.vaults.ids().into_iter().chain(node.vaults.joining()) {
+                self.survey(vault);
+            }
+        }
+    }
+
+    fn survey(&mut self, vault: VaultId) {
+        if let Some(again) = self.surveys.get_mut(&vault) {
+            *again = true;
+            return;
+        }
+        self.surveys.insert(vault, false);
+        let (agent, places) = (self.agent.clone(), self.places.clone());
+        self.work.spawn(async move {
+            let _place = places.acquire_owned().await;
+            let found = blocking(move || look_at(&agent, vault)).await;
+            Done::Surveyed(vault, found)
+        });
+    }
+
+    fn take_survey(&mut self, vault: VaultId, survey: Survey) {
+        let Survey {
+            circle,
+            announcement,
+        } = survey;
+        let before = self.circles.insert(vault, circle.clone()).unwrap_or_default();
+        let connected: BTreeSet<NodeId> = self.running.connected().into_iter().collect();
+        for node in circle.keys().filter(|node| !before.contains_key(*node)) {
+            if connected.contains(node) {
+                self.pull(vault, *node);
+            } else {
+                self.dial_soon(*node);
+            }
+        }
+        // Those that were just removed are told as well: their own pull shows them the removal.
+        let told = circle.keys().chain(before.keys().filter(|node| !circle.contains_key(*node)));
+        let told: Vec<NodeId> = told.filter(|node| connected.contains(*node)).copied().collect();
+        for node in told {
+            let running = self.running.clone();
+            let announcement = announcement.clone();
+            self.work.spawn(async move {
+                if let Err(error) = running.ask(node, Request::Announce(announcement)).await {
+                    tracing::debug!(%node, %error, "not announced");
+                }
+                Done::Announced
+            });
+        }
+    }
+
+    fn pull_all_from(&mut self, node: NodeId) {
+        let vaults: Vec<VaultId> = self
+            .circles
+            .iter()
+            .filter(|(_, circle)| circle.contains_key(&node))
+            .map(|(vault, _)| *vault)
+            .collect();
+        for vault in vaults {
+            self.pull(vault, node);
+        }
+    }
+
+    fn pull(&mut self, vault: VaultId, from: NodeId) {
+        if let Some(again) = self.pulls.get_mut(&(vault, from)) {
+            *again = true;
+            return;
+        }
+        let Some(node) = self.agent.node() else { return };
+        self.pulls.insert((vault, from), false);
+        let (running, places) = (self.running.clone(), self.places.clone());
+        self.work.spawn(async move {
+            let _place = places.acquire_owned().await;
+            let brought = bring_in(&running, &node, from, vault, |_, _| {}).await;
+            Done::Pulled(vault, from, brought)
+        });
+    }
+
+    fn is_wanted(&self, node: &NodeId) -> bool {
+        self.circles.values().any(|circle| circle.contains_key(node))
+    }
+
+    fn dial_soon(&mut self, node: NodeId) {
+        if node != self.running.me() && self.is_wanted(&node) {
+            self.dialling.entry(node).or_insert_with(|| Dialling {
+                at: Instant::now(),
+                wait: FIRST_WAIT,
+                under_way: false,
+            });
+        }
+    }
+
+    fn next_dial(&self) -> Option<Instant> {
+        let waiting = self.dialling.values().filter(|dialling| !dialling.under_way);
+        waiting.map(|dialling| dialling.at).min()
+    }
+
+    fn dial(&mut self) {
+        let now = Instant::now();
+        let due = self
+            .dialling
+            .iter()
+            .filter(|(_, dialling)| !dialling.under_way && dialling.at <= now);
+        let due: Vec<NodeId> = due.map(|(node, _)| *node).collect();
+        for node in due {
+            if !self.is_wanted(&node) {
+                self.dialling.remove(&node);
+                continue;
+            }
+            if let Some(dialling) = self.dialling.get_mut(&node) {
+                dialling.under_way = true;
+            }
+            let running = self.running.clone();
+            self.work.spawn(async move {
+                let reached = running.connect(&node).await;
+                if let Err(error) = &reached {
+                    tracing::debug!(%node, %error, "not reached");
+                }
+                Done::Dialled(node, reached.is_ok())
+            });
+        }
+    }
+}
+
+/// Half to one and a half of `wait`, so that nodes that lost each other do not dial in step.
+fn jittered(wait: Duration) -> Duration {
+    let [chance] = random_array::<1>(&OsRandom);
+    wait / 2 + wait * u32::from(chance) / 256
+}
+
+/// Who shares the vault, and what is to be announced. `None` when it is not here any more. New keys are opened
+/// on the way, where the charter asks for them and this node may.
+fn look_at(agent: &Agent, vault: VaultId) -> Result<Option<Survey>, Problem> {
+    let Some(node) = agent.node() else {
+        return Ok(None);
+    };
+    let Ok(open) = node.vaults.open_id(vault) else {
+        return Ok(None);
+    };
+    let wrong = |error| vault_problem(&open.name, error);
+    if open.vault.needs_rekey() && open.vault.my_role().is_some_and(Role::administers) {
+        open.vault.rekey(&[]).map_err(wrong)?;
+    }
+    let me = node.id();
+    let charter = open.vault.charter().map_err(wrong)?;
+    let members = charter.members().into_iter();
+    let circle: Circle = members
+        .filter(|member| member.node != me)
+        .map(|member| (member.node, member.role))
+        .collect();
+    for member in circle.keys() {
+        node.contacts.meet(*member)?;
+    }
+    let announcement = sync::announce(&*open.vault).map_err(wrong)?;
+    Ok(Some(Survey {
+        circle,
+        announcement,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_jittered_around_what_they_should_be() {
+        for _ in 0..1000 {
+            let wait = jittered(FIRST_WAIT);
+            assert!(wait >= FIRST_WAIT / 2 && wait < FIRST_WAIT * 3 / 2, "{wait:?}");
+        }
+    }
+}

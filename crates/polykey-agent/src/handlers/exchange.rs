@@ -1,0 +1,365 @@
+//! The calls that bring vaults from other nodes: scan, clone, pull, sync.
+//!
+//! A pull takes its time, so it tells how far it is: one line a step, and one with the outcome. Whoever asked
+//! and goes away ends it; what came is kept.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use polykey_api::exchange::{CloneVault, OfferItem, OfferList, PullVaults, Step, SyncVaults};
+use polykey_api::nodes::OneNode;
+use polykey_api::{Code, Problem};
+use polykey_core::statement::{Kind, Statement};
+use polykey_core::{NodeId, VaultId};
+use polykey_vault::charter::Role;
+use polykey_vault::sync::{self, PullReport, Replica};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::agent::Agent;
+use crate::blocking::blocking;
+use crate::door::{Action, Caller};
+use crate::follow::bring::bring_in;
+use crate::network::Running;
+use crate::node::Node;
+use crate::peer::{Answer, Offer, Request};
+use crate::vaults::problem::vault_problem;
+
+/// Steps on their way to the caller.
+const ON_THE_WAY: usize = 16;
+/// `sync` does not wait longer for the others to have taken what is here.
+const LEVEL_TIME: Duration = Duration::from_secs(30);
+
+/// The vaults that another node shares with this one.
+pub async fn scan(agent: Agent, caller: Caller, q: OneNode) -> Result<OfferList, Problem> {
+    let pass = agent
+        .enter(&caller, Action::new("vaults.scan").target(&q.who))
+        .await?;
+    let node = pass.node().clone();
+    let who = node.contacts.who(&q.who)?;
+    let mut offers = offers(&agent, &node, who).await?;
+    offers.sort_by(|a, b| (&a.name, a.vault.as_bytes()).cmp(&(&b.name, b.vault.as_bytes())));
+    let offers = offers.into_iter().map(|offer| OfferItem {
+        vault_name: offer.name,
+        vault_id_encoded: offer.vault.to_string(),
+        vault_permissions: permissions(offer.role),
+    });
+    Ok(OfferList {
+        offers: offers.collect(),
+    })
+}
+
+/// The role, and what the reference calls it.
+pub fn permissions(role: Role) -> Vec<String> {
+    let all: &[&str] = match role {
+        Role::Keeper => &["pull"],
+        _ => &["clone", "pull"],
+    };
+    let all = all.iter().copied().chain([role.name()]);
+    all.map(str::to_owned).collect()
+}
+
+async fn offers(agent: &Agent, node: &Node, who: NodeId) -> Result<Vec<Offer>, Problem> {
+    match agent.network().ask(node, who, Request::Scan).await? {
+        Answer::Offers(offers) => Ok(offers),
+        _ => unreachable!("answers are read as answers to their request"),
+    }
+}
+
+/// Brings in a vault of another node.
+pub async fn clone(agent: Agent, caller: Caller, q: CloneVault) -> Result<mpsc::Receiver<Step>, Problem> {
+    let mut action = Action::new("vaults.clone").vault(&q.vault);
+    action.targets.extend(q.who.clone());
+    let pass = agent.enter(&caller, action).await?;
+    let node = pass.node().clone();
+    let who = match &q.who {
+        Some(who) => node.contacts.who(who)?,
+        None => sharer(&node, &q.vault)?,
+    };
+    let vault = begin_clone(&agent, &node, &q.vault, who).await?;
+    let (steps, receiver) = mpsc::channel(ON_THE_WAY);
+    let running = on(&agent)?;
+    tokio::spawn(async move {
+        let work = async {
+            let mut last = bring_steps(&running, &node, vault, who, &steps).await;
+            if last.problem.is_none() {
+                let items = node.vaults.list(false).into_iter();
+                last.vault = items.into_iter().find(|item| item.vault_id_encoded == last.vault_id_encoded);
+            } else if last.entries + last.commits == 0 {
+                // Nothing came: it is as if nothing had been asked. Else the next clone goes on from here.
+                let here = node.clone();
+                let _ = blocking(move || here.vaults.give_up_joining(vault)).await;
+            }
+            let _ = steps.send(last).await;
+        };
+        tokio::select! {
+            () = work => {}
+            () = steps.closed() => {}
+        }
+    });
+    Ok(receiver)
+}
+
+/// Who told that it shares a vault of this name.
+fn sharer(node: &Node, typed: &str) -> Result<NodeId, Problem> {
+    let offered = node.shares.called(typed, None)?;
+    match &offered[..] {
+        [one] => Ok(one.from),
+        [] => Err(Problem::new(
+            Code::VaultNotFound,
+            format!("nobody has told that it shares a vault {typed}"),
+        )
+        .hint("name the node as well: `polykey vaults clone <vault> <node>`")),
+        _ => Err(
+            Problem::new(Code::Usage, format!("several nodes share a vault {typed}"))
+                .hint("name the node as well: `polykey vaults clone <vault> <node>`"),
+        ),
+    }
+}
+
+/// Finds the vault at the node `who` and makes an empty replica of it, or finds the one that was begun before.
+///
+/// # Errors
+/// [`Code::VaultNotFound`] when that node shares no such vault; [`Code::Exists`]; what the other node says.
+pub async fn begin_clone(
+    agent: &Agent,
+    node: &Arc<Node>,
+    typed: &str,
+    who: NodeId,
+) -> Result<VaultId, Problem> {
+    let offered: Vec<Offer> = offers(agent, node, who).await?;
+    let id = typed.parse::<VaultId>().ok();
+    let named: Vec<&Offer> = offered.iter().filter(|offer| offer.name == typed).collect();
+    let vault = match (&named[..], id) {
+        ([offer], _) => offer.vault,
+        ([_, _, ..], _) => {
+            return Err(Problem::new(
+                Code::Usage,
+                format!("the node {} shares several vaults called {typed}", node.contacts.title(&who)),
+            )
+            .hint("name it by its id; `polykey vaults scan` shows it"));
+        }
+        ([], Some(id)) => id,
+        // The same as for one that is there and not shared.
+        ([], None) => {
+            return Err(Problem::new(
+                Code::NotAllowed,
+                format!("the node {} has no vault {typed} for this node", node.contacts.title(&who)),
+            )
+            .hint("`polykey vaults scan` shows what it shares"));
+        }
+    };
+    let Answer::Genesis(beginning) = agent.network().ask(node, who, Request::Genesis(vault)).await? else {
+        unreachable!("answers are read as answers to their request");
+    };
+    let broken = || {
+        Problem::new(
+            Code::Protocol,
+            format!("the node {} shows another vault than it was asked for", node.contacts.title(&who)),
+        )
+    };
+    let genesis = Statement::verify(Kind::Charter, beginning.genesis).map_err(|_| broken())?;
+    if VaultId::from(genesis.id()) != vault {
+        return Err(broken());
+    }
+    let here = node.clone();
+    blocking(move || {
+        here.contacts.meet(who)?;
+        let name = if beginning.name.is_empty() {
+            "cloned"
+        } else {
+            &beginning.name
+        };
+        here.vaults.begin_joining(name, &genesis)
+    })
+    .await
+}
+
+/// Brings in what other members have.
+pub async fn pull(agent: Agent, caller: Caller, q: PullVaults) -> Result<mpsc::Receiver<Step>, Problem> {
+    let mut action = Action::new("vaults.pull");
+    action.vault.clone_from(&q.vault);
+    action.targets.extend(q.who.clone());
+    let pass = agent.enter(&caller, action).await?;
+    exchange(&agent, pass.node(), q.vault, q.who, false).await
+}
+
+/// Brings in what other members have, and has them do the same.
+pub async fn sync(agent: Agent, caller: Caller, q: SyncVaults) -> Result<mpsc::Receiver<Step>, Problem> {
+    let mut action = Action::new("vaults.sync");
+    action.vault.clone_from(&q.vault);
+    let pass = agent.enter(&caller, action).await?;
+    exchange(&agent, pass.node(), q.vault, None, true).await
+}
+
+/// A vault and those to pull it from.
+struct Round {
+    vault: VaultId,
+    members: Vec<NodeId>,
+}
+
+async fn exchange(
+    agent: &Agent,
+    node: &Arc<Node>,
+    vault: Option<String>,
+    who: Option<String>,
+    both_ways: bool,
+) -> Result<mpsc::Receiver<Step>, Problem> {
+    let who = who.map(|who| node.contacts.who(&who)).transpose()?;
+    let here = node.clone();
+    let rounds = blocking(move || rounds(&here, vault.as_deref(), who)).await?;
+    let running = on(agent)?;
+    let (steps, receiver) = mpsc::channel(ON_THE_WAY);
+    let node = node.clone();
+    tokio::spawn(async move {
+        let work = async {
+            let mut all = JoinSet::new();
+            for Round { vault, members } in rounds {
+                for member in members {
+                    let (running, node, steps) = (running.clone(), node.clone(), steps.clone());
+                    all.spawn(async move {
+                        let last = bring_steps(&running, &node, vault, member, &steps).await;
+                        let problem = last.problem.is_some();
+                        let _ = steps.send(last).await;
+                        (vault, member, !problem)
+                    });
+                }
+            }
+            let mut reached = Vec::new();
+            while let Some(Ok((vault, member, good))) = all.join_next().await {
+                if good {
+                    reached.push((vault, member));
+                }
+            }
+            if both_ways {
+                level(&running, &node, reached).await;
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            () = steps.closed() => {}
+        }
+    });
+    Ok(receiver)
+}
+
+fn rounds(node: &Node, vault: Option<&str>, who: Option<NodeId>) -> Result<Vec<Round>, Problem> {
+    let ids = match vault {
+        Some(typed) => vec![node.vaults.open(typed)?.id],
+        None => node.vaults.ids(),
+    };
+    let mut rounds = Vec::new();
+    for id in ids {
+        let open = match node.vaults.open_id(id) {
+            Ok(open) => open,
+            // One that is absent does not keep the others from it.
+            Err(_) if vault.is_none() => continue,
+            Err(problem) => return Err(problem),
+        };
+        let charter = open.vault.charter().map_err(|error| vault_problem(&open.name, error))?;
+        let members = charter.members().into_iter().map(|member| member.node);
+        let members: Vec<_> = match who {
+            Some(who) if vault.is_some() => vec![who],
+            Some(who) => members.filter(|member| *member == who).collect(),
+            None => members.filter(|member| *member != node.id()).collect(),
+        };
+        if !members.is_empty() {
+            rounds.push(Round { vault: id, members });
+        }
+    }
+    Ok(rounds)
+}
+
+/// Has the members pull what is here, and waits until they have it, for [`LEVEL_TIME`] at most.
+async fn level(running: &Arc<Running>, node: &Arc<Node>, reached: Vec<(VaultId, NodeId)>) {
+    let mut all = JoinSet::new();
+    for (vault, member) in reached {
+        let (running, node) = (running.clone(), node.clone());
+        all.spawn(async move {
+            if let Err(problem) = level_one(&running, &node, vault, member).await {
+                tracing::debug!(%member, %vault, "not level: {problem}");
+            }
+        });
+    }
+    let every = async { while all.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(LEVEL_TIME, every).await;
+}
+
+async fn level_one(
+    running: &Arc<Running>,
+    node: &Arc<Node>,
+    vault: VaultId,
+    member: NodeId,
+) -> Result<(), Problem> {
+    let mut wait = Duration::from_millis(20);
+    loop {
+        let here = node.clone();
+        let ours = blocking(move || {
+            let open = here.vaults.open_id(vault)?;
+            sync::announce(&*open.vault).map_err(|error| vault_problem(&open.name, error))
+        })
+        .await?;
+        let (heads, tips) = (sorted(ours.heads.clone()), sorted(ours.tips.clone()));
+        let told = running.ask(member, Request::Announce(ours)).await;
+        told.map_err(|error| error.problem(&node.contacts.title(&member)))?;
+        let seen = bring_in(running, node, member, vault, |_, _| {}).await?.report.seen;
+        if sorted(seen.heads) == heads && sorted(seen.tips) == tips {
+            return Ok(());
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(Duration::from_secs(1));
+    }
+}
+
+fn sorted<T: Ord>(mut list: Vec<T>) -> Vec<T> {
+    list.sort_unstable();
+    list
+}
+
+fn on(agent: &Agent) -> Result<Arc<Running>, Problem> {
+    let network = agent.network();
+    network.running().ok_or_else(|| {
+        network
+            .failure()
+            .unwrap_or_else(|| Problem::new(Code::NodeUnreachable, "this node is not on the network"))
+    })
+}
+
+/// Pulls, tells of each step, and gives the last one.
+async fn bring_steps(
+    running: &Arc<Running>,
+    node: &Arc<Node>,
+    vault: VaultId,
+    from: NodeId,
+    steps: &mpsc::Sender<Step>,
+) -> Step {
+    let mut step = Step {
+        vault_id_encoded: vault.to_string(),
+        node_id_encoded: from.to_string(),
+        node: node.contacts.title(&from),
+        ..Step::default()
+    };
+    let told = |name: &str, report: &PullReport| {
+        step.vault_name = name.to_owned();
+        count(&mut step, report);
+        // A caller that is slow to read misses steps, never the last one.
+        let _ = steps.try_send(step.clone());
+    };
+    let brought = bring_in(running, node, from, vault, told).await;
+    step.done = true;
+    match brought {
+        Ok(brought) => {
+            step.vault_name.clone_from(&brought.name);
+            count(&mut step, &brought.report);
+            step.problem = brought.problem.map(Into::into);
+        }
+        Err(problem) => step.problem = Some(problem.into()),
+    }
+    step
+}
+
+fn count(step: &mut Step, report: &PullReport) {
+    step.commits = report.commits;
+    step.objects = report.objects;
+    step.entries = report.entries;
+}

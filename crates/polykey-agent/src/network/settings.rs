@@ -1,0 +1,174 @@
+//! What the user chose about the network.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use polykey_api::start::StartOrder;
+use polykey_api::{Code, Problem};
+use polykey_core::NodeId;
+use polykey_net::{Mode, RelayUrl};
+
+use crate::contacts::Place;
+use crate::failure;
+
+/// Longest file with certificates.
+const MAX_CERTIFICATES: u64 = 1 << 20;
+
+/// How the node takes part in the network.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Which network.
+    pub mode: Mode,
+    /// The address to listen on, when the user chose one.
+    pub host: Option<IpAddr>,
+    /// The port to listen on, when the user chose one.
+    pub port: Option<u16>,
+    /// Nodes to begin with.
+    pub seeds: Vec<(NodeId, Place)>,
+    /// Relays of the user's choice.
+    pub relays: Vec<RelayUrl>,
+    /// Certificates (DER) that vouch for them.
+    pub relay_roots: Vec<Vec<u8>>,
+    /// Whether the node's addresses are published.
+    pub publish: bool,
+}
+
+impl Settings {
+    /// Reads what an order says.
+    ///
+    /// # Errors
+    /// [`Code::Config`] for what cannot be meant.
+    pub fn read(order: &StartOrder) -> Result<Settings, Problem> {
+        let mode = match order.network.as_deref() {
+            None | Some("") => Mode::default(),
+            Some(text) => text.parse().map_err(|error| {
+                Problem::new(Code::Config, format!("there is no network {text:?}"))
+                    .hint("use mainnet, local, offline, or the URL of a relay")
+                    .caused_by(&error)
+            })?,
+        };
+        let host = match order.agent_host.as_deref() {
+            None | Some("") => None,
+            Some(text) => Some(text.parse().map_err(|_| {
+                Problem::new(Code::Config, format!("{text:?} is no address to listen on"))
+                    .hint("use an IP address of this machine, such as 127.0.0.1")
+            })?),
+        };
+        let relays = list(order.relays.as_deref())
+            .map(|text| {
+                text.parse().map_err(|error| {
+                    Problem::new(Code::Config, format!("{text:?} is no relay")).caused_by(&error)
+                })
+            })
+            .collect::<Result<_, Problem>>()?;
+        Ok(Settings {
+            mode,
+            host,
+            port: order.agent_port.filter(|port| *port != 0),
+            seeds: list(order.seed_nodes.as_deref())
+                .map(seed)
+                .collect::<Result<_, _>>()?,
+            relays,
+            relay_roots: match &order.relay_ca {
+                Some(path) => certificates(path)?,
+                None => Vec::new(),
+            },
+            publish: order.publish,
+        })
+    }
+}
+
+/// The parts of a list whose parts are parted by `;`.
+fn list(text: Option<&str>) -> impl Iterator<Item = &str> {
+    let parts = text.unwrap_or_default().split(';').map(str::trim);
+    parts.filter(|part| !part.is_empty())
+}
+
+/// `id@host:port`.
+fn seed(text: &str) -> Result<(NodeId, Place), Problem> {
+    let parsed = text.split_once('@').and_then(|(node, place)| {
+        let place: Place = place.parse().ok()?;
+        Some((node.parse().ok()?, place))
+    });
+    parsed.ok_or_else(|| {
+        Problem::new(Code::Config, format!("{text:?} is no seed node"))
+            .hint("write them as id@address:port, parted by semicolons")
+    })
+}
+
+/// The certificates of a PEM file.
+fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, Problem> {
+    let wrong = |error: &std::io::Error| failure::disk(error, "read", path);
+    let meta = std::fs::metadata(path).map_err(|error| wrong(&error))?;
+    let none = || {
+        Problem::new(
+            Code::Config,
+            format!("there is no certificate in {}", path.display()),
+        )
+    };
+    if meta.len() > MAX_CERTIFICATES {
+        return Err(none());
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+    let mut found = Vec::new();
+    let (begin, end) = ("-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----");
+    let mut rest = text.as_str();
+    while let Some((_, after)) = rest.split_once(begin) {
+        let (body, after) = after.split_once(end).ok_or_else(none)?;
+        let body: String = body.split_whitespace().collect();
+        let der = data_encoding::BASE64.decode(body.as_bytes());
+        found.push(der.map_err(|_| none())?);
+        rest = after;
+    }
+    if found.is_empty() { Err(none()) } else { Ok(found) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(edit: impl FnOnce(&mut StartOrder)) -> Result<Settings, Code> {
+        let mut order = StartOrder::default();
+        edit(&mut order);
+        Settings::read(&order).map_err(|problem| problem.code)
+    }
+
+    #[test]
+    fn settings_are_read_and_nonsense_is_refused() {
+        let node = NodeId::from_bytes([7; 32]);
+        let settings = read(|order| {
+            order.network = Some("offline".to_owned());
+            order.agent_host = Some("127.0.0.1".to_owned());
+            order.agent_port = Some(5000);
+            order.seed_nodes = Some(format!("{node}@127.0.0.1:5001; {node}@[::1]:5002;"));
+        })
+        .expect("good");
+        assert_eq!((settings.mode, settings.port), (Mode::Offline, Some(5000)));
+        assert_eq!(settings.seeds.len(), 2);
+        assert_eq!(read(|_| {}).expect("good").mode, Mode::Mainnet);
+        for bad in ["nowhere", "ftp://x", "mainnet "] {
+            assert!(read(|order| order.network = Some(bad.to_owned())).is_err(), "{bad}");
+        }
+        for bad in ["localhost", "127.0.0.1:5", "300.0.0.1"] {
+            assert!(read(|order| order.agent_host = Some(bad.to_owned())).is_err(), "{bad}");
+        }
+        for bad in ["x@127.0.0.1:5", "127.0.0.1:5", &format!("{node}@"), &format!("{node}@host")] {
+            assert!(read(|order| order.seed_nodes = Some(bad.to_owned())).is_err(), "{bad}");
+        }
+        assert!(read(|order| order.relays = Some("relay".to_owned())).is_err());
+    }
+
+    #[test]
+    fn certificates_come_from_pem() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("ca.pem");
+        let pem = "x\n-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n";
+        std::fs::write(&file, pem.repeat(2)).expect("written");
+        assert_eq!(certificates(&file).expect("good"), [[1, 2, 3], [1, 2, 3]]);
+        for bad in ["", "-----BEGIN CERTIFICATE-----\nAQID", "-----BEGIN CERTIFICATE-----*-----END CERTIFICATE-----"] {
+            std::fs::write(&file, bad).expect("written");
+            assert!(certificates(&file).is_err(), "{bad}");
+        }
+        assert!(certificates(&dir.path().join("none")).is_err());
+    }
+}

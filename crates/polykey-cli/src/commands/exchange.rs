@@ -1,0 +1,252 @@
+//! `vaults scan`, `clone`, `pull`, `sync`: vaults between nodes.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use polykey_api::exchange::{self, CloneVault, PullVaults, Step, SyncVaults};
+use polykey_api::nodes::OneNode;
+use polykey_api::{Code, Endpoint, Problem};
+use serde::Serialize;
+
+use crate::context::{Autostart, Context};
+use crate::escape;
+use crate::output::Done;
+use crate::secret_arg::VaultArg;
+
+/// Work shorter than this shows no progress.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Arguments of `scan`.
+#[derive(Debug, Args)]
+pub struct Scan {
+    /// Id or petname of the node
+    #[arg(value_name = "NODE")]
+    who: String,
+}
+
+/// Arguments of `clone`.
+#[derive(Debug, Args)]
+pub struct Clone {
+    /// Name of the vault at the other node, or its id
+    vault: VaultArg,
+    /// Id or petname of the node [default: whoever shared the vault with this node]
+    #[arg(value_name = "NODE")]
+    who: Option<String>,
+}
+
+/// Arguments of `pull`.
+#[derive(Debug, Args)]
+pub struct Pull {
+    /// Name or id of the vault [default: all]
+    vault: Option<VaultArg>,
+    /// Id or petname of a node [default: every member that can be reached]
+    #[arg(value_name = "NODE")]
+    who: Option<String>,
+}
+
+/// Arguments of `sync`.
+#[derive(Debug, Args)]
+pub struct Sync {
+    /// Name or id of the vault [default: all]
+    vault: Option<VaultArg>,
+}
+
+/// Lists the vaults that another node shares with this one.
+///
+/// # Errors
+/// The problem to tell of.
+pub async fn scan(cx: &Context<'_>, args: Scan) -> Result<Done, Problem> {
+    let list = cx.call(&exchange::SCAN, &OneNode { who: args.who }).await?;
+    cx.out.answer(&list.offers, |offers| {
+        let mut text = String::new();
+        for offer in offers {
+            let _ = writeln!(
+                text,
+                "{}\t{}\t{}",
+                escape::name(&offer.vault_name),
+                offer.vault_id_encoded,
+                escape::name(&offer.vault_permissions.join(","))
+            );
+        }
+        text
+    })
+}
+
+/// Brings in a vault of another node.
+///
+/// # Errors
+/// The problem to tell of.
+pub async fn clone(cx: &Context<'_>, args: Clone) -> Result<Done, Problem> {
+    let question = CloneVault {
+        vault: args.vault.0,
+        who: args.who,
+    };
+    let mut ended = watch(cx, &exchange::CLONE, &question).await?;
+    let lost = || {
+        Problem::new(Code::Io, "the agent ended before the vault was here")
+            .hint("run the same command again: it goes on where it was")
+    };
+    let last = ended.pop().ok_or_else(lost)?;
+    if let Some(problem) = last.problem {
+        return Err(problem.into());
+    }
+    let item = last.vault.ok_or_else(lost)?;
+    cx.out.success(&format!(
+        "Cloned vault {} from {}",
+        escape::name(&item.vault_name),
+        escape::name(&last.node)
+    ));
+    cx.out.answer(&item, |item| item.vault_id_encoded.clone())
+}
+
+/// Brings in what other members have.
+///
+/// # Errors
+/// The problem to tell of.
+pub async fn pull(cx: &Context<'_>, args: Pull) -> Result<Done, Problem> {
+    let question = PullVaults {
+        vault: args.vault.map(|vault| vault.0),
+        who: args.who,
+    };
+    let ended = watch(cx, &exchange::PULL, &question).await?;
+    tell(cx, ended)
+}
+
+/// Brings in what other members have, and has them do the same.
+///
+/// # Errors
+/// The problem to tell of.
+pub async fn sync(cx: &Context<'_>, args: Sync) -> Result<Done, Problem> {
+    let question = SyncVaults {
+        vault: args.vault.map(|vault| vault.0),
+    };
+    let ended = watch(cx, &exchange::SYNC, &question).await?;
+    tell(cx, ended)
+}
+
+/// How each vault and member ended: well if any answered or none was needed.
+fn tell(cx: &Context<'_>, ended: Vec<Step>) -> Result<Done, Problem> {
+    let (good, bad): (Vec<&Step>, Vec<&Step>) = ended.iter().partition(|step| step.problem.is_none());
+    if good.is_empty()
+        && let Some(worst) = worst(&bad)
+    {
+        return Err(worst);
+    }
+    for step in &bad {
+        if let Some(problem) = &step.problem {
+            cx.out.warn(&problem.message);
+        }
+    }
+    cx.out.answer(&ended, |steps| {
+        let mut text = String::new();
+        for step in steps.iter().filter(|step| step.problem.is_none()) {
+            let _ = writeln!(
+                text,
+                "{}\t{}\t{} new commits",
+                escape::name(&step.vault_name),
+                escape::name(&step.node),
+                step.commits
+            );
+        }
+        text
+    })
+}
+
+/// What all failed with: that nobody could be reached comes last, since it says least.
+fn worst(bad: &[&Step]) -> Option<Problem> {
+    let problems = bad.iter().filter_map(|step| step.problem.clone());
+    let all: Vec<Problem> = problems.map(Problem::from).collect();
+    let told = all.iter().find(|problem| problem.code != Code::NodeUnreachable);
+    told.or(all.first()).cloned()
+}
+
+/// Follows the steps to their end and shows how far they are; the last step of each vault and node.
+async fn watch<Q: Serialize>(
+    cx: &Context<'_>,
+    endpoint: &'static Endpoint<Q, Step>,
+    question: &Q,
+) -> Result<Vec<Step>, Problem> {
+    let mut link = cx.link(Autostart::Allowed).await?;
+    let mut lines = link
+        .ask(async |client| client.lines(endpoint, question).await)
+        .await?;
+    let mut progress = Progress::new(cx);
+    let mut ended = Vec::new();
+    while let Some(step) = lines.next().await? {
+        progress.show(&step);
+        if step.done {
+            ended.push(step);
+        }
+    }
+    Ok(ended)
+}
+
+/// A line about what comes in, once it takes longer than a second, on a terminal.
+struct Progress {
+    allowed: bool,
+    since: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    fn new(cx: &Context<'_>) -> Progress {
+        Progress {
+            allowed: !cx.out.is_json() && !cx.out.is_quiet() && io::stderr().is_terminal(),
+            since: Instant::now(),
+            bar: None,
+        }
+    }
+
+    fn show(&mut self, step: &Step) {
+        if !self.allowed || self.since.elapsed() < PATIENCE {
+            return;
+        }
+        let bar = self.bar.get_or_insert_with(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
+                bar.set_style(style);
+            }
+            bar
+        });
+        bar.set_message(format!(
+            "{} from {}: {} commits, {} pieces",
+            escape::name(&step.vault_name),
+            escape::name(&step.node),
+            step.commits,
+            step.objects
+        ));
+        bar.tick();
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(code: Code) -> Step {
+        Step {
+            problem: Some(Problem::new(code, "x").into()),
+            ..Step::default()
+        }
+    }
+
+    #[test]
+    fn what_says_most_is_told() {
+        let (away, refused) = (failed(Code::NodeUnreachable), failed(Code::NotAllowed));
+        let code = |bad: &[&Step]| worst(bad).map(|problem| problem.code);
+        assert_eq!(code(&[]), None);
+        assert_eq!(code(&[&away]), Some(Code::NodeUnreachable));
+        assert_eq!(code(&[&away, &refused]), Some(Code::NotAllowed));
+    }
+}
