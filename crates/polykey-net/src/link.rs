@@ -116,8 +116,12 @@ impl Link {
         self.conn.close_reason().as_ref().map(Reason::from)
     }
 
+    /// Closes the connection with one of our own codes.
     pub(crate) fn close(&self, code: u32) {
-        self.conn.close(VarInt::from_u32(code), b"");
+        // The library would forget why it ended if it had already.
+        if self.is_open() {
+            self.conn.close(VarInt::from_u32(code), b"");
+        }
     }
 
     /// Counts one more half of a stream.

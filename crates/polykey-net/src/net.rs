@@ -45,7 +45,7 @@ const ACCEPT_QUEUE: usize = 32;
 pub struct Net {
     shared: Arc<Shared>,
     incoming: Arc<tokio::sync::Mutex<mpsc::Receiver<Peer>>>,
-    _guard: Arc<Guard>,
+    guard: Arc<Guard>,
 }
 
 /// What the tasks of a [`Net`] share.
@@ -109,7 +109,7 @@ impl Net {
         tokio::spawn(accept::run(Arc::clone(&shared), stopped));
         Ok(Net {
             incoming: Arc::new(tokio::sync::Mutex::new(incoming)),
-            _guard: Arc::new(Guard {
+            guard: Arc::new(Guard {
                 stop,
                 registry: Arc::clone(&shared.registry),
             }),
@@ -188,7 +188,12 @@ impl Net {
     /// [`connect`](Net::connect) made. The caller serves the streams that the peer opens on each. `None` once
     /// the network is closed. Safe to cancel.
     pub async fn accept(&self) -> Option<Peer> {
-        self.incoming.lock().await.recv().await
+        let mut stopped = self.guard.stop.subscribe();
+        let next = async { self.incoming.lock().await.recv().await };
+        tokio::select! {
+            _ = stopped.wait_for(|stopped| *stopped) => None,
+            peer = next => peer,
+        }
     }
 
     /// All connections that are up.
@@ -216,10 +221,9 @@ impl Net {
     /// Leaves the network: says farewell on all connections, and waits at most `deadline` until that is
     /// through.
     pub async fn close(&self, deadline: Duration) {
-        self._guard.stop();
+        self.guard.stop();
         // What did not get through in time is noticed by the peers' idle time-outs.
         let _ = timeout(deadline, self.shared.endpoint.close()).await;
-        self.incoming.lock().await.close();
     }
 }
 
@@ -584,4 +588,67 @@ fn follow_address(endpoint: &Endpoint, node: NodeId) -> watch::Receiver<NodeAddr
         }
     }));
     address
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn start() -> Net {
+        let config = NetConfig {
+            mode: Mode::Offline,
+            bind: vec!["127.0.0.1:0".parse().expect("an address")],
+            ..NetConfig::default()
+        };
+        let key = SigningKey::random(&OsRandom);
+        Net::start(config, &key, Arc::new(|_: &NodeId| true))
+            .await
+            .expect("the loopback interface")
+    }
+
+    /// Whether `endpoint`, which has been connected to `net` before, could send before the handshake.
+    async fn could_send_early(endpoint: &Endpoint, net: &Net) -> bool {
+        let id = EndpointId::from_bytes(net.node().as_bytes()).expect("a key");
+        let address = EndpointAddr::new(id).with_ip_addr(net.address().direct[0]);
+        let once = endpoint.connect(address.clone(), ALPN).await.expect("it listens");
+        let (mut send, mut recv) = once.open_bi().await.expect("one pair");
+        let hello = Hello {
+            version: VERSION,
+            run: [1; RUN_LEN],
+            replaces: false,
+        };
+        write_frame(&mut send, &hello.encode()).await.expect("room");
+        // With the answer the tickets of the handshake have arrived as well.
+        read_frame(&mut recv, MAX_HELLO).await.expect("an answer");
+        let again = endpoint
+            .connect_with_opts(address, ALPN, ConnectOptions::new())
+            .await
+            .expect("it listens");
+        match again.into_0rtt() {
+            Ok(_) => true,
+            Err(connecting) => {
+                connecting.await.expect("an ordinary handshake");
+                false
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn we_never_send_before_the_handshake_is_through() {
+        let (one, two) = (start().await, start().await);
+        assert!(!could_send_early(&one.shared.endpoint, &two).await);
+        // The same with the library's own settings, which shows that the test can tell.
+        let loose = Endpoint::builder(presets::Empty)
+            .crypto_provider(provider())
+            .clear_ip_transports()
+            .bind_addr("127.0.0.1:0")
+            .expect("an address")
+            .bind()
+            .await
+            .expect("the loopback interface");
+        assert!(could_send_early(&loose, &two).await);
+        loose.close().await;
+        one.close(CONNECT_DEADLINE).await;
+        two.close(CONNECT_DEADLINE).await;
+    }
 }

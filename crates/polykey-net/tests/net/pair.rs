@@ -22,9 +22,11 @@ pub(crate) fn everybody() -> Arc<dyn Admission> {
 }
 
 pub(crate) async fn start(config: NetConfig) -> Net {
-    Net::start(config, &SigningKey::random(&OsRandom), everybody())
-        .await
-        .unwrap()
+    start_with(config, &SigningKey::random(&OsRandom), everybody()).await
+}
+
+pub(crate) async fn start_with(config: NetConfig, key: &SigningKey, admit: Arc<dyn Admission>) -> Net {
+    Net::start(config, key, admit).await.unwrap()
 }
 
 /// Two nodes of which the first knows where the second is.
@@ -38,25 +40,48 @@ pub(crate) async fn two() -> (Net, Net) {
 pub(crate) async fn joined(one: &Net, two: &Net) -> (Peer, Peer) {
     let node = two.node();
     let (here, there) = tokio::join!(one.connect(&node), two.accept());
+    let made = one.accept().await.unwrap();
+    assert_eq!(made.node(), node);
     (here.unwrap(), there.unwrap())
+}
+
+/// Answers every question that comes on any connection of `net` with itself, until `net` is closed.
+pub(crate) fn serve(net: &Net) {
+    let net = net.clone();
+    tokio::spawn(async move {
+        while let Some(peer) = net.accept().await {
+            tokio::spawn(async move {
+                while let Ok((mut send, mut recv)) = peer.accept().await {
+                    let mut heard = Vec::new();
+                    if recv.read_to_end(&mut heard).await.is_ok() && send.write_all(&heard).await.is_ok() {
+                        drop(send.finish());
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// Sends `question` to a node that [serves](serve), and hears it again.
+pub(crate) async fn ask(peer: &Peer, question: &[u8]) -> std::io::Result<()> {
+    let (mut send, mut recv) = peer.open().await.map_err(std::io::Error::other)?;
+    send.write_all(question).await?;
+    send.finish()?;
+    let mut heard = Vec::new();
+    recv.read_to_end(&mut heard).await?;
+    assert_eq!(heard, question);
+    Ok(())
 }
 
 /// Sends `question` one way and back on a pair of streams of its own.
 pub(crate) async fn echo(here: &Peer, there: &Peer, question: &[u8]) {
-    let asks = async {
-        let (mut send, mut recv) = here.open().await.unwrap();
-        send.write_all(question).await.unwrap();
-        send.finish().unwrap();
-        read_all(&mut recv).await
-    };
     let answers = async {
         let (mut send, mut recv) = there.accept().await.unwrap();
         let heard = read_all(&mut recv).await;
-        send.write_all(&heard).await.unwrap();
-        send.finish().unwrap();
+        send_all(&mut send, &heard).await;
     };
-    let (heard, ()) = tokio::join!(asks, answers);
-    assert_eq!(heard, question);
+    let (heard, ()) = tokio::join!(ask(here, question), answers);
+    heard.unwrap();
 }
 
 pub(crate) async fn read_all(recv: &mut Receiver) -> Vec<u8> {
@@ -70,7 +95,7 @@ pub(crate) async fn send_all(send: &mut Sender, bytes: &[u8]) {
     send.finish().unwrap();
 }
 
-/// Ends both at once, as a process would.
+/// Ends nodes as their processes would.
 pub(crate) async fn end(nets: impl IntoIterator<Item = Net>) {
     for net in nets {
         net.close(Duration::from_secs(5)).await;
