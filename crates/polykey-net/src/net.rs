@@ -112,6 +112,7 @@ impl Net {
             guard: Arc::new(Guard {
                 stop,
                 registry: Arc::clone(&shared.registry),
+                endpoint: shared.endpoint.clone(),
             }),
             shared,
         })
@@ -237,6 +238,7 @@ impl std::fmt::Debug for Net {
 struct Guard {
     stop: watch::Sender<bool>,
     registry: Arc<Registry>,
+    endpoint: Endpoint,
 }
 
 impl Guard {
@@ -251,6 +253,11 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         self.stop();
+        // Says farewell behind our back, when there is a runtime left to do it.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let endpoint = self.endpoint.clone();
+            runtime.spawn(async move { endpoint.close().await });
+        }
     }
 }
 

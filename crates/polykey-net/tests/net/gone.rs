@@ -1,13 +1,13 @@
 //! Peers that vanish: without a word, and to come back as another process.
 
 use std::net::SocketAddr;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use polykey_core::Key;
 use polykey_core::sign::SigningKey;
 use polykey_net::{Net, NetConfig, NetError, NodeAddress, Reason};
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
 
 use crate::pair::{ask, end, everybody, offline, serve, start};
 
@@ -20,8 +20,8 @@ struct Apart {
 }
 
 impl Apart {
-    fn start(key: [u8; 32], bind: SocketAddr, knows: Option<NodeAddress>) -> Self {
-        let (report, started) = mpsc::channel();
+    async fn start(key: [u8; 32], bind: SocketAddr, knows: Option<NodeAddress>) -> Self {
+        let (report, started) = oneshot::channel();
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -39,9 +39,9 @@ impl Apart {
                 net.know(address);
                 net.connect(&node).await.unwrap();
             }
-            report.send(net).unwrap();
+            report.send(net).unwrap_or_else(|_| panic!("the test waits"));
         });
-        let net = started.recv().unwrap();
+        let net = started.await.unwrap();
         Apart {
             runtime: Some(runtime),
             address: net.address(),
@@ -75,7 +75,7 @@ async fn a_peer_that_vanished_is_noticed() {
     let node = two.address.node;
     let peer = one.connect(&node).await.unwrap();
     ask(&peer, b"there?").await.unwrap();
-    two.kill();
+    two.kill().await;
     // Nothing but time-outs can happen from here on: let them.
     tokio::time::pause();
     assert_eq!(peer.closed().await, Reason::Lost);
@@ -94,7 +94,7 @@ async fn a_peer_that_restarted_is_reached_again_over_a_new_connection() {
     let old = one.connect(&node).await.unwrap();
     ask(&old, b"there?").await.unwrap();
 
-    let address = two.kill();
+    let address = two.kill().await;
     let two = Apart::start([2; 32], address.direct[0], None);
     // The old connection still looks alive. A request that stalls on it is raced by a fresh one.
     let new = one.fresh(&node).await.unwrap();
@@ -117,7 +117,7 @@ async fn connect_does_not_trust_an_old_silent_connection() {
     let node = two.address.node;
     let old = one.connect(&node).await.unwrap();
     ask(&old, b"there?").await.unwrap();
-    let address = two.kill();
+    let address = two.kill().await;
     let two = Apart::start([3; 32], address.direct[0], None);
     // Until the old one is no longer taken on trust, which is an event: it is asked and replaced.
     loop {
@@ -140,7 +140,7 @@ async fn a_peer_that_restarted_and_dials_ends_its_old_connection() {
     let two = Apart::start([4; 32], anywhere(), Some(one.address()));
     let old = one.accept().await.unwrap();
     assert_eq!(old.node(), two.net.node());
-    let address = two.kill();
+    let address = two.kill().await;
     let two = Apart::start([4; 32], address.direct[0], Some(one.address()));
     let new = one.accept().await.unwrap();
     assert_eq!(new.node(), two.net.node());
