@@ -207,7 +207,7 @@ impl Vault {
             )?;
             // Before the entry is taken in, so that the keys are those of the next one, and under the
             // store's lock, so that no writer goes on as the former one.
-            former = Some(shared.replace_me(Some(Arc::clone(&next))));
+            former = Some(shared.replace_me(Some(next)));
             Ok((entry.id(), vec![entry]))
         });
         if done.is_err()

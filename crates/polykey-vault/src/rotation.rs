@@ -6,6 +6,7 @@
 //!
 //! Always: no content is read; the list follows from which keys reached whom, not from what anybody says.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use polykey_core::{NodeId, SecretPath, Timestamp};
@@ -69,13 +70,16 @@ impl Vault {
                     let mut nodes = BTreeSet::new();
                     for (rank, _) in &state.contents {
                         let commit = rank.version.commit;
-                        if !readers.contains_key(&commit) {
-                            let (stored, _) = stored::commit_and_row(tx, commit)?
-                                .ok_or(VaultError::CommitDamaged { commit })?;
-                            let heads = &stored.header().charter_heads;
-                            readers.insert(commit, charter.readers_of(heads, &given));
-                        }
-                        nodes.extend(&readers[&commit]);
+                        let known = match readers.entry(commit) {
+                            Entry::Occupied(known) => known.into_mut(),
+                            Entry::Vacant(new) => {
+                                let (stored, _) = stored::commit_and_row(tx, commit)?
+                                    .ok_or(VaultError::CommitDamaged { commit })?;
+                                let heads = &stored.header().charter_heads;
+                                new.insert(charter.readers_of(heads, &given))
+                            }
+                        };
+                        nodes.extend(known.iter().copied());
                     }
                     if let Some(since) = nodes.iter().map(|node| removed[node]).min() {
                         exposed.push(Exposed {

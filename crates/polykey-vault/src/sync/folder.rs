@@ -126,11 +126,8 @@ impl FolderReplica {
             });
         }
         let packs = names(&env, &folder.join(PACKS))?;
-        let read = |pack: &ObjectId| match env.disk.read(&file(&folder, PACKS, pack), MAX_PACK_LEN) {
-            Ok(bytes) => Some(bytes),
-            // A link, a folder or something huge in the place of a pack is no pack.
-            Err(_) => None,
-        };
+        // A link, a folder or something huge in the place of a pack is no pack.
+        let read = |pack: &ObjectId| env.disk.read(&file(&folder, PACKS, pack), MAX_PACK_LEN).ok();
         let Some(mut set) = load(vault, &packs, &read) else {
             return Err(FolderError::NoGenesis {
                 place: place.to_owned(),

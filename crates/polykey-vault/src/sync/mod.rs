@@ -23,6 +23,8 @@ pub mod message;
 mod notebook;
 mod pack;
 pub mod pull;
+#[cfg(test)]
+mod relays;
 pub mod replica;
 pub mod serve;
 #[cfg(test)]
