@@ -70,6 +70,17 @@ pub struct Header {
     pub objects: Vec<(ObjectId, u32)>,
 }
 
+/// The beginning of a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preface {
+    /// When, by the author's clock.
+    pub time: Timestamp,
+    /// Why.
+    pub message: String,
+    /// The commit to which it goes back, if that is what it does.
+    pub reset_to: Option<CommitId>,
+}
+
 /// The sealed part of a commit.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Body {
@@ -171,6 +182,18 @@ impl Commit {
         let plain = aead::open(key, label::COMMIT_BODY_AAD, self.header_bytes(), &self.sealed)
             .map_err(|_| CommitError::Closed)?;
         Ok(Body::decode(plain.expose(), &self.header)?)
+    }
+
+    /// Opens the body for its beginning alone, which is all that a log shows of it.
+    ///
+    /// # Errors
+    /// As [`Commit::open`]; what comes behind the beginning is not looked at.
+    pub fn open_preface(&self, key: &Key) -> Result<Preface, CommitError> {
+        let plain = aead::open(key, label::COMMIT_BODY_AAD, self.header_bytes(), &self.sealed)
+            .map_err(|_| CommitError::Closed)?;
+        let mut reader = Reader::new(unpadded(plain.expose())?, MAX_BODY_LEN, "a commit's body")?;
+        reader.map_of(5)?;
+        Ok(read_preface(&mut reader)?)
     }
 
     fn header_bytes(&self) -> &[u8] {
@@ -313,6 +336,38 @@ fn read_ids<T: Ord>(from: &mut Reader<'_>, id: fn([u8; 32]) -> T) -> Result<Vec<
     }
 }
 
+/// The item of a padded plain text: see [`Body::encode`].
+fn unpadded(plain: &[u8]) -> Result<&[u8], CodecError> {
+    let (len, rest) = plain.split_first_chunk::<4>().ok_or(CodecError::Truncated)?;
+    let len = u32::from_be_bytes(*len) as usize;
+    let (item, padding) = rest.split_at_checked(len).ok_or(CodecError::Truncated)?;
+    if padding.iter().any(|byte| *byte != 0) || padded_len(4 + len as u64) != plain.len() as u64 {
+        return Err(CodecError::NotDeterministic);
+    }
+    Ok(item)
+}
+
+fn read_preface(from: &mut Reader<'_>) -> Result<Preface, CodecError> {
+    from.key(0)?;
+    let time = Timestamp::from_millis(from.u64()?);
+    from.key(1)?;
+    let message = from.text()?.to_owned();
+    if message.len() > MAX_MESSAGE_LEN {
+        return Err(from.shape());
+    }
+    from.key(2)?;
+    let reset_to = if from.null()? {
+        None
+    } else {
+        Some(CommitId::from_bytes(from.bytes_of()?))
+    };
+    Ok(Preface {
+        time,
+        message,
+        reset_to,
+    })
+}
+
 impl Body {
     /// The padded plain text: 4 bytes of length (big-endian), the item, zeros up to the padded length.
     fn encode(&self) -> Vec<u8> {
@@ -344,25 +399,14 @@ impl Body {
     }
 
     fn decode(plain: &[u8], header: &Header) -> Result<Body, CodecError> {
-        let (len, rest) = plain.split_first_chunk::<4>().ok_or(CodecError::Truncated)?;
-        let len = u32::from_be_bytes(*len) as usize;
-        let (item, padding) = rest.split_at_checked(len).ok_or(CodecError::Truncated)?;
-        if padding.iter().any(|byte| *byte != 0) || padded_len(4 + len as u64) != plain.len() as u64 {
-            return Err(CodecError::NotDeterministic);
-        }
-        let mut reader = Reader::new(item, MAX_BODY_LEN, "a commit's body")?;
+        let mut reader = Reader::new(unpadded(plain)?, MAX_BODY_LEN, "a commit's body")?;
         let from = &mut reader;
         from.map_of(5)?;
-        from.key(0)?;
-        let time = Timestamp::from_millis(from.u64()?);
-        from.key(1)?;
-        let message = from.text()?.to_owned();
-        from.key(2)?;
-        let reset_to = if from.null()? {
-            None
-        } else {
-            Some(CommitId::from_bytes(from.bytes_of()?))
-        };
+        let Preface {
+            time,
+            message,
+            reset_to,
+        } = read_preface(from)?;
         from.key(3)?;
         let operations = read_operations(from)?;
         from.key(4)?;
@@ -372,10 +416,7 @@ impl Body {
             .filter_map(Operation::content)
             .map(|content| u64::from(content.objects))
             .sum();
-        if message.len() > MAX_MESSAGE_LEN
-            || count != header.objects.len()
-            || named != header.objects.len() as u64
-        {
+        if count != header.objects.len() || named != header.objects.len() as u64 {
             return Err(from.shape());
         }
         let mut keys = Vec::with_capacity(count);
@@ -528,6 +569,23 @@ mod tests {
             spoil(&mut bad);
             let opened = sealed(header(), &bad).open(&key());
             assert!(matches!(opened, Err(CommitError::Malformed(_))), "case {number}");
+        }
+    }
+
+    #[test]
+    fn the_beginning_of_a_body_opens_alone() {
+        for reset_to in [None, Some(wide_id(1))] {
+            let body = Body { reset_to, ..body() };
+            let commit = sealed(header(), &body);
+            let preface = commit.open_preface(&key()).expect("the right key");
+            assert_eq!(
+                (preface.time, preface.message, preface.reset_to),
+                (body.time, body.message, reset_to)
+            );
+            assert_eq!(
+                commit.open_preface(&Key::from_array([9; 32])),
+                Err(CommitError::Closed)
+            );
         }
     }
 

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 
 use polykey_core::{ActorId, NodeId, SecretPath, Timestamp};
 
-use crate::commit::Body;
+use crate::commit::Preface;
 use crate::content::Kind;
 use crate::error::VaultError;
 use crate::id::{CommitId, SecretId, VersionId};
@@ -243,7 +243,11 @@ impl Vault {
         let mut last = None;
         shared.database.read(|tx| {
             walk(tx, None, |id, row| {
-                if !row.counted || shared.body(tx, id)?.is_some_and(|body| body.reset_to.is_some()) {
+                if !row.counted
+                    || shared
+                        .preface(tx, id)?
+                        .is_some_and(|preface| preface.reset_to.is_some())
+                {
                     return Ok(ControlFlow::Continue(()));
                 }
                 last = Some(id);
@@ -387,20 +391,22 @@ pub(crate) fn secrets_below(rows: &dyn Rows, path: &SecretPath) -> Result<BTreeS
 }
 
 impl Shared {
-    /// The body of a stored commit.
-    pub(crate) fn body(&self, rows: &dyn Rows, id: CommitId) -> Result<Option<Body>, VaultError> {
+    /// What a log shows of the body of a stored commit.
+    fn preface(&self, rows: &dyn Rows, id: CommitId) -> Result<Option<Preface>, VaultError> {
         let (commit, _) =
             stored::commit_and_row(rows, id)?.ok_or(VaultError::CommitDamaged { commit: id })?;
-        self.open_body(&commit)
+        Ok(self.membership().bench().preface(&commit))
     }
 
     fn log_entry(&self, rows: &dyn Rows, id: CommitId) -> Result<LogEntry, VaultError> {
         let (commit, row) = stored::commit_and_row(rows, id)?.ok_or_else(|| VaultError::NoSuchCommit {
             commit: id.to_string(),
         })?;
-        let body = self.open_body(&commit)?;
         let header = commit.header();
-        let (message, reset_to) = body.map_or((String::new(), None), |body| (body.message, body.reset_to));
+        let preface = self.membership().bench().preface(&commit);
+        let (message, reset_to) = preface.map_or((String::new(), None), |preface| {
+            (preface.message, preface.reset_to)
+        });
         Ok(LogEntry {
             commit: id,
             author: header.author,
@@ -430,8 +436,8 @@ impl Shared {
                 purged |= stored::object_row(look.rows, &first.id)?.is_some_and(|row| row.is_gone());
             }
             let message = self
-                .body(look.rows, event.version.commit)?
-                .map_or(String::new(), |body| body.message);
+                .preface(look.rows, event.version.commit)?
+                .map_or(String::new(), |preface| preface.message);
             entries.push(VersionEntry {
                 version: version.number,
                 id: event.version,

@@ -15,7 +15,7 @@ use crate::charter::Charter;
 use crate::charter::cutoff::{CommitFacts, LineId, Verdict};
 use crate::charter::entry::CutOff;
 use crate::charter::epoch::EpochKeys;
-use crate::commit::{Body, Commit, Header, MAX_HEADS};
+use crate::commit::{Body, Commit, Header, MAX_HEADS, Preface};
 use crate::draft::Step;
 use crate::error::VaultError;
 use crate::id::CommitId;
@@ -181,6 +181,12 @@ pub(crate) struct Bench<'a> {
 }
 
 impl Bench<'_> {
+    /// What a log shows of the body of `commit`; `None` when it is closed or nonsense.
+    pub fn preface(&self, commit: &Commit) -> Option<Preface> {
+        let key = self.keys.commit_key(self.charter, &commit.header().charter_heads);
+        commit.open_preface(&key.ok()?).ok()
+    }
+
     /// What the charter says about a commit, forks aside.
     pub fn verdict(&self, commit: &Commit) -> Verdict {
         let header = commit.header();
