@@ -4,17 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polykey_api::sharing::{
-    Invite, Invited, MemberItem, MemberList, PermissionItem, PermissionList, Rotation, Share, Shared,
+    CopyItem, Invite, Invited, Join, Joined, MemberItem, MemberList, PermissionItem, PermissionList, Rotation, Share, Shared,
     Unshare, Unshared,
 };
 use polykey_api::vaults::OneVault;
 use polykey_api::{Code, Problem};
-use polykey_core::NodeId;
+use polykey_core::clock::SystemClock;
+use polykey_core::{Clock, NodeId};
 use polykey_vault::charter::Role;
 
 use crate::agent::Agent;
 use crate::blocking::blocking;
 use crate::door::{Action, Caller};
+use crate::failure;
+use crate::follow::bring::bring_in;
+use crate::follow::fresh;
 use crate::node::Node;
 use crate::sharing::{self, LetIn, invite, open_as_admin, rotation_item, wanted};
 use crate::tickets::LIFE;
@@ -50,10 +54,7 @@ pub async fn share(agent: Agent, caller: Caller, q: Share) -> Result<Shared, Pro
     })
     .await?;
     let role = match done {
-        LetIn::Now(role) => {
-            agent.network().announce(id);
-            role
-        }
+        LetIn::Now(role) => role,
         LetIn::Waits => wanted.role(),
     };
     agent.run_errands(who);
@@ -75,7 +76,6 @@ pub async fn unshare(agent: Agent, caller: Caller, q: Unshare) -> Result<Unshare
         Ok((vault.id, vault.name, taken))
     })
     .await?;
-    agent.network().announce(id);
     agent.run_errands(who);
     Ok(Unshared {
         vault_id: id.to_string(),
@@ -102,6 +102,7 @@ async fn look<T: Send + 'static>(
 pub async fn members(agent: Agent, caller: Caller, q: OneVault) -> Result<MemberList, Problem> {
     look(&agent, &caller, "vaults.members", q, |node, vault| {
         let petname = |id: &NodeId| node.contacts.find(id).and_then(|contact| contact.petname);
+        let fresh = fresh::all(&node.db, &vault.id).map_err(|error| failure::store(&error))?;
         let mut members: Vec<MemberItem> = vault
             .vault
             .members()
@@ -114,7 +115,10 @@ pub async fn members(agent: Agent, caller: Caller, q: OneVault) -> Result<Member
                 granted_by: Some(member.granted_by.to_string()),
                 this_node: member.node == node.id(),
                 pending: false,
-                last_sync: None,
+                last_sync: fresh
+                    .iter()
+                    .find(|(node, _)| *node == member.node)
+                    .map(|(_, fresh)| fresh.time.as_millis()),
             })
             .collect();
         let waiting = node.shares.waiting()?;
@@ -187,7 +191,7 @@ pub async fn invite(agent: Agent, caller: Caller, q: Invite) -> Result<Invited, 
     let to = q.to.as_deref().map(|who| node.contacts.who(who)).transpose()?;
     let wanted = wanted(q.role.as_deref())?;
     let life = q.expires.map_or(LIFE, Duration::from_millis);
-    let addresses: Vec<crate::contacts::Place> = Vec::new();
+    let addresses = invite::own_addresses(agent.network());
     blocking(move || {
         let (ticket, vault) = invite::make(&node, &q.vault, wanted, life, to, &addresses)?;
         Ok(Invited {
@@ -196,6 +200,84 @@ pub async fn invite(agent: Agent, caller: Caller, q: Invite) -> Result<Invited, 
             vault_name: vault.name,
             role: wanted.role().to_string(),
             expires: ticket.expires.as_millis(),
+        })
+    })
+    .await
+}
+
+/// Redeems a ticket: meets its issuer, gets the role and brings the vault in. When the vault does not come now,
+/// because the issuer went away in between, the ticket can be redeemed again by this node.
+pub async fn join(agent: Agent, caller: Caller, q: Join) -> Result<Joined, Problem> {
+    let node = agent.enter(&caller, Action::new("vaults.join")).await?.node().clone();
+    let here = node.clone();
+    let ticket = blocking(move || {
+        let ticket = invite::read(&here, &q.ticket)?;
+        invite::meet_issuer(&here, &ticket)?;
+        Ok(ticket)
+    })
+    .await?;
+    let issuer = ticket.issuer;
+    let (id, role) = invite::bring(&agent, &node, &ticket).await?;
+    let title = node.contacts.title(&issuer);
+    let running = agent
+        .network()
+        .running()
+        .ok_or_else(|| Problem::new(Code::NodeUnreachable, "this node is not on the network"))?;
+    let brought = bring_in(&running, &node, issuer, id, |_, _| {}).await?;
+    if let Some(problem) = brought.problem {
+        return Err(problem.hint(format!(
+            "the node {title} let this node in; run the same command again, or `polykey vaults clone {id} {issuer}`"
+        )));
+    }
+    blocking(move || {
+        let items = node.vaults.list(false);
+        let id = id.to_string();
+        let item = items.iter().find(|item| item.vault_id_encoded == id);
+        let name = item.map_or(brought.name, |item| item.vault_name.clone());
+        Ok(Joined {
+            vault_id: id,
+            vault_name: name,
+            role: role.to_string(),
+            node_id_encoded: issuer.to_string(),
+        })
+    })
+    .await
+}
+
+/// Where copies of a vault are.
+pub async fn status(agent: Agent, caller: Caller, q: OneVault) -> Result<VaultStatus, Problem> {
+    look(&agent, &caller, "vaults.status", q, |node, vault| {
+        let problem = |error| vault_problem(&vault.name, error);
+        let state = vault.vault.sync_state().map_err(problem)?;
+        let known = fresh::all(&node.db, &vault.id).map_err(|error| failure::store(&error))?;
+        let members = vault.vault.members();
+        let others = members.iter().filter(|member| member.node != node.id());
+        let mut copies: Vec<CopyItem> = others
+            .map(|member| {
+                let known = known.iter().find(|(node, _)| *node == member.node);
+                CopyItem {
+                    place: member.node.to_string(),
+                    kind: member.role.to_string(),
+                    last_sync: known.map(|(_, fresh)| fresh.time.as_millis()),
+                    fresh: known.is_some_and(|(_, fresh)| state.is_held_by(&fresh.seen)),
+                }
+            })
+            .collect();
+        copies.extend(node.replicas.copies(&vault, &state)?);
+        let ciphertext = |copy: &&CopyItem| copy.kind == "keeper" || copy.kind == "folder";
+        let ciphertext_copies = copies.iter().filter(ciphertext).count() as u64;
+        let now = SystemClock.now().as_millis();
+        let behind = copies.iter().filter(|copy| !copy.fresh);
+        let oldest_lag = behind.filter_map(|copy| copy.last_sync).min();
+        Ok(VaultStatus {
+            vault_id: vault.id.to_string(),
+            vault_name: vault.name.clone(),
+            role: vault.vault.my_role().map_or("none".to_owned(), |role| role.to_string()),
+            full_copies: copies.len() as u64 - ciphertext_copies + 1,
+            ciphertext_copies,
+            fresh_copies: copies.iter().filter(|copy| copy.fresh).count() as u64 + 1,
+            oldest_lag: oldest_lag.map(|seen| now.saturating_sub(seen)),
+            copies,
         })
     })
     .await

@@ -25,6 +25,7 @@ use crate::contacts::{Contacts, Place, Source};
 use crate::failure;
 use crate::follow::{self, News};
 use crate::node::Node;
+use crate::post::courier;
 use crate::peer::frame::{Budget, FrameError};
 use crate::peer::keys::NodeKeys;
 use crate::peer::serve::Conduct;
@@ -317,6 +318,7 @@ impl Running {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.spawn(accept(self.clone(), agent.clone(), self.stop.subscribe()));
         tasks.spawn(follow::run(self.clone(), agent.clone(), self.stop.subscribe()));
+        tasks.spawn(courier::run(agent.clone(), self.stop.subscribe()));
     }
 
     /// Notes that a pull of `vault` runs.
@@ -466,6 +468,7 @@ async fn serve(running: Arc<Running>, agent: Agent, peer: Peer) {
         }
     }
     running.news.connected(node);
+    agent.run_errands(node);
     let places = Arc::new(Semaphore::new(AT_ONCE));
     let mut streams = JoinSet::new();
     while let Ok((mut to, mut from)) = peer.accept().await {

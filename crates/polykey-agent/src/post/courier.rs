@@ -1,10 +1,12 @@
 //! The courier: takes what arrives to its box, and what waits to its node.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use polykey_api::{Code, Problem};
 use polykey_core::clock::SystemClock;
 use polykey_core::{Clock, NodeId};
+use tokio::sync::watch;
 
 use super::notification::{Content, Notification};
 use super::{Outgoing, Received, Tray};
@@ -13,6 +15,11 @@ use crate::blocking::blocking;
 use crate::node::Node;
 use crate::peer::{Answer, AskError, Refusal, Request};
 use crate::sharing::shares::Offered;
+
+/// The first look at what waits after the node came on the network; each further wait is twice as long.
+const FIRST_ROUND: Duration = Duration::from_secs(2);
+/// What waits is looked at this often at least. A connection with the node it is for brings it at once.
+const LAST_ROUND: Duration = Duration::from_secs(60);
 
 /// What became of one delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +59,21 @@ pub fn take(node: &Node, tray: Tray, notification: &Notification) -> Result<bool
         Content::Message(_) => {}
     }
     Ok(true)
+}
+
+/// Tries again and again what waits, until the network stops: less and less often while nothing comes of it.
+pub async fn run(agent: Agent, mut stop: watch::Receiver<bool>) {
+    let mut wait = FIRST_ROUND;
+    loop {
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(wait) => {}
+        }
+        agent.settle_shares(None).await;
+        agent.deliver_post(None).await;
+        wait = (wait * 2).min(LAST_ROUND);
+    }
 }
 
 impl Agent {

@@ -6,15 +6,18 @@ use std::time::Duration;
 use polykey_api::{Code, Problem};
 use polykey_core::clock::SystemClock;
 use polykey_core::random::OsRandom;
-use polykey_core::{Clock, Key, NodeId, VaultName};
+use polykey_core::statement::{Kind, Statement};
+use polykey_core::{Clock, Key, NodeId, VaultId, VaultName};
+use polykey_vault::charter::Role;
 
 use super::{Wanted, grant, open_as_admin};
 use crate::agent::Agent;
 use crate::blocking::blocking;
 use crate::contacts::{Place, Source};
+use crate::network::Network;
 use crate::node::Node;
 use crate::peer::keys::NodeKeys;
-use crate::peer::{Answer, Beginning, Refusal};
+use crate::peer::{Answer, Beginning, Refusal, Request};
 use crate::post::Letter;
 use crate::tickets::ticket::Ticket;
 use crate::tickets::{Issued, MAX_LIFE, Use};
@@ -82,6 +85,56 @@ pub fn meet_issuer(node: &Node, ticket: &Ticket) -> Result<(), Problem> {
     node.contacts.trust(ticket.issuer)
 }
 
+/// Where this node can be reached, for a ticket.
+pub fn own_addresses(network: &Network) -> Vec<Place> {
+    let Some(address) = network.addresses() else {
+        return Vec::new();
+    };
+    let relay = address.relay.and_then(|url| url.to_string().parse().ok());
+    address.direct.into_iter().map(Place::Socket).chain(relay).collect()
+}
+
+/// Redeems a ticket at its issuer, and makes an empty replica of the vault that it is for.
+///
+/// # Errors
+/// [`Code::NotAllowed`] when it does not let this node in; [`Code::NodeUnreachable`]; [`Code::Exists`].
+pub async fn bring(agent: &Agent, node: &Arc<Node>, ticket: &Ticket) -> Result<(VaultId, Role), Problem> {
+    let request = Request::Redeem {
+        secret: *ticket.secret.expose(),
+        start: node.sigchain_start.as_bytes().to_vec(),
+        record: node.key_record.as_bytes().to_vec(),
+    };
+    let asked = agent.network().ask(node, ticket.issuer, request).await;
+    let answer = asked.map_err(|problem| match problem.code {
+        Code::NotAllowed => Problem::new(
+            Code::NotAllowed,
+            "the ticket does not let this node in: it was used, is too old or is for another node",
+        )
+        .hint("ask for another one"),
+        _ => problem,
+    })?;
+    let Answer::Joined(vault, beginning) = answer else {
+        unreachable!("answers are read as answers to their request");
+    };
+    let broken = || {
+        Problem::new(
+            Code::Protocol,
+            "the node that made the ticket shows another vault than it names",
+        )
+    };
+    let genesis = Statement::verify(Kind::Charter, beginning.genesis).map_err(|_| broken())?;
+    if VaultId::from(genesis.id()) != vault {
+        return Err(broken());
+    }
+    let here = node.clone();
+    let name = match beginning.name.as_str() {
+        "" => "joined".to_owned(),
+        name => name.to_owned(),
+    };
+    let vault = blocking(move || here.vaults.begin_joining(&name, &genesis)).await?;
+    Ok((vault, beginning.role))
+}
+
 /// Somebody with verified keys brings the secret of a ticket. `None` when it does not let them in.
 fn redeem(node: &Node, from: NodeId, secret: &Key, keys: &NodeKeys) -> Result<Option<Answer>, Problem> {
     let Some(issued) = node.tickets.take(secret, from, SystemClock.now())? else {
@@ -108,7 +161,7 @@ fn redeem(node: &Node, from: NodeId, secret: &Key, keys: &NodeKeys) -> Result<Op
     Ok(Some(joined(&vault, role)))
 }
 
-fn joined(vault: &crate::vaults::InUse, role: polykey_vault::charter::Role) -> Answer {
+fn joined(vault: &crate::vaults::InUse, role: Role) -> Answer {
     let beginning = Beginning {
         genesis: vault.vault.genesis().as_bytes().to_vec(),
         name: vault.name.clone(),
@@ -142,12 +195,7 @@ impl Agent {
         let here = node.clone();
         let answer = blocking(move || redeem(&here, from, &secret, &keys)).await?;
         match answer {
-            Some(answer) => {
-                if let Answer::Joined(vault, _) = &answer {
-                    self.network().announce(*vault);
-                }
-                Ok(answer)
-            }
+            Some(answer) => Ok(answer),
             None => Ok(Answer::refused(Refusal::Refused)),
         }
     }

@@ -14,7 +14,7 @@ use polykey_api::sharing::RotationItem;
 use polykey_api::{Code, Problem};
 use polykey_core::clock::SystemClock;
 use polykey_core::random::OsRandom;
-use polykey_core::{Clock, NodeId, VaultId, VaultName};
+use polykey_core::{Clock, NodeId, VaultName};
 use polykey_vault::Exposed;
 use polykey_vault::charter::{Joiner, Role};
 
@@ -243,28 +243,24 @@ impl Agent {
             };
             let here = node.clone();
             let settled = blocking(move || settle(&here, pending, &keys)).await;
-            match settled {
-                Ok(Some(vault)) => self.network().announce(vault),
-                Ok(None) => {}
-                Err(problem) => tracing::warn!("a share waits on: {problem}"),
+            if let Err(problem) = settled {
+                tracing::warn!("a share waits on: {problem}");
             }
         }
     }
 }
 
-/// Lets in one that waited. `None` when that is not possible any more.
-fn settle(node: &Node, pending: Pending, keys: &NodeKeys) -> Result<Option<VaultId>, Problem> {
+/// Lets in one that waited, unless that is not possible any more.
+fn settle(node: &Node, pending: Pending, keys: &NodeKeys) -> Result<(), Problem> {
     let vault = match node.vaults.open_id(pending.vault) {
         Ok(vault) => vault,
         Err(problem) if problem.code == Code::VaultNotFound => {
-            node.shares.wait_no_longer(pending.vault, pending.node)?;
-            return Ok(None);
+            return node.shares.wait_no_longer(pending.vault, pending.node).map(drop);
         }
         Err(problem) => return Err(problem),
     };
     if !vault.vault.my_role().is_some_and(Role::administers) {
-        node.shares.wait_no_longer(pending.vault, pending.node)?;
-        return Ok(None);
+        return node.shares.wait_no_longer(pending.vault, pending.node).map(drop);
     }
     grant(
         node,
@@ -272,6 +268,6 @@ fn settle(node: &Node, pending: Pending, keys: &NodeKeys) -> Result<Option<Vault
         pending.node,
         Some(keys),
         Wanted::Exactly(pending.role),
-    )?;
-    Ok(Some(pending.vault))
+    )
+    .map(drop)
 }
