@@ -31,6 +31,7 @@ pub mod peer;
 pub mod pending;
 pub mod post;
 pub mod rekey;
+pub mod replicas;
 pub mod router;
 pub mod server;
 pub mod sessions;

@@ -22,6 +22,7 @@ use crate::blocking::Closing;
 use crate::contacts::Contacts;
 use crate::failure;
 use crate::post::Post;
+use crate::replicas::Replicas;
 use crate::sharing::shares::Shares;
 use crate::tickets::Tickets;
 use crate::vaults::Vaults;
@@ -52,6 +53,8 @@ pub struct Node {
     pub shares: Shares,
     /// Tickets that were given out.
     pub tickets: Tickets,
+    /// Copies of vaults at nodes and in folders.
+    pub replicas: Replicas,
     /// Tells the password from others without stretching it again.
     pub password: RwLock<PasswordCheck>,
     /// Root keys that this node had before, oldest first.

@@ -34,6 +34,7 @@ use crate::jwk::{self, JwkError};
 use crate::node::{Node, PasswordCheck};
 use crate::paths::NodePaths;
 use crate::post::Post;
+use crate::replicas::Replicas;
 use crate::sharing::shares::Shares;
 use crate::tables::IDENTITY;
 use crate::tickets::Tickets;
@@ -325,6 +326,7 @@ fn read_node(
     let post = Post::new(db.clone(), root.public());
     let shares = Shares::new(db.clone());
     let tickets = Tickets::new(db.clone());
+    let replicas = Replicas::new(db.clone(), root.public());
     Ok(Node {
         master,
         root,
@@ -338,6 +340,7 @@ fn read_node(
         post,
         shares,
         tickets,
+        replicas,
         password: RwLock::new(password),
         former,
         closing: tokio::sync::watch::Sender::new(false),

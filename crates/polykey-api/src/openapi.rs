@@ -64,6 +64,7 @@ pub fn page() -> OpenApi {
         .call(&replicas::LIST)
         .call(&replicas::SYNC)
         .call(&replicas::REMOVE)
+        .call(&replicas::CLONE)
         .call(&notifications::SEND)
         .call(&notifications::INBOX_READ)
         .call(&notifications::INBOX_CLEAR)

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::endpoint::Endpoint;
-use crate::vaults::OneVault;
+use crate::vaults::{OneVault, VaultItem};
 
 /// Adds a copy.
 pub const ADD: Endpoint<Replica, ReplicaItem> =
@@ -18,6 +18,21 @@ pub const SYNC: Endpoint<SyncReplicas, ReplicaReports> =
 /// Removes a copy from the list.
 pub const REMOVE: Endpoint<Replica, ReplicaItem> =
     Endpoint::json("/v1/vaults/replicas/remove", "Do without a copy from now on");
+
+/// Brings a vault in from a folder.
+pub const CLONE: Endpoint<CloneFolder, VaultItem> =
+    Endpoint::json("/v1/vaults/replicas/clone", "Bring in a vault from a folder");
+
+/// Asks to bring in a vault from a folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CloneFolder {
+    /// The folder, by its whole path.
+    pub folder: String,
+    /// Its name, where somebody told it, or its id; the only one in the folder, when absent.
+    #[serde(default)]
+    pub vault: Option<String>,
+}
 
 /// Names a vault and a place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

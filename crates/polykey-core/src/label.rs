@@ -153,6 +153,8 @@ labels! {
     RUNTIME_FOLDER = "agent/runtime-folder";
     /// Hash under which a ticket's secret is remembered.
     TICKET_SECRET = "agent/ticket-secret";
+    /// Hash that names the folder of a copy.
+    REPLICA_PLACE = "agent/replica-place";
     /// Hash that finds slips in a ticket's text.
     TICKET_CHECKSUM = "agent/ticket-checksum";
 }

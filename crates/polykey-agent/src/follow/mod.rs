@@ -202,7 +202,9 @@ impl Follower {
     /// Looks at all vaults, to know whom to dial.
     fn survey_all(&mut self) {
         if let Some(node) = self.agent.node() {
-            for vault in node.vaults.ids().into_iter().chain(node.vaults.joining()) {
+            for vault in (node.vaults.ids().into_iter())
+                .chain(node.vaults.joining())
+                .chain(node.vaults.kept()) {
                 self.survey(vault);
             }
         }

@@ -3,6 +3,7 @@
 //! A pull takes its time, so it tells how far it is: one line a step, and one with the outcome. Whoever asked
 //! and goes away ends it; what came is kept.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -128,7 +129,11 @@ pub async fn begin_clone(
     who: NodeId,
 ) -> Result<VaultId, Problem> {
     let offered: Vec<Offer> = offers(agent, node, who).await?;
-    let id = typed.parse::<VaultId>().ok();
+    // A keeper knows no names, but whoever shared the vault told one.
+    let told = node.shares.called(typed, None)?.into_iter().map(|share| share.vault);
+    let told: BTreeSet<VaultId> = told.filter(|id| offered.iter().any(|offer| offer.vault == *id)).collect();
+    let only = (told.len() == 1).then(|| told.first().copied()).flatten();
+    let id = typed.parse::<VaultId>().ok().or(only);
     let named: Vec<&Offer> = offered.iter().filter(|offer| offer.name == typed).collect();
     let vault = match (&named[..], id) {
         ([offer], _) => offer.vault,
@@ -165,10 +170,11 @@ pub async fn begin_clone(
     let here = node.clone();
     blocking(move || {
         here.contacts.meet(who)?;
-        let name = if beginning.name.is_empty() {
-            "cloned"
-        } else {
-            &beginning.name
+        let told = here.shares.called(&vault.to_string(), None)?;
+        let name = match (&*beginning.name, told.first()) {
+            ("", Some(share)) => share.name.as_str(),
+            ("", None) => "cloned",
+            (name, _) => name,
         };
         here.vaults.begin_joining(name, &genesis)
     })

@@ -20,6 +20,7 @@ pub mod keys;
 pub mod nodes;
 pub mod notifications;
 mod opened;
+pub mod replicas;
 pub mod secrets;
 pub mod sharing;
 pub mod transfer;
@@ -73,6 +74,11 @@ fn calls() -> Routes {
         .json(&api::sharing::INVITE, sharing::invite)
         .json(&api::sharing::JOIN, sharing::join)
         .json(&api::sharing::STATUS, sharing::status)
+        .json(&api::replicas::ADD, replicas::add)
+        .json(&api::replicas::LIST, replicas::list)
+        .json(&api::replicas::SYNC, replicas::sync)
+        .json(&api::replicas::REMOVE, replicas::remove)
+        .json(&api::replicas::CLONE, replicas::clone)
         .json(&api::notifications::SEND, notifications::send)
         .json(&api::notifications::INBOX_READ, notifications::inbox_read)
         .json(&api::notifications::INBOX_CLEAR, notifications::inbox_clear)

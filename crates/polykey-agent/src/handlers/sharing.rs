@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use polykey_api::sharing::{
     CopyItem, Invite, Invited, Join, Joined, MemberItem, MemberList, PermissionItem, PermissionList, Rotation, Share, Shared,
-    Unshare, Unshared,
+    Unshare, Unshared, VaultStatus,
 };
 use polykey_api::vaults::OneVault;
 use polykey_api::{Code, Problem};

@@ -261,7 +261,8 @@ fn keys(node: &Node) -> Result<Answer, Problem> {
 
 fn offers(node: &Node, from: &NodeId) -> Answer {
     let mut offers = Vec::new();
-    for vault in node.vaults.ids() {
+    let kept = node.vaults.kept();
+    for vault in node.vaults.ids().into_iter().chain(kept.iter().copied()) {
         // A folder that is absent hides its vault from others, too.
         let Ok(open) = node.vaults.open_id(vault) else {
             continue;
@@ -272,7 +273,7 @@ fn offers(node: &Node, from: &NodeId) -> Answer {
         if let Some(role) = charter.role(from) {
             offers.push(Offer {
                 vault,
-                name: open.name,
+                name: title_of(node, vault, open.name),
                 role,
             });
         }
@@ -281,6 +282,14 @@ fn offers(node: &Node, from: &NodeId) -> Answer {
         }
     }
     Answer::Offers(offers)
+}
+
+/// What a vault is called here; a keeper has no name for what it keeps.
+fn title_of(node: &Node, vault: VaultId, name: String) -> String {
+    match node.vaults.kept().contains(&vault) {
+        true => String::new(),
+        false => name,
+    }
 }
 
 fn step(node: &Node, from: &NodeId, request: &sync::Request) -> Result<Answer, Problem> {
@@ -319,7 +328,7 @@ fn genesis(node: &Node, from: &NodeId, vault: VaultId) -> Result<Answer, Problem
     };
     Ok(Answer::Genesis(Beginning {
         genesis: charter.genesis().statement().as_bytes().to_vec(),
-        name: open.name,
+        name: title_of(node, vault, open.name),
         role,
     }))
 }

@@ -6,7 +6,7 @@ use polykey_api::Problem;
 use polykey_core::{NodeId, VaultId};
 
 use super::limits::Standing;
-use super::message::{Answer, Refusal, SECRET_LEN};
+use super::message::{Answer, SECRET_LEN};
 use crate::agent::Agent;
 use crate::node::Node;
 use crate::post::Tray;
@@ -42,11 +42,11 @@ impl Agent {
     /// A vault whose ciphertext is to be kept here. The genesis was not checked yet.
     pub(super) async fn keep(
         &self,
-        _node: Arc<Node>,
-        _from: NodeId,
-        _vault: VaultId,
-        _genesis: Vec<u8>,
+        node: Arc<Node>,
+        from: NodeId,
+        vault: VaultId,
+        genesis: Vec<u8>,
     ) -> Result<Answer, Problem> {
-        Ok(Answer::refused(Refusal::Refused))
+        self.keep_for(node, from, vault, genesis).await
     }
 }

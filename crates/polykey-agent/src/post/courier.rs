@@ -71,6 +71,7 @@ pub async fn run(agent: Agent, mut stop: watch::Receiver<bool>) {
             () = tokio::time::sleep(wait) => {}
         }
         agent.settle_shares(None).await;
+        agent.settle_keepers(None).await;
         agent.deliver_post(None).await;
         wait = (wait * 2).min(LAST_ROUND);
     }

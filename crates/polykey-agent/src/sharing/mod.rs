@@ -223,6 +223,7 @@ impl Agent {
         let agent = self.clone();
         tokio::spawn(async move {
             agent.settle_shares(Some(who)).await;
+            agent.settle_keepers(Some(who)).await;
             agent.deliver_post(Some(who)).await;
         });
     }

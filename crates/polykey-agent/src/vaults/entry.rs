@@ -68,6 +68,8 @@ pub enum State {
     Making,
     /// Being brought in from another node, not shown until all of it is here. Goes on after a restart.
     Joining(VaultId),
+    /// Kept for others as ciphertext: only its id leads to it.
+    Kept(VaultId),
     /// In use.
     Live(VaultId),
     /// Deleted; can come back until then.
@@ -94,13 +96,13 @@ impl Entry {
     pub fn id(&self) -> Option<VaultId> {
         match self.state {
             State::Making => None,
-            State::Joining(id) | State::Live(id) | State::Deleted(id, _) => Some(id),
+            State::Joining(id) | State::Kept(id) | State::Live(id) | State::Deleted(id, _) => Some(id),
         }
     }
 
     /// True while its name is taken.
     pub fn holds_name(&self) -> bool {
-        !matches!(self.state, State::Deleted(..))
+        !matches!(self.state, State::Deleted(..) | State::Kept(_))
     }
 
     /// True when `typed` is its name or its id.
@@ -112,8 +114,12 @@ impl Entry {
     /// The bytes of the record, without the storage id, which is its key.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::new();
-        let joining = matches!(self.state, State::Joining(_));
-        out.array(if joining { 6 } else { 5 }).text(self.name.as_str());
+        let more = match self.state {
+            State::Joining(_) => Some(true),
+            State::Kept(_) => Some(false),
+            _ => None,
+        };
+        out.array(if more.is_some() { 6 } else { 5 }).text(self.name.as_str());
         self.folder.write(&mut out);
         match &self.leftover {
             Some(folder) => folder.write(&mut out),
@@ -129,8 +135,8 @@ impl Entry {
             State::Deleted(_, until) => out.u64(until.as_millis()),
             _ => out.null(),
         };
-        if joining {
-            out.bool(true);
+        if let Some(joining) = more {
+            out.bool(joining);
         }
         out.finish()
     }
@@ -160,16 +166,17 @@ impl Entry {
         } else {
             Some(Timestamp::from_millis(from.u64()?))
         };
-        let joining = match items {
-            5 => false,
-            6 if from.bool()? => true,
+        let more = match items {
+            5 => None,
+            6 => Some(from.bool()?),
             _ => return Err(from.shape()),
         };
-        let state = match (id, until, joining) {
-            (None, None, false) => State::Making,
-            (Some(id), None, true) => State::Joining(id),
-            (Some(id), None, false) => State::Live(id),
-            (Some(id), Some(until), false) => State::Deleted(id, until),
+        let state = match (id, until, more) {
+            (None, None, None) => State::Making,
+            (Some(id), None, Some(true)) => State::Joining(id),
+            (Some(id), None, Some(false)) => State::Kept(id),
+            (Some(id), None, None) => State::Live(id),
+            (Some(id), Some(until), None) => State::Deleted(id, until),
             _ => return Err(from.shape()),
         };
         from.finish()?;
@@ -207,6 +214,7 @@ mod tests {
             entry(State::Making, inside.clone(), None),
             entry(State::Live(id), outside.clone(), Some(inside.clone())),
             entry(State::Joining(id), inside.clone(), None),
+            entry(State::Kept(id), inside.clone(), None),
             entry(
                 State::Deleted(id, Timestamp::from_millis(12)),
                 inside,

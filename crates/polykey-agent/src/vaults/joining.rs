@@ -5,6 +5,8 @@
 //!
 //! Always: a node has a vault once.
 
+use std::path::PathBuf;
+
 use polykey_api::vaults::VaultItem;
 use polykey_api::{Code, Problem};
 use polykey_core::statement::Statement;
@@ -30,6 +32,16 @@ impl Vaults {
         for entry in self.register.entries() {
             match entry.state {
                 State::Joining(begun) if begun == id => return Ok(id),
+                // What was kept as ciphertext is here already.
+                State::Kept(kept) if kept == id => {
+                    let name = self.free_name(&name)?;
+                    self.register.store(Entry {
+                        name,
+                        state: State::Joining(id),
+                        ..entry
+                    })?;
+                    return Ok(id);
+                }
                 State::Live(held) if held == id => {
                     return Err(Problem::new(
                         Code::Exists,
@@ -55,6 +67,43 @@ impl Vaults {
             self.opener.join(path, storage, genesis)
         })?;
         Ok(id)
+    }
+
+    /// Makes an empty replica of a vault, to be kept as ciphertext for others. Only its id leads to it.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn keep(&self, genesis: &Statement) -> Result<(), Problem> {
+        let id = VaultId::from(genesis.id());
+        let _changing = lock(&self.changing);
+        if self.register.find_id(id).is_ok() {
+            return Ok(());
+        }
+        let name = parse_name("kept")?;
+        self.fill_new(name, None, State::Kept, |path, storage| {
+            self.opener.join(path, storage, genesis)
+        })
+        .map(drop)
+    }
+
+    /// The vaults that are kept for others.
+    pub fn kept(&self) -> Vec<VaultId> {
+        let entries = self.register.entries().into_iter();
+        entries
+            .filter_map(|entry| match entry.state {
+                State::Kept(id) => Some(id),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Where they lie.
+    pub fn kept_folders(&self) -> Vec<PathBuf> {
+        let entries = self.register.entries().into_iter();
+        entries
+            .filter(|entry| matches!(entry.state, State::Kept(_)))
+            .map(|entry| entry.folder.path(&self.node))
+            .collect()
     }
 
     /// Shows a vault that was being brought in: all of it is here. Does nothing for one that is in use.

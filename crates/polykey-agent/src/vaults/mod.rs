@@ -252,7 +252,7 @@ impl Vaults {
             .entries()
             .iter()
             .filter(|entry| match entry.state {
-                State::Making | State::Joining(_) => false,
+                State::Making | State::Joining(_) | State::Kept(_) => false,
                 State::Live(_) => !deleted,
                 State::Deleted(..) => deleted,
             })

@@ -100,7 +100,7 @@ impl Register {
     /// [`Code::VaultNotFound`].
     pub fn find_id(&self, id: VaultId) -> Result<(Entry, Handle), Problem> {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        let wanted = [State::Live(id), State::Joining(id)];
+        let wanted = [State::Live(id), State::Joining(id), State::Kept(id)];
         let found = slots.values().find(|slot| wanted.contains(&slot.entry.state));
         found
             .map(|slot| (slot.entry.clone(), slot.handle.clone()))

@@ -8,6 +8,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use polykey_api::exchange::{self, CloneVault, PullVaults, Step, SyncVaults};
 use polykey_api::nodes::OneNode;
+use polykey_api::replicas::{self, CloneFolder};
 use polykey_api::{Code, Endpoint, Problem};
 use serde::Serialize;
 
@@ -31,10 +32,14 @@ pub struct Scan {
 #[derive(Debug, Args)]
 pub struct Clone {
     /// Name of the vault at the other node, or its id
-    vault: VaultArg,
+    #[arg(required_unless_present = "from")]
+    vault: Option<VaultArg>,
     /// Id or petname of the node [default: whoever shared the vault with this node]
-    #[arg(value_name = "NODE")]
+    #[arg(value_name = "NODE", conflicts_with = "from")]
     who: Option<String>,
+    /// Out of this folder, which holds a copy, instead of from a node
+    #[arg(long, value_name = "DIR")]
+    from: Option<String>,
 }
 
 /// Arguments of `pull`.
@@ -80,8 +85,12 @@ pub async fn scan(cx: &Context<'_>, args: Scan) -> Result<Done, Problem> {
 /// # Errors
 /// The problem to tell of.
 pub async fn clone(cx: &Context<'_>, args: Clone) -> Result<Done, Problem> {
+    let vault = args.vault.map(|vault| vault.0);
+    if let Some(folder) = args.from {
+        return clone_folder(cx, vault, &folder).await;
+    }
     let question = CloneVault {
-        vault: args.vault.0,
+        vault: vault.unwrap_or_default(),
         who: args.who,
     };
     let mut ended = watch(cx, &exchange::CLONE, &question).await?;
@@ -98,6 +107,22 @@ pub async fn clone(cx: &Context<'_>, args: Clone) -> Result<Done, Problem> {
         "Cloned vault {} from {}",
         escape::name(&item.vault_name),
         escape::name(&last.node)
+    ));
+    cx.out.answer(&item, |item| item.vault_id_encoded.clone())
+}
+
+async fn clone_folder(cx: &Context<'_>, vault: Option<String>, folder: &str) -> Result<Done, Problem> {
+    let whole = std::path::absolute(folder)
+        .map_err(|error| Problem::new(Code::Usage, "the folder has no name").caused_by(&error))?;
+    let whole = whole.into_os_string().into_string();
+    let folder =
+        whole.map_err(|_| Problem::new(Code::Usage, "the name of the folder is not UTF-8 text"))?;
+    let question = CloneFolder { folder, vault };
+    let item = cx.call(&replicas::CLONE, &question).await?;
+    cx.out.success(&format!(
+        "Cloned vault {} from {}",
+        escape::name(&item.vault_name),
+        escape::name(&question.folder)
     ));
     cx.out.answer(&item, |item| item.vault_id_encoded.clone())
 }

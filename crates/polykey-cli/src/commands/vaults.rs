@@ -157,7 +157,8 @@ Examples:
     #[command(after_help = "\
 Examples:
   polykey vaults clone work
-  polykey vaults clone work bob")]
+  polykey vaults clone work bob
+  polykey vaults clone --from /media/stick")]
     Clone(exchange::Clone),
     /// Bring in what other members have written
     #[command(after_help = "\
