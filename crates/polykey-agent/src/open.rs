@@ -70,9 +70,12 @@ pub struct Opened {
     pub recovery_code: Option<SecretBytes>,
 }
 
-/// True when a node lives in this path.
+/// True when a node lives in this path, or when a disk that fails does not tell: none is made in its place then.
 pub fn exists(paths: &NodePaths) -> bool {
-    paths.keys().exists()
+    match paths.keys().try_exists() {
+        Ok(there) => there,
+        Err(error) => error.kind() != io::ErrorKind::NotADirectory,
+    }
 }
 
 /// Opens the node of `order`, or makes it when there is none. The caller holds the lock.
@@ -534,4 +537,28 @@ fn remove_unfinished(paths: &NodePaths) -> Result<(), Problem> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_file_that_cannot_be_looked_at_is_not_replaced() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let paths = NodePaths::new(dir.path().to_owned());
+        assert!(!exists(&paths));
+        // A link to itself: looking at it fails, as it does on a disk that does.
+        std::os::unix::fs::symlink("keys", paths.keys()).expect("links");
+        let order = StartOrder {
+            password: Some(data_encoding::BASE64.encode(b"correct horse")),
+            ops_limit: Some("min".to_owned()),
+            mem_limit: Some("min".to_owned()),
+            ..StartOrder::default()
+        };
+        let made = create(&paths, &order, &OsRandom).map(drop);
+        assert_eq!(made.map_err(|problem| problem.code), Err(Code::Exists));
+        assert!(!paths.database().exists());
+        assert!(!exists(&NodePaths::new(dir.path().join("keys-not-there/deeper"))));
+    }
 }
