@@ -13,8 +13,8 @@ use polykey_api::problem::ProblemReply;
 use polykey_api::start::{StartOrder, Started};
 use polykey_api::{Code, Problem};
 
-/// Variables that the agent must not inherit: they hold secrets, or steer this one command.
-const SECRET_VARIABLES: &[&str] = &["PK_PASSWORD", "PK_PASSWORD_NEW", "PK_RECOVERY_CODE", "PK_TOKEN"];
+/// Variables that open the node: neither the agent nor the programs that we run inherit them.
+pub const SECRET_VARIABLES: &[&str] = &["PK_PASSWORD", "PK_PASSWORD_NEW", "PK_RECOVERY_CODE", "PK_TOKEN"];
 /// Longest report.
 const MAX_REPORT: u64 = 64 << 10;
 

@@ -38,6 +38,11 @@ fn a_command_gets_the_secrets_and_its_status_is_ours() {
     env(&home, &["v:OTHER", "--", "/"]).ended(126);
     let isolated = env(&home, &["--isolate", "v:OTHER", "--", "env"]).ok();
     assert_eq!(isolated.text(), "OTHER=o\n");
+    // What opens the node stays with us.
+    let passed = env(&home, &["v:OTHER", "--", "env"]).ok();
+    assert!(!passed.text().contains("PK_PASSWORD=") && passed.text().contains("PK_NODE_PATH="));
+    let wanted = env(&home, &["--allow", "PK_PASSWORD", "v:OTHER", "--", "env"]).ok();
+    assert!(wanted.text().contains("PK_PASSWORD="));
     // The command's own arguments are its own, two-letter options too.
     assert_eq!(
         env(&home, &["v:OTHER", "--", "echo", "-np", "--json", "--"])

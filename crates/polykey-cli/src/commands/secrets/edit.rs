@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use polykey_api::secrets::{Fetch, Purpose};
 use polykey_api::{Code, Problem};
+use polykey_client::background;
 use tokio::signal::unix::{SignalKind, signal};
 use zeroize::Zeroizing;
 
@@ -102,15 +103,15 @@ async fn run(editor: &[OsString], file: &Path) -> Result<(), Problem> {
         return Err(Problem::new(Code::Usage, "no editor is named"));
     };
     let shown = escape::bytes(program.as_encoded_bytes());
-    let mut child = tokio::process::Command::new(program)
-        .args(args)
-        .arg(file)
-        .spawn()
-        .map_err(|error| {
-            Problem::new(Code::FileNotFound, format!("the editor {shown} cannot be run"))
-                .hint("set EDITOR or VISUAL")
-                .caused_by(&error)
-        })?;
+    let mut command = tokio::process::Command::new(program);
+    for name in background::SECRET_VARIABLES {
+        command.env_remove(name);
+    }
+    let mut child = command.args(args).arg(file).spawn().map_err(|error| {
+        Problem::new(Code::FileNotFound, format!("the editor {shown} cannot be run"))
+            .hint("set EDITOR or VISUAL")
+            .caused_by(&error)
+    })?;
     loop {
         tokio::select! {
             ended = child.wait() => {

@@ -10,6 +10,7 @@ use std::process::Command;
 use clap::Args;
 use polykey_api::secrets::{Fetch, Purpose};
 use polykey_api::{Code, Problem};
+use polykey_client::background;
 use zeroize::Zeroizing;
 
 use super::fetch::{Piece, fetch};
@@ -39,7 +40,7 @@ pub struct Env {
     /// What to do when two secrets give one name [default: overwrite]
     #[arg(long, value_name = "MODE")]
     env_duplicate: Option<Duplicate>,
-    /// Pass on this variable although it steers programs
+    /// Pass on this variable although it steers programs, or opens the node
     #[arg(long, value_name = "NAME")]
     allow: Vec<String>,
     /// Print assignments that also reach the programs a shell starts
@@ -157,6 +158,12 @@ fn exec(cx: &Context<'_>, args: &Env, variables: &[Candidate<Value>]) -> Result<
     command.arg0(name).args(rest);
     if args.isolate {
         command.env_clear();
+    }
+    for name in background::SECRET_VARIABLES {
+        // Whoever is given one secret is not given the password of all, unless the user says so.
+        if !args.allow.iter().any(|allowed| allowed == name) {
+            command.env_remove(name);
+        }
     }
     for variable in variables {
         command.env(&variable.name, OsStr::from_bytes(&variable.value));
