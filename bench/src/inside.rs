@@ -94,7 +94,13 @@ fn agent(node_path: &Path) -> Result<(Agent, SecretBytes), Problem> {
     let paths = NodePaths::new(node_path.to_owned());
     let opened = open::open_or_create(&paths, &order, &OsRandom)?;
     let (events, _) = mpsc::unbounded_channel();
-    let agent = Agent::new(paths, node_path.join("none.sock"), opened.node, events);
+    let agent = Agent::new(
+        paths,
+        node_path.join("none.sock"),
+        opened.node,
+        polykey_agent::network::settings::Settings::default(),
+        events,
+    );
     let token = agent
         .sessions()
         .open(Some("benchmark".to_owned()), &OsRandom, Instant::now());
