@@ -20,7 +20,7 @@ use polykey_core::{NodeId, Timestamp};
 use polykey_store::{Entry as Found, Objects, StoreError, atomic_write};
 
 use super::load::{Loaded, Place, load};
-use super::message::{CommitItem, Tip};
+use super::message::{CommitItem, Room, Tip};
 use super::pack::{MAX_PACK_LEN, Pack, pack_id};
 use super::replica::{Batch, Blame, CommitHeader, Evidence, Replica};
 use super::vault::verify;
@@ -359,10 +359,15 @@ impl Replica for FolderReplica {
         };
         let (statement, body) = self.pack(&kept.place.pack)?.commits[kept.place.at].clone();
         let mut objects = Vec::new();
-        for (object, _) in &kept.header.objects {
-            if !self.set.purged.contains(object) {
-                objects.extend(self.small(object)?);
+        let mut room = Room::default();
+        for (object, len) in &kept.header.objects {
+            if self.set.purged.contains(object) || *len as usize > INLINE_LEN {
+                continue;
             }
+            if !room.takes(*len as usize) {
+                break;
+            }
+            objects.extend(self.small(object)?);
         }
         Ok(Some(CommitItem {
             statement,

@@ -22,6 +22,8 @@ use crate::charter::LineId;
 pub const MAX_MESSAGE_LEN: usize = 12 << 20;
 /// A response is not filled further once it is this long.
 pub const BATCH_LEN: usize = 1 << 20;
+/// A response with objects is not filled further once it is this long: each costs the puller a transaction.
+pub const OBJECTS_LEN: usize = 4 << 20;
 /// Most charter ids in one message.
 pub const MAX_CHARTER_IDS: usize = 1024;
 /// Most lines in one message.
@@ -113,6 +115,34 @@ impl CommitItem {
     /// True when it holds no bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// How many small objects still travel with a commit. The puller asks for the rest.
+#[derive(Debug)]
+pub(crate) struct Room {
+    count: usize,
+    len: usize,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Room {
+            count: MAX_ITEMS,
+            len: BATCH_LEN,
+        }
+    }
+}
+
+impl Room {
+    /// Takes up room for an object; false when there is none left.
+    pub fn takes(&mut self, len: usize) -> bool {
+        if self.count == 0 || self.len < len {
+            return false;
+        }
+        self.count -= 1;
+        self.len -= len;
+        true
     }
 }
 

@@ -517,10 +517,13 @@ impl<'r, R: Replica> Intake<'r, R> {
         if let Some(other) = self.twin(&header)? {
             self.note(Some(header.line.author), Offence::Fork { other }, shown);
         }
+        let named: HashMap<ObjectId, u32> = match objects.is_empty() {
+            true => HashMap::new(),
+            false => header.objects.iter().copied().collect(),
+        };
         for bytes in objects {
             let id = object_id(&bytes);
-            let named = header.objects.iter().find(|(object, _)| *object == id);
-            if named.is_none_or(|(_, len)| *len as usize != bytes.len()) {
+            if named.get(&id).is_none_or(|len| *len as usize != bytes.len()) {
                 return Ok(self.refuse(None, Offence::BadItem, bytes));
             }
             self.batch.objects.push((id, bytes));

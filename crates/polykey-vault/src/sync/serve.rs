@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use polykey_core::id::{NodeId, StatementId};
 
 use super::message::{
-    Announcement, BATCH_LEN, Have, Items, MAX_CHARTER_IDS, MAX_ITEMS, MAX_LINES, Request, Response, Tip,
+    Announcement, BATCH_LEN, Have, Items, MAX_CHARTER_IDS, MAX_ITEMS, MAX_LINES, OBJECTS_LEN, Request,
+    Response, Tip,
 };
 use super::replica::{CommitHeader, Replica};
 use crate::charter::{Charter, LineId};
@@ -63,7 +64,7 @@ fn answer<R: Replica>(replica: &R, charter: &Charter, request: &Request) -> Resu
         Request::Objects { wanted, .. } => {
             let (mut objects, mut len) = (Vec::new(), 0);
             for object in wanted {
-                if len >= BATCH_LEN {
+                if len >= OBJECTS_LEN {
                     break;
                 }
                 if let Some(bytes) = replica.object(object)? {

@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 use polykey_core::id::{ObjectId, StatementId};
 use polykey_core::statement::{Kind, Statement};
 
-use super::message::{CommitItem, Tip};
+use super::message::{CommitItem, Room, Tip};
 use super::notebook;
 use super::replica::{Batch, Blame, CommitHeader, Evidence, Replica};
 use crate::charter::{Charter, LineId};
@@ -94,17 +94,24 @@ impl Replica for Vault {
             let Some((commit, _)) = commit_and_row(tx, CommitId::from(*commit))? else {
                 return Ok(None);
             };
-            let mut objects = Vec::new();
-            for (object, _) in &commit.header().objects {
-                if let Some(ObjectRow::Inline(bytes)) = object_row(tx, object)? {
-                    objects.push(bytes);
-                }
-            }
-            Ok(Some(CommitItem {
+            let mut item = CommitItem {
                 statement: commit.statement().as_bytes().to_vec(),
                 body: commit.sealed_body().to_vec(),
-                objects,
-            }))
+                objects: Vec::new(),
+            };
+            let mut room = Room::default();
+            for (object, len) in &commit.header().objects {
+                if *len as usize > INLINE_LEN {
+                    continue;
+                }
+                if !room.takes(*len as usize) {
+                    break;
+                }
+                if let Some(ObjectRow::Inline(bytes)) = object_row(tx, object)? {
+                    item.objects.push(bytes);
+                }
+            }
+            Ok(Some(item))
         })
     }
 
@@ -287,6 +294,38 @@ mod tests {
         assert_eq!(a.trial.read("from b").expect("there"), vec![8; 40_000]);
         assert_eq!(a.pull(&b).commits, 0);
         assert_eq!(b.trial.read("small").expect("there"), b"two");
+    }
+
+    #[test]
+    fn a_commit_of_very_many_small_secrets_comes_through() {
+        let a = Party::founder();
+        let count = 5_000u32;
+        a.change(None, |change| {
+            for number in 0..count {
+                let content = crate::trial::staged(change, &number.to_be_bytes())?;
+                let at = crate::trial::path(&format!("{}/{number}", number % 50));
+                change.put(&at, content, &crate::Expect::Absent)?;
+            }
+            Ok::<_, VaultError>(())
+        })
+        .expect("written");
+        a.grant(2, Role::Reader);
+        let b = Party::joined(2, &a);
+        let report = b.pull(&a);
+        assert_eq!(
+            (report.outcome, report.objects),
+            (Outcome::Complete, u64::from(count))
+        );
+        assert_eq!(b.tree(), a.tree());
+        let stick = tempfile::tempdir().expect("a folder");
+        let folder = super::super::FolderReplica::open_or_create(stick.path(), &a.genesis(), env());
+        let mut folder = folder.expect("a replica");
+        let seen = super::super::Seen::default();
+        super::super::exchange(&a.vault, &mut folder, a.node(), seen.clone(), &mut |_| {}).expect("at hand");
+        let c = Party::joined(2, &a);
+        let report = super::super::exchange(&folder, &mut c.vault.clone(), c.node(), seen, &mut |_| {});
+        assert_eq!(report.expect("at hand").outcome, Outcome::Complete);
+        assert_eq!(c.sync_state().expect("open").wanted, 0);
     }
 
     #[test]
