@@ -7,7 +7,7 @@
 //!
 //! Always: files are written under another name, synced and renamed, and never changed; opening writes
 //! nothing, so a folder that can only be read can be cloned from. The layout is in `docs/format.md`, section
-//! "Folder replica". Start at [`FolderReplica::open`] and [`exchange`](super::exchange).
+//! "Folder replica". Start at [`FolderReplica::open`] and [`exchange`](fn@super::exchange).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ffi::OsString;
