@@ -17,6 +17,7 @@ mod listing;
 mod processes;
 mod readme;
 mod secrets;
+mod sharing;
 mod socket;
 mod terminal;
 mod usage;
