@@ -32,6 +32,7 @@ pub mod pending;
 pub mod post;
 pub mod rekey;
 pub mod replicas;
+pub mod relay;
 pub mod router;
 pub mod server;
 pub mod sessions;

@@ -18,6 +18,7 @@ pub mod nodes;
 pub mod notifications;
 pub mod openapi;
 pub mod problem;
+pub mod relay;
 pub mod replicas;
 pub mod secrets;
 pub mod sharing;

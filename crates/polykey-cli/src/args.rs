@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    agent, audit, bootstrap, completions, config, doctor, keys, man, nodes, notifications, secrets, sharing, vaults,
+    agent, audit, bootstrap, completions, config, doctor, keys, man, nodes, notifications, relay, secrets,
+    sharing, vaults,
 };
 use crate::output::Output;
 use crate::settings::Settings;
@@ -89,6 +90,8 @@ Examples:
     /// Send, read and remove short messages between nodes
     #[command(subcommand)]
     Notifications(notifications::Command),
+    /// Run a relay for nodes that cannot reach each other directly
+    Relay(Box<relay::Relay>),
     /// Read, write, move and inject secrets
     #[command(subcommand)]
     Secrets(Box<secrets::Command>),
@@ -371,7 +374,10 @@ mod tests {
     #[test]
     fn every_command_of_a_group_has_a_branch() {
         let tree = tree();
-        let groups = || tree.get_subcommands().filter(|top| group(top.get_name()).is_some());
+        let groups = || {
+            tree.get_subcommands()
+                .filter(|top| group(top.get_name()).is_some())
+        };
         assert!(groups().count() > 5);
         for top in groups() {
             for inner in top.get_subcommands() {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use polykey_api::agent::{LOGIN, Session, State, Status, UNLOCK, UnlockRequest};
 use polykey_api::doctor::Finding;
+use polykey_api::relay::{RelayOrder, RelayStarted};
 use polykey_api::start::{Bootstrapped, StartOrder, Started};
 use polykey_api::version::Versions;
 use polykey_api::{Code, Endpoint, Problem};
@@ -71,6 +72,11 @@ pub trait Local {
     /// # Errors
     /// What went wrong.
     fn run(&self, order: StartOrder, ready: &mut dyn FnMut(&Started)) -> Result<(), Problem>;
+    /// Runs a relay in this process until a signal ends it; `ready` is called when it listens.
+    ///
+    /// # Errors
+    /// What went wrong.
+    fn relay(&self, order: &RelayOrder, ready: &mut dyn FnMut(&RelayStarted)) -> Result<(), Problem>;
     /// Runs an agent whose order stands on standard input.
     ///
     /// # Errors

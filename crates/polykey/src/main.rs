@@ -5,9 +5,10 @@ use std::alloc::System;
 use std::path::Path;
 use std::process::ExitCode;
 
-use polykey_agent::{doctor, open, paths::NodePaths, start, versions};
+use polykey_agent::{doctor, open, paths::NodePaths, relay, start, versions};
 use polykey_api::Problem;
 use polykey_api::doctor::Finding;
+use polykey_api::relay::{RelayOrder, RelayStarted};
 use polykey_api::start::{Bootstrapped, StartOrder, Started};
 use polykey_api::version::Versions;
 use polykey_cli::context::Local;
@@ -40,6 +41,11 @@ impl Local for ThisProcess {
     fn run(&self, order: StartOrder, ready: &mut dyn FnMut(&Started)) -> Result<(), Problem> {
         start::log_to_stderr(order.verbose);
         start::run(order, ready)
+    }
+
+    fn relay(&self, order: &RelayOrder, ready: &mut dyn FnMut(&RelayStarted)) -> Result<(), Problem> {
+        start::log_to_stderr(order.verbose);
+        relay::run(order, ready)
     }
 
     fn new_recovery_code(&self) -> String {

@@ -52,7 +52,10 @@ pub async fn bring_in(
     drop(open);
     let line = Line::new(running.clone(), from);
     let wrong = |error: VaultError| vault_problem("that is pulled", error);
-    let pulled = pull(&line, replica, running.me(), before, wrong, |report| told(&name, report)).await;
+    let pulled = pull(&line, replica, running.me(), before, wrong, |report| {
+        told(&name, report)
+    })
+    .await;
     let title = node.contacts.title(&from);
     let report = pulled.map_err(|error| error.problem(&title))?;
     let problem = judge(&report, &title, &name).err();

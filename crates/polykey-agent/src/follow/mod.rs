@@ -225,10 +225,7 @@ impl Follower {
     }
 
     fn take_survey(&mut self, vault: VaultId, survey: Survey) {
-        let Survey {
-            circle,
-            announcement,
-        } = survey;
+        let Survey { circle, announcement } = survey;
         let before = self.circles.insert(vault, circle.clone()).unwrap_or_default();
         let connected: BTreeSet<NodeId> = self.running.connected().into_iter().collect();
         for node in circle.keys().filter(|node| !before.contains_key(*node)) {
@@ -239,7 +236,9 @@ impl Follower {
             }
         }
         // Those that were just removed are told as well: their own pull shows them the removal.
-        let told = circle.keys().chain(before.keys().filter(|node| !circle.contains_key(*node)));
+        let told = circle
+            .keys()
+            .chain(before.keys().filter(|node| !circle.contains_key(*node)));
         let told: Vec<NodeId> = told.filter(|node| connected.contains(*node)).copied().collect();
         for node in told {
             let running = self.running.clone();
@@ -356,10 +355,7 @@ fn look_at(agent: &Agent, vault: VaultId) -> Result<Option<Survey>, Problem> {
         node.contacts.meet(*member)?;
     }
     let announcement = sync::announce(&*open.vault).map_err(wrong)?;
-    Ok(Some(Survey {
-        circle,
-        announcement,
-    }))
+    Ok(Some(Survey { circle, announcement }))
 }
 
 #[cfg(test)]

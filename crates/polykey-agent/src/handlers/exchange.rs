@@ -85,7 +85,9 @@ pub async fn clone(agent: Agent, caller: Caller, q: CloneVault) -> Result<mpsc::
             let mut last = bring_steps(&running, &node, vault, who, &steps).await;
             if last.problem.is_none() {
                 let items = node.vaults.list(false).into_iter();
-                last.vault = items.into_iter().find(|item| item.vault_id_encoded == last.vault_id_encoded);
+                last.vault = items
+                    .into_iter()
+                    .find(|item| item.vault_id_encoded == last.vault_id_encoded);
             } else if last.entries + last.commits == 0 {
                 // Nothing came: it is as if nothing had been asked. Else the next clone goes on from here.
                 let here = node.clone();
@@ -140,7 +142,10 @@ pub async fn begin_clone(
         ([_, _, ..], _) => {
             return Err(Problem::new(
                 Code::Usage,
-                format!("the node {} shares several vaults called {typed}", node.contacts.title(&who)),
+                format!(
+                    "the node {} shares several vaults called {typed}",
+                    node.contacts.title(&who)
+                ),
             )
             .hint("name it by its id; `polykey vaults scan` shows it"));
         }
@@ -149,7 +154,10 @@ pub async fn begin_clone(
         ([], None) => {
             return Err(Problem::new(
                 Code::NotAllowed,
-                format!("the node {} has no vault {typed} for this node", node.contacts.title(&who)),
+                format!(
+                    "the node {} has no vault {typed} for this node",
+                    node.contacts.title(&who)
+                ),
             )
             .hint("`polykey vaults scan` shows what it shares"));
         }
@@ -160,7 +168,10 @@ pub async fn begin_clone(
     let broken = || {
         Problem::new(
             Code::Protocol,
-            format!("the node {} shows another vault than it was asked for", node.contacts.title(&who)),
+            format!(
+                "the node {} shows another vault than it was asked for",
+                node.contacts.title(&who)
+            ),
         )
     };
     let genesis = Statement::verify(Kind::Charter, beginning.genesis).map_err(|_| broken())?;
@@ -262,7 +273,10 @@ fn rounds(node: &Node, vault: Option<&str>, who: Option<NodeId>) -> Result<Vec<R
             Err(_) if vault.is_none() => continue,
             Err(problem) => return Err(problem),
         };
-        let charter = open.vault.charter().map_err(|error| vault_problem(&open.name, error))?;
+        let charter = open
+            .vault
+            .charter()
+            .map_err(|error| vault_problem(&open.name, error))?;
         let members = charter.members().into_iter().map(|member| member.node);
         let members: Vec<_> = match who {
             Some(who) if vault.is_some() => vec![who],
@@ -308,7 +322,10 @@ async fn level_one(
         let (heads, tips) = (sorted(ours.heads.clone()), sorted(ours.tips.clone()));
         let told = running.ask(member, Request::Announce(ours)).await;
         told.map_err(|error| error.problem(&node.contacts.title(&member)))?;
-        let seen = bring_in(running, node, member, vault, |_, _| {}).await?.report.seen;
+        let seen = bring_in(running, node, member, vault, |_, _| {})
+            .await?
+            .report
+            .seen;
         if sorted(seen.heads) == heads && sorted(seen.tips) == tips {
             return Ok(());
         }

@@ -32,7 +32,12 @@ pub async fn add(agent: Agent, caller: Caller, q: AddNode) -> Result<NodeItem, P
         .host
         .parse::<IpAddr>()
         .ok()
-        .and_then(|host| std::net::SocketAddr::new(host, q.port).to_string().parse::<Place>().ok())
+        .and_then(|host| {
+            std::net::SocketAddr::new(host, q.port)
+                .to_string()
+                .parse::<Place>()
+                .ok()
+        })
         .ok_or_else(|| {
             Problem::new(
                 Code::Usage,
@@ -93,7 +98,10 @@ pub async fn get_all(agent: Agent, caller: Caller, _: Nothing) -> Result<NodeLis
     let node = pass.node();
     let contacts = node.contacts.all();
     Ok(NodeList {
-        nodes: contacts.into_iter().map(|contact| to_item(&agent, contact)).collect(),
+        nodes: contacts
+            .into_iter()
+            .map(|contact| to_item(&agent, contact))
+            .collect(),
     })
 }
 
@@ -138,9 +146,15 @@ pub async fn examine(agent: Agent, caller: Caller, q: OneNode) -> Result<Finding
     let network = agent.network();
     findings.push(match (network.running(), network.failure()) {
         (Some(_), _) => {
-            let place = network.address().map_or("unknown addresses".to_owned(), |place| place.to_string());
+            let place = network
+                .address()
+                .map_or("unknown addresses".to_owned(), |place| place.to_string());
             let mode = network.mode();
-            Finding::new("this node", Health::Good, format!("listens on {place}, network {mode}"))
+            Finding::new(
+                "this node",
+                Health::Good,
+                format!("listens on {place}, network {mode}"),
+            )
         }
         (None, Some(problem)) => Finding::bad("this node", problem),
         (None, None) => Finding::new("this node", Health::Bad, "is not on the network"),
@@ -159,7 +173,9 @@ pub async fn examine(agent: Agent, caller: Caller, q: OneNode) -> Result<Finding
             Health::Bad,
             "none is known, and the network `offline` looks for none",
         )
-        .hint(format!("run `polykey nodes add {id} <host> <port>`, or use another network")),
+        .hint(format!(
+            "run `polykey nodes add {id} <host> <port>`, or use another network"
+        )),
         (0, mode) => Finding::new(
             "addresses",
             Health::Note,
@@ -193,7 +209,9 @@ fn unanswered(error: &AskError, title: &str) -> Finding {
     let finding = Finding::new("answer", Health::Bad, texts.join(": ")).code(error.problem(title).code);
     match error.problem(title).hint {
         Some(hint) if !hint.contains("doctor") => finding.hint(hint),
-        _ => finding.hint("is its agent running (`polykey agent status` there), and the address still right?"),
+        _ => {
+            finding.hint("is its agent running (`polykey agent status` there), and the address still right?")
+        }
     }
 }
 

@@ -86,8 +86,14 @@ pub struct Pulls {
 
 impl Drop for Pulls {
     fn drop(&mut self) {
-        let mut pulling = self.running.pulling.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(of) = pulling.get_mut(&self.vault) else { return };
+        let mut pulling = self
+            .running
+            .pulling
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some(of) = pulling.get_mut(&self.vault) else {
+            return;
+        };
         of.count -= 1;
         if of.count == 0 {
             let changed = of.changed;
@@ -137,7 +143,8 @@ impl Network {
         let settings = &self.0.settings;
         for (seed, place) in &settings.seeds {
             if *seed != node.id() {
-                node.contacts.learn(*seed, std::slice::from_ref(place), Source::Added)?;
+                node.contacts
+                    .learn(*seed, std::slice::from_ref(place), Source::Added)?;
             }
         }
         let blocked = node.contacts.clone();
@@ -202,7 +209,8 @@ impl Network {
         if let State::On(running) = state {
             let _ = running.stop.send(true);
             running.net.close(FAREWELL).await;
-            let mut tasks = std::mem::take(&mut *running.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+            let mut tasks =
+                std::mem::take(&mut *running.tasks.lock().unwrap_or_else(PoisonError::into_inner));
             tasks.shutdown().await;
         }
     }
@@ -245,12 +253,14 @@ impl Network {
 
     /// The connections that are up.
     pub fn connections(&self) -> Vec<ConnectionInfo> {
-        self.running().map_or(Vec::new(), |running| running.net.connections())
+        self.running()
+            .map_or(Vec::new(), |running| running.net.connections())
     }
 
     /// True while there is a connection with `node`.
     pub fn is_connected(&self, node: &NodeId) -> bool {
-        self.running().is_some_and(|running| running.net.connected(node).is_some())
+        self.running()
+            .is_some_and(|running| running.net.connected(node).is_some())
     }
 
     /// Asks `node` one thing, over the connection that is up or a new one.
@@ -391,7 +401,9 @@ impl Running {
             };
             match asked.await {
                 // The connection was lost under the request: a new one may do.
-                Err(AskError::Unreachable(_) | AskError::Lost(FrameError::Io(_) | FrameError::Cut)) if again => {
+                Err(AskError::Unreachable(_) | AskError::Lost(FrameError::Io(_) | FrameError::Cut))
+                    if again =>
+                {
                     again = false;
                 }
                 Err(error) if error.is_nonsense() => {
@@ -508,7 +520,9 @@ fn bind(settings: &Settings, port: Option<u16>) -> Vec<SocketAddr> {
 
 fn no_network(settings: &Settings, port: Option<u16>, error: &NetError) -> Problem {
     let wanted = bind(settings, port);
-    let place = wanted.first().map_or("any address".to_owned(), SocketAddr::to_string);
+    let place = wanted
+        .first()
+        .map_or("any address".to_owned(), SocketAddr::to_string);
     Problem::new(
         Code::Busy,
         format!("the node cannot listen for other nodes on {place}"),

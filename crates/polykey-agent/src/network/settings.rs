@@ -147,13 +147,27 @@ mod tests {
         assert_eq!(settings.seeds.len(), 2);
         assert_eq!(read(|_| {}).expect("good").mode, Mode::Mainnet);
         for bad in ["nowhere", "ftp://x", "mainnet "] {
-            assert!(read(|order| order.network = Some(bad.to_owned())).is_err(), "{bad}");
+            assert!(
+                read(|order| order.network = Some(bad.to_owned())).is_err(),
+                "{bad}"
+            );
         }
         for bad in ["localhost", "127.0.0.1:5", "300.0.0.1"] {
-            assert!(read(|order| order.agent_host = Some(bad.to_owned())).is_err(), "{bad}");
+            assert!(
+                read(|order| order.agent_host = Some(bad.to_owned())).is_err(),
+                "{bad}"
+            );
         }
-        for bad in ["x@127.0.0.1:5", "127.0.0.1:5", &format!("{node}@"), &format!("{node}@host")] {
-            assert!(read(|order| order.seed_nodes = Some(bad.to_owned())).is_err(), "{bad}");
+        for bad in [
+            "x@127.0.0.1:5",
+            "127.0.0.1:5",
+            &format!("{node}@"),
+            &format!("{node}@host"),
+        ] {
+            assert!(
+                read(|order| order.seed_nodes = Some(bad.to_owned())).is_err(),
+                "{bad}"
+            );
         }
         assert!(read(|order| order.relays = Some("relay".to_owned())).is_err());
     }
@@ -165,7 +179,11 @@ mod tests {
         let pem = "x\n-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n";
         std::fs::write(&file, pem.repeat(2)).expect("written");
         assert_eq!(certificates(&file).expect("good"), [[1, 2, 3], [1, 2, 3]]);
-        for bad in ["", "-----BEGIN CERTIFICATE-----\nAQID", "-----BEGIN CERTIFICATE-----*-----END CERTIFICATE-----"] {
+        for bad in [
+            "",
+            "-----BEGIN CERTIFICATE-----\nAQID",
+            "-----BEGIN CERTIFICATE-----*-----END CERTIFICATE-----",
+        ] {
             std::fs::write(&file, bad).expect("written");
             assert!(certificates(&file).is_err(), "{bad}");
         }

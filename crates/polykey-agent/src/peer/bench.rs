@@ -84,7 +84,9 @@ impl Bench {
         let path = polykey_core::SecretPath::parse(path).expect("a path");
         let staged = vault.stage(&mut &bytes[..]).expect("staged");
         vault
-            .change(None, |change| change.put(&path, staged, &polykey_vault::Expect::Any))
+            .change(None, |change| {
+                change.put(&path, staged, &polykey_vault::Expect::Any)
+            })
             .expect("written");
     }
 
@@ -171,7 +173,11 @@ impl Ask for Wire {
 
     async fn ask(&self, request: Request) -> Result<Answer, AskError> {
         use std::sync::atomic::Ordering::Relaxed;
-        if self.left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_err() {
+        if self
+            .left
+            .fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1))
+            .is_err()
+        {
             return Err(AskError::Unreachable("cut".into()));
         }
         let (here, there) = duplex(1 << 16);

@@ -186,47 +186,102 @@ fn misshapen(vault: VaultId) -> Vec<(&'static str, Vec<u8>)> {
     let sync_of = |inner: Vec<u8>| write(&|out| drop(out.array(2).u64(3).bytes(&inner)));
     vec![
         ("a number for a list", write(&|out| drop(out.u64(0)))),
-        ("a text for the number", write(&|out| drop(out.array(1).text("ping")))),
-        ("a short vault id", write(&|out| drop(out.array(2).u64(6).bytes(&id[..31])))),
-        ("a long vault id", write(&|out| drop(out.array(2).u64(6).bytes(&[7; 33])))),
-        ("a text for a vault id", write(&|out| drop(out.array(2).u64(6).text("work")))),
-        ("null for a vault id", write(&|out| drop(out.array(2).u64(6).null()))),
-        ("an empty notification", write(&|out| drop(out.array(2).u64(5).bytes(b"")))),
-        ("a huge notification", write(&|out| drop(out.array(2).u64(5).bytes(&[1; 70_000])))),
-        ("a short secret", write(&|out| drop(out.array(4).u64(7).bytes(&[1; 31]).bytes(b"x").bytes(b"y")))),
-        ("an invitation without keys", write(&|out| drop(out.array(2).u64(7).bytes(&[1; 32])))),
-        ("a vault to keep without genesis", write(&|out| drop(out.array(2).u64(8).bytes(&id)))),
-        ("an empty genesis", write(&|out| drop(out.array(3).u64(8).bytes(&id).bytes(b"")))),
+        (
+            "a text for the number",
+            write(&|out| drop(out.array(1).text("ping"))),
+        ),
+        (
+            "a short vault id",
+            write(&|out| drop(out.array(2).u64(6).bytes(&id[..31]))),
+        ),
+        (
+            "a long vault id",
+            write(&|out| drop(out.array(2).u64(6).bytes(&[7; 33]))),
+        ),
+        (
+            "a text for a vault id",
+            write(&|out| drop(out.array(2).u64(6).text("work"))),
+        ),
+        (
+            "null for a vault id",
+            write(&|out| drop(out.array(2).u64(6).null())),
+        ),
+        (
+            "an empty notification",
+            write(&|out| drop(out.array(2).u64(5).bytes(b""))),
+        ),
+        (
+            "a huge notification",
+            write(&|out| drop(out.array(2).u64(5).bytes(&[1; 70_000]))),
+        ),
+        (
+            "a short secret",
+            write(&|out| drop(out.array(4).u64(7).bytes(&[1; 31]).bytes(b"x").bytes(b"y"))),
+        ),
+        (
+            "an invitation without keys",
+            write(&|out| drop(out.array(2).u64(7).bytes(&[1; 32]))),
+        ),
+        (
+            "a vault to keep without genesis",
+            write(&|out| drop(out.array(2).u64(8).bytes(&id))),
+        ),
+        (
+            "an empty genesis",
+            write(&|out| drop(out.array(3).u64(8).bytes(&id).bytes(b""))),
+        ),
         ("a pull that is no message", sync_of(b"nonsense".to_vec())),
         ("an empty pull", sync_of(Vec::new())),
-        ("an announcement as a pull", sync_of(match announcement(vault) {
-            Request::Announce(announcement) => announcement.encode(),
-            _ => unreachable!("it is one"),
-        })),
-        ("an answer as a pull", sync_of(sync::Response::Refused.encode())),
-        ("a pull as an announcement", write(&|out| {
-            let inner = match items(vault) {
-                Request::Sync(request) => request.encode(),
+        (
+            "an announcement as a pull",
+            sync_of(match announcement(vault) {
+                Request::Announce(announcement) => announcement.encode(),
                 _ => unreachable!("it is one"),
-            };
-            out.array(2).u64(4).bytes(&inner);
-        })),
-        ("more wanted than there may be", sync_of(write(&|out| {
-            out.array(3).u64(1).bytes(&id).array(257);
-            for _ in 0..257 {
-                out.bytes(&[1; 32]);
-            }
-        }))),
-        ("more charter ids than there may be", sync_of(write(&|out| {
-            out.array(4).u64(0).bytes(&id).array(1025);
-            for _ in 0..1025 {
-                out.bytes(&[1; 32]);
-            }
-            out.array(0);
-        }))),
-        ("a line without an end", sync_of(write(&|out| {
-            out.array(4).u64(0).bytes(&id).array(0).array(1).array(2).bytes(&[1; 32]).bytes(&[1; 16]);
-        }))),
+            }),
+        ),
+        ("an answer as a pull", sync_of(sync::Response::Refused.encode())),
+        (
+            "a pull as an announcement",
+            write(&|out| {
+                let inner = match items(vault) {
+                    Request::Sync(request) => request.encode(),
+                    _ => unreachable!("it is one"),
+                };
+                out.array(2).u64(4).bytes(&inner);
+            }),
+        ),
+        (
+            "more wanted than there may be",
+            sync_of(write(&|out| {
+                out.array(3).u64(1).bytes(&id).array(257);
+                for _ in 0..257 {
+                    out.bytes(&[1; 32]);
+                }
+            })),
+        ),
+        (
+            "more charter ids than there may be",
+            sync_of(write(&|out| {
+                out.array(4).u64(0).bytes(&id).array(1025);
+                for _ in 0..1025 {
+                    out.bytes(&[1; 32]);
+                }
+                out.array(0);
+            })),
+        ),
+        (
+            "a line without an end",
+            sync_of(write(&|out| {
+                out.array(4)
+                    .u64(0)
+                    .bytes(&id)
+                    .array(0)
+                    .array(1)
+                    .array(2)
+                    .bytes(&[1; 32])
+                    .bytes(&[1; 16]);
+            })),
+        ),
     ]
 }
 
@@ -239,13 +294,17 @@ async fn nothing_that_a_hostile_peer_says_does_harm() {
     for (name, request) in good(shared) {
         for (how, frame) in spoilt(&request.encode()) {
             let name = format!("{name} {how}");
-            stage.check(&name, Who::Member, &frame, &request, Want::Nonsense).await;
+            stage
+                .check(&name, Who::Member, &frame, &request, Want::Nonsense)
+                .await;
             cases += 1;
         }
     }
     for (name, frame) in misshapen(shared) {
         let like = Request::Ping;
-        stage.check(name, Who::Member, &frame, &like, Want::Nonsense).await;
+        stage
+            .check(name, Who::Member, &frame, &like, Want::Nonsense)
+            .await;
         cases += 1;
     }
     // What is there and not shared reads the same as what is not there.
@@ -259,7 +318,9 @@ async fn nothing_that_a_hostile_peer_says_does_harm() {
                 "notify" => Want::Refused(Refusal::Malformed),
                 _ => refused,
             };
-            stage.check(name, Who::Member, &request.encode(), &request, want).await;
+            stage
+                .check(name, Who::Member, &request.encode(), &request, want)
+                .await;
             cases += 1;
         }
     }
@@ -278,9 +339,13 @@ async fn nothing_that_a_hostile_peer_says_does_harm() {
     }
     // A stranger has a shorter breath than somebody we know.
     let long = Request::Notify(vec![1; 30_000]);
-    stage.check("long", Who::Stranger, &long.encode(), &long, Want::Nonsense).await;
+    stage
+        .check("long", Who::Stranger, &long.encode(), &long, Want::Nonsense)
+        .await;
     let served = items(shared);
-    stage.check("items", Who::Member, &served.encode(), &served, Want::Served).await;
+    stage
+        .check("items", Who::Member, &served.encode(), &served, Want::Served)
+        .await;
     cases += 2;
     assert!(cases >= 100, "{cases} cases");
 
@@ -295,12 +360,20 @@ async fn nothing_that_a_hostile_peer_says_does_harm() {
     for raw in [
         [&framed[..], &[0]].concat(),
         vec![0xff; 10],
-        [&u32::try_from(MAX_REQUEST_LEN + 1).expect("fits").to_be_bytes()[..], &[0; 64]].concat(),
+        [
+            &u32::try_from(MAX_REQUEST_LEN + 1).expect("fits").to_be_bytes()[..],
+            &[0; 64],
+        ]
+        .concat(),
     ] {
         let (_, conduct) = stage.bench.talk(member, &raw).await;
         assert_eq!(conduct, Conduct::Nonsense, "{} bytes", raw.len());
     }
-    assert_eq!(stage.bench.agent.manners().budget.free(), BUDGET, "memory is given back");
+    assert_eq!(
+        stage.bench.agent.manners().budget.free(),
+        BUDGET,
+        "memory is given back"
+    );
     let before = stage.bench.node().vaults.open("shared").expect("open").vault;
     assert_eq!(before.charter().expect("open").len(), 2, "nothing was written");
     assert_eq!(stage.bench.paths("shared"), ["secret"]);
@@ -345,7 +418,10 @@ async fn floods_and_half_open_streams_leave_others_served() {
         Ok(Answer::Sync(sync::Response::Items(_)))
     ));
     let held = BUDGET - bench.agent.manners().budget.free();
-    assert!(held <= 200 * (16 << 10), "{held} bytes are held for 200 streams that sent nothing");
+    assert!(
+        held <= 200 * (16 << 10),
+        "{held} bytes are held for 200 streams that sent nothing"
+    );
     drop(open);
 }
 
@@ -365,7 +441,10 @@ async fn whoever_does_not_take_its_answer_holds_little() {
         let (mut reader, mut writer) = split(here);
         let frame = items(stage.shared).encode();
         let len = u32::try_from(frame.len()).expect("short").to_be_bytes();
-        writer.write_all(&[&len[..], &frame].concat()).await.expect("room");
+        writer
+            .write_all(&[&len[..], &frame].concat())
+            .await
+            .expect("room");
         writer.shutdown().await.expect("open");
         // The first byte of the answer is there, and no more is taken.
         reader.read_exact(&mut [0]).await.expect("an answer begins");
@@ -373,7 +452,10 @@ async fn whoever_does_not_take_its_answer_holds_little() {
     }
     let contact = stage.person(Who::Contact);
     let (answer, _) = stage.bench.say(contact, &Request::Ping.encode()).await;
-    assert_eq!(Answer::decode(&Request::Ping, &answer).expect("an answer"), Answer::Done);
+    assert_eq!(
+        Answer::decode(&Request::Ping, &answer).expect("an answer"),
+        Answer::Done
+    );
     assert!(stage.bench.agent.manners().budget.free() > BUDGET / 2);
     drop(open);
 }
@@ -384,6 +466,8 @@ async fn a_locked_agent_is_not_available_and_tells_nothing() {
     stage.bench.agent.lock_keys().await;
     for (name, request) in good(stage.shared) {
         let want = Want::Refused(Refusal::Unavailable);
-        stage.check(name, Who::Member, &request.encode(), &request, want).await;
+        stage
+            .check(name, Who::Member, &request.encode(), &request, want)
+            .await;
     }
 }

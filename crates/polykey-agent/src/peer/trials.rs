@@ -12,16 +12,19 @@ use super::{Answer, Ask, Request};
 use crate::vaults::problem::vault_problem;
 
 /// Brings the vault from one agent to the other, at most so many requests long.
-async fn bring(
-    to: &Bench,
-    from: &Bench,
-    vault: VaultId,
-    requests: usize,
-) -> Result<PullReport, PullError> {
+async fn bring(to: &Bench, from: &Bench, vault: VaultId, requests: usize) -> Result<PullReport, PullError> {
     let open = to.node().vaults.open_id(vault).expect("open");
     let wire = Wire::new(from, to.id(), requests);
     let wrong = |error: VaultError| vault_problem("x", error);
-    pull(&wire, Vault::clone(&open.vault), to.id(), Seen::default(), wrong, |_| {}).await
+    pull(
+        &wire,
+        Vault::clone(&open.vault),
+        to.id(),
+        Seen::default(),
+        wrong,
+        |_| {},
+    )
+    .await
 }
 
 async fn beginning(of: &Bench, me: NodeId, vault: VaultId) -> Statement {
@@ -47,11 +50,17 @@ async fn a_vault_is_cloned_through_cuts_and_goes_both_ways() {
     alice.node().contacts.meet(bob.id()).expect("kept");
     bob.node().contacts.meet(alice.id()).expect("kept");
 
-    let Answer::Offers(offers) = Wire::new(&alice, bob.id(), 1).ask(Request::Scan).await.expect("answered")
+    let Answer::Offers(offers) = Wire::new(&alice, bob.id(), 1)
+        .ask(Request::Scan)
+        .await
+        .expect("answered")
     else {
         panic!("no offers");
     };
-    assert_eq!((offers.len(), offers[0].name.as_str(), offers[0].role), (1, "work", Role::Writer));
+    assert_eq!(
+        (offers.len(), offers[0].name.as_str(), offers[0].role),
+        (1, "work", Role::Writer)
+    );
     let vault = offers[0].vault;
     let genesis = beginning(&alice, bob.id(), vault).await;
     bob.node().vaults.begin_joining("work", &genesis).expect("begins");

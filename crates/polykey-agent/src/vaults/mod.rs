@@ -33,10 +33,10 @@ use polykey_core::{Clock, Key, Random, VaultId, VaultName};
 use polykey_store::Database;
 use polykey_vault::{Identity, Vault, VaultError};
 
+use crate::follow::News;
 use entry::{Entry, Folder, STORAGE_LEN, State};
 use opener::Opener;
 use problem::vault_problem;
-use crate::follow::News;
 use register::{Handle, Register, Storage, lock, no_vault};
 
 /// How long a deleted vault can come back.

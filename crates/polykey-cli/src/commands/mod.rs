@@ -22,6 +22,7 @@ pub mod man;
 pub mod nodes;
 pub mod notifications;
 pub mod qr;
+pub mod relay;
 pub mod replicas;
 pub mod secrets;
 pub mod sharing;
@@ -51,6 +52,7 @@ pub fn run(cx: &Context<'_>, command: Command) -> Result<Done, Problem> {
         Command::Join(args) => wait(sharing::join(cx, args)),
         Command::Keys(command) => wait(keys::run(cx, command)),
         Command::Nodes(command) => wait(nodes::run(cx, command)),
+        Command::Relay(args) => relay::run(cx, *args),
         Command::Notifications(command) => wait(notifications::run(cx, command)),
         Command::Secrets(command) => wait(secrets::run(cx, *command)),
         Command::Vaults(command) => wait(vaults::run(cx, *command)),

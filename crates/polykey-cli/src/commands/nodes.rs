@@ -3,9 +3,7 @@
 use std::fmt::Write as _;
 
 use clap::{Args, Subcommand};
-use polykey_api::nodes::{
-    self, AddNode, BlockNode, ConnectionItem, NameNode, NodeItem, OneNode,
-};
+use polykey_api::nodes::{self, AddNode, BlockNode, ConnectionItem, NameNode, NodeItem, OneNode};
 use polykey_api::{Nothing, Problem};
 use serde::Serialize;
 
@@ -241,9 +239,19 @@ async fn name(cx: &Context<'_>, args: Name) -> Result<Done, Problem> {
 
 async fn block(cx: &Context<'_>, args: Who, blocked: bool) -> Result<Done, Problem> {
     let item = cx
-        .call(&nodes::BLOCK, &BlockNode { who: args.who, blocked })
+        .call(
+            &nodes::BLOCK,
+            &BlockNode {
+                who: args.who,
+                blocked,
+            },
+        )
         .await?;
-    let what = if blocked { "is refused now" } else { "is refused no longer" };
+    let what = if blocked {
+        "is refused now"
+    } else {
+        "is refused no longer"
+    };
     cx.out.success(&format!("Node {} {what}", title(&item)));
     cx.out.answer(&item, |_| String::new())
 }

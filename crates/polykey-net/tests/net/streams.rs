@@ -127,16 +127,19 @@ async fn a_peer_opens_no_more_streams_than_are_allowed() {
             .poll(&mut Context::from_waker(Waker::noop()))
             .is_pending()
     );
-    // One that ended on both sides makes room for one.
-    let (mut send, mut recv) = open.swap_remove(0);
+    // Those that end on both sides make room.
     let answers = async {
-        let (mut send, mut recv) = there.accept().await.unwrap();
-        let heard = read_all(&mut recv).await;
-        send_all(&mut send, &heard).await;
+        for _ in 0..MAX_STREAMS {
+            let (mut send, mut recv) = there.accept().await.unwrap();
+            let heard = read_all(&mut recv).await;
+            send_all(&mut send, &heard).await;
+        }
     };
     let asks = async {
-        send_all(&mut send, b"the first").await;
-        read_all(&mut recv).await
+        for (send, recv) in &mut open {
+            send_all(send, b"one of many").await;
+            assert_eq!(read_all(recv).await, b"one of many");
+        }
     };
     tokio::join!(asks, answers);
     next.await.unwrap();

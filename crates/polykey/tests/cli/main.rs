@@ -16,6 +16,7 @@ mod lifecycle;
 mod listing;
 mod processes;
 mod readme;
+mod relay;
 mod secrets;
 mod sharing;
 mod socket;
