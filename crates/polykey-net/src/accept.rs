@@ -35,11 +35,10 @@ pub(crate) async fn run(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
             Verdict::Serve(place) => {
                 let shared = Arc::clone(&shared);
                 tokio::spawn(async move {
-                    if tokio::time::timeout(HELLO_DEADLINE, serve(&shared, incoming))
-                        .await
-                        .is_err()
-                    {
-                        tracing::debug!("a dialer did not say hello in time");
+                    let heard = tokio::time::timeout(HELLO_DEADLINE, greet(&shared, incoming)).await;
+                    // Waits while the caller is slow to take peers; the place stays taken meanwhile.
+                    if let Ok(Some(peer)) = heard {
+                        drop(shared.accepted.send(peer).await);
                     }
                     drop(place);
                 });
@@ -53,29 +52,38 @@ pub(crate) async fn run(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     }
 }
 
-async fn serve(shared: &Arc<Shared>, incoming: Incoming) {
-    let conn = match incoming.await {
-        Ok(conn) => conn,
-        Err(error) => return tracing::debug!(%error, "a handshake failed"),
+/// Makes a peer of a dialer, or closes its connection with the reason.
+async fn greet(shared: &Arc<Shared>, incoming: Incoming) -> Option<Peer> {
+    let conn = incoming
+        .await
+        .inspect_err(|error| tracing::debug!(%error, "a handshake failed"))
+        .ok()?;
+    let peer = match welcome(shared, &conn) {
+        Ok(()) => hello(shared, &conn).await,
+        Err(code) => Err(code),
     };
-    let close = |code: u32| conn.close(VarInt::from_u32(code), b"");
+    peer.inspect_err(|code| conn.close(VarInt::from_u32(*code), b""))
+        .ok()
+}
+
+/// Whether a dialer may say hello; the code to close with when not.
+fn welcome(shared: &Shared, conn: &Connection) -> Result<(), u32> {
     let node = node_of(&conn.remote_id());
     if !shared.admit.admits(&node) {
-        return close(code::REFUSED);
+        return Err(code::REFUSED);
     }
-    if conn.alpn() != ALPN || key_exchange(&conn) != Some(HYBRID) {
-        return close(code::PROTOCOL);
+    if conn.alpn() != ALPN || key_exchange(conn) != Some(HYBRID) {
+        return Err(code::PROTOCOL);
     }
-    if shared.registry.len() >= shared.limits.connections {
-        return close(code::BUSY);
+    let (up, limits) = (shared.registry.len(), &shared.limits);
+    if up >= limits.connections || (up >= limits.strangers && !shared.admit.prefers(&node)) {
+        return Err(code::BUSY);
     }
-    if let Err(code) = hello(shared, &conn).await {
-        close(code);
-    }
+    Ok(())
 }
 
 /// Reads the hello and answers it; the code to close with when that does not work out.
-async fn hello(shared: &Arc<Shared>, conn: &Connection) -> Result<(), u32> {
+async fn hello(shared: &Arc<Shared>, conn: &Connection) -> Result<Peer, u32> {
     let node = node_of(&conn.remote_id());
     let (mut send, mut recv) = conn.accept_bi().await.map_err(|_| code::PROTOCOL)?;
     let frame = read_frame(&mut recv, MAX_HELLO)
@@ -96,8 +104,7 @@ async fn hello(shared: &Arc<Shared>, conn: &Connection) -> Result<(), u32> {
     let number = shared.registry.next_number();
     let (link, ends) = Link::new(conn.clone(), node, hello.run, false, number, &shared.limits);
     shared.adopt(&link, hello.replaces, send, recv, ends);
-    // Waits while the caller is slow to take peers: the place among the half-open ones stays taken.
-    shared.accepted.send(Peer(link)).await.map_err(|_| code::STOPPED)
+    Ok(Peer(link))
 }
 
 /// Who may be made to pay for a dialer: what an attacker has few of.

@@ -88,6 +88,9 @@ impl std::fmt::Display for Mode {
 pub struct Limits {
     /// Connections that are up at once. One more is told that we are busy.
     pub connections: usize,
+    /// The same for nodes that are not [preferred](Admission::prefers), so that strangers with many keys do
+    /// not take the places of friends.
+    pub strangers: usize,
     /// Connections with one node. One more closes the oldest.
     pub connections_per_node: usize,
     /// Dialers that have not said hello yet. Past half of it a dialer must first show that it can receive
@@ -105,6 +108,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             connections: 256,
+            strangers: 192,
             connections_per_node: 4,
             half_open: 64,
             half_open_per_source: 8,
@@ -138,6 +142,12 @@ pub struct NetConfig {
 pub trait Admission: Send + Sync + 'static {
     /// Whether we speak with this node at all. Must not wait.
     fn admits(&self, node: &NodeId) -> bool;
+
+    /// Whether there is a place for this node when strangers have taken all of [theirs](Limits::strangers).
+    /// Must not wait.
+    fn prefers(&self, _node: &NodeId) -> bool {
+        false
+    }
 }
 
 impl<F: Fn(&NodeId) -> bool + Send + Sync + 'static> Admission for F {

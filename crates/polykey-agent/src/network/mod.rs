@@ -6,6 +6,7 @@
 //!
 //! Always: nothing of the network holds up a command that needs none; what is off answers so at once.
 
+mod admission;
 pub mod settings;
 
 use std::collections::HashMap;
@@ -31,6 +32,7 @@ use crate::peer::keys::NodeKeys;
 use crate::peer::serve::Conduct;
 use crate::peer::{Answer, Ask, AskError, Request, ask, serve_stream};
 use crate::tables::FRESH;
+use admission::Known;
 use settings::Settings;
 
 /// Saying farewell to all may take this long.
@@ -147,8 +149,7 @@ impl Network {
                     .learn(*seed, std::slice::from_ref(place), Source::Added)?;
             }
         }
-        let blocked = node.contacts.clone();
-        let admit = Arc::new(move |node: &NodeId| !blocked.is_blocked(node));
+        let admit = Arc::new(Known(node.contacts.clone()));
         let here = node.clone();
         let before = blocking(move || {
             let row = here.db.read(|tx| tx.value(FRESH, PORT, b""));

@@ -185,6 +185,41 @@ async fn a_full_node_says_that_it_is_busy() {
 }
 
 #[tokio::test]
+async fn strangers_do_not_take_the_places_of_friends() {
+    struct Friends(NodeId);
+    impl polykey_net::Admission for Friends {
+        fn admits(&self, _: &NodeId) -> bool {
+            true
+        }
+        fn prefers(&self, node: &NodeId) -> bool {
+            *node == self.0
+        }
+    }
+    let friend = SigningKey::random(&OsRandom);
+    let limits = Limits {
+        connections: 2,
+        strangers: 1,
+        ..Limits::default()
+    };
+    let config = NetConfig { limits, ..offline() };
+    let admit = Arc::new(Friends(friend.public()));
+    let two = start_with(config, &SigningKey::random(&OsRandom), admit).await;
+    let (stranger, next) = (start(offline()).await, start(offline()).await);
+    let friend = start_with(offline(), &friend, everybody()).await;
+    for net in [&stranger, &next, &friend] {
+        net.know(two.address());
+    }
+    joined(&stranger, &two).await;
+    assert!(matches!(
+        next.connect(&two.node()).await,
+        Err(NetError::Busy { .. })
+    ));
+    let (here, there) = joined(&friend, &two).await;
+    echo(&here, &there, b"a place was kept").await;
+    end([two, stranger, next, friend]).await;
+}
+
+#[tokio::test]
 async fn a_farewell_is_heard() {
     let (one, two) = two().await;
     let (here, there) = joined(&one, &two).await;

@@ -47,6 +47,36 @@ async fn nodes_meet_at_a_plain_relay_by_id_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_without_a_direct_way_speak_through_the_relay_alone() {
+    if std::net::UdpSocket::bind("[::1]:0").is_err() {
+        eprintln!("skipped: no IPv6 on the loopback interface");
+        return;
+    }
+    let relay = Relay::start(plain()).await.unwrap();
+    // One has only IPv4, the other only IPv6: no packet of one ever reaches the other directly.
+    let six = NetConfig {
+        bind: vec!["[::1]:0".parse().unwrap()],
+        ..at(&relay.url(), &[])
+    };
+    let (one, two) = tokio::join!(start(at(&relay.url(), &[])), start(six));
+    serve(&two);
+    tokio::join!(on_relay(&one), on_relay(&two));
+    one.know(two.address());
+    let peer = one.connect(&two.node()).await.unwrap();
+    // More than fits into any buffer on the way.
+    for question in 0..3_u8 {
+        ask(&peer, &vec![question; 1 << 20]).await.unwrap();
+    }
+    let info = one.connections().remove(0);
+    assert_eq!(info.path, Path::Relayed(relay.url()), "{info:?}");
+    assert_eq!(info.lookup, Some("known"));
+    // What passes through the relay is a connection between the nodes, hybrid as any.
+    assert!(info.post_quantum);
+    end([one, two]).await;
+    relay.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_relay_with_its_own_authority_is_trusted_only_by_who_was_told() {
     let (root, tls) = certificates();
     let config = RelayConfig {
