@@ -12,8 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use polykey_api::{Code, Problem};
-use polykey_core::{NodeId, VaultId};
-use polykey_vault::sync::{self, Replica};
+use polykey_core::clock::SystemClock;
+use polykey_core::{Clock, NodeId, VaultId};
+use polykey_vault::sync::{self, Replica, Seen};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::frame::{Budget, FrameError, read_only_frame, write_only_frame};
@@ -26,6 +27,7 @@ use crate::agent::Agent;
 use crate::blocking::blocking;
 use crate::door::{Action, Caller, Right};
 use crate::failure;
+use crate::follow::fresh::{self, Fresh};
 use crate::node::Node;
 use crate::open::KEY_RECORDS;
 use crate::tables::IDENTITY;
@@ -314,7 +316,18 @@ fn is_news(node: &Node, from: &NodeId, announcement: &sync::Announcement) -> Res
     if open.vault.charter().map_err(wrong)?.role(from).is_none() {
         return Ok(None);
     }
-    announcement.is_news(&*open.vault).map(Some).map_err(wrong)
+    let news = announcement.is_news(&*open.vault).map_err(wrong)?;
+    let seen = Seen {
+        heads: announcement.heads.clone(),
+        tips: announcement.tips.clone(),
+    };
+    // Whoever says that it has all that is here is level, also without a pull.
+    if !news && open.vault.sync_state().map_err(wrong)?.is_held_by(&seen) {
+        let time = SystemClock.now();
+        let row = Fresh { time, seen };
+        fresh::note(&node.db, &announcement.vault, from, &row).map_err(|error| failure::store(&error))?;
+    }
+    Ok(Some(news))
 }
 
 fn genesis(node: &Node, from: &NodeId, vault: VaultId) -> Result<Answer, Problem> {

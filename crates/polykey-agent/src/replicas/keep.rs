@@ -50,7 +50,12 @@ impl Agent {
     ///
     /// # Errors
     /// [`Code::NotAllowed`] when it refuses.
-    pub async fn ask_to_keep(&self, node: &Arc<Node>, vault: &InUse, keeper: NodeId) -> Result<bool, Problem> {
+    pub async fn ask_to_keep(
+        &self,
+        node: &Arc<Node>,
+        vault: &InUse,
+        keeper: NodeId,
+    ) -> Result<bool, Problem> {
         let request = Request::Keep {
             vault: vault.id,
             genesis: vault.vault.genesis().as_bytes().to_vec(),
@@ -75,7 +80,9 @@ impl Agent {
     pub async fn settle_keepers(&self, who: Option<NodeId>) {
         let Some(node) = self.node() else { return };
         for id in node.vaults.ids() {
-            let Ok(copies) = node.replicas.of(id) else { continue };
+            let Ok(copies) = node.replicas.of(id) else {
+                continue;
+            };
             for copy in copies.into_iter().filter(|copy| copy.waiting) {
                 let Place::Node(keeper) = copy.place else { continue };
                 if who.is_some_and(|who| who != keeper) {
@@ -191,6 +198,9 @@ pub fn dismiss(vault: &InUse, keeper: NodeId) -> Result<(), Problem> {
 pub fn not_admin(vault: &InUse) -> Problem {
     Problem::new(
         Code::NotAllowed,
-        format!("only an admin of the vault {} may add a node as keeper", vault.name),
+        format!(
+            "only an admin of the vault {} may add a node as keeper",
+            vault.name
+        ),
     )
 }

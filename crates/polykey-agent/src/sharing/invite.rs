@@ -91,7 +91,12 @@ pub fn own_addresses(network: &Network) -> Vec<Place> {
         return Vec::new();
     };
     let relay = address.relay.and_then(|url| url.to_string().parse().ok());
-    address.direct.into_iter().map(Place::Socket).chain(relay).collect()
+    address
+        .direct
+        .into_iter()
+        .map(Place::Socket)
+        .chain(relay)
+        .collect()
 }
 
 /// Redeems a ticket at its issuer, and makes an empty replica of the vault that it is for.

@@ -337,3 +337,38 @@ fn wrong_nodes_vaults_and_roles_are_told_apart() {
     a.pk(["vaults", "clone", "--from", "/nowhere/at/all"]).ended(74);
     a.pk(["vaults", "clone"]).ended(64);
 }
+
+#[test]
+fn two_nodes_that_are_never_online_together_meet_in_a_keeper() {
+    let (a, k) = pair();
+    let c = Node::new();
+    for (one, other) in [(&a, &c), (&c, &a), (&c, &k), (&k, &c)] {
+        one.knows(other);
+    }
+    a.pk(["vaults", "create", "work"]).ok();
+    a.write("work:x", "one");
+    a.pk(["vaults", "share", "work", &c.id, "--role", "writer"]).ok();
+    a.pk(["vaults", "replicas", "add", "work", &k.id]).ok();
+    until("C was told", || {
+        let inbox = c.json(["notifications", "inbox", "read"]);
+        (inbox[0]["notification"]["data"]["type"] == "VaultShare").then_some(())
+    });
+    c.stop();
+    until("the keeper has it", || {
+        let status = a.json(["vaults", "status", "work"]);
+        let copies = status["copies"].as_array()?;
+        let keeper = copies.iter().find(|copy| copy["kind"] == "keeper")?;
+        (keeper["fresh"] == true).then_some(())
+    });
+    // It holds ciphertext and shows no vault.
+    assert_eq!(k.json(["vaults", "list"]), serde_json::json!([]));
+    a.stop();
+    c.start();
+    c.pk(["vaults", "clone", "work", &k.id]).ok();
+    c.reads("work:x", "one");
+    c.write("work:x", "two");
+    c.pk(["vaults", "sync", "work"]).ok();
+    c.stop();
+    a.start();
+    a.comes_to_read("work:x", "two");
+}
