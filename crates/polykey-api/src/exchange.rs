@@ -14,11 +14,17 @@ use crate::vaults::VaultItem;
 pub const SCAN: Endpoint<OneNode, OfferList> =
     Endpoint::json("/v1/vaults/scan", "Vaults that another node shares with this one");
 /// Brings in a vault of another node.
-pub const CLONE: Endpoint<CloneVault, Step> =
-    Endpoint::new("/v1/vaults/clone", "Bring in a vault of another node", Shape::Lines);
+pub const CLONE: Endpoint<CloneVault, Step> = Endpoint::new(
+    "/v1/vaults/clone",
+    "Bring in a vault of another node",
+    Shape::Lines,
+);
 /// Brings in what other members have.
-pub const PULL: Endpoint<PullVaults, Step> =
-    Endpoint::new("/v1/vaults/pull", "Bring in what other members have", Shape::Lines);
+pub const PULL: Endpoint<PullVaults, Step> = Endpoint::new(
+    "/v1/vaults/pull",
+    "Bring in what other members have",
+    Shape::Lines,
+);
 /// Brings in what other members have, and has them do the same.
 pub const SYNC: Endpoint<SyncVaults, Step> = Endpoint::new(
     "/v1/vaults/sync",

@@ -13,16 +13,19 @@ pub const ADD: Endpoint<AddNode, NodeItem> = Endpoint::json("/v1/nodes/add", "Ke
 /// Finds a node.
 pub const FIND: Endpoint<OneNode, NodeItem> = Endpoint::json("/v1/nodes/find", "Find a node");
 /// Asks a node whether it is there.
-pub const PING: Endpoint<OneNode, Pinged> = Endpoint::json("/v1/nodes/ping", "Ask a node whether it is there");
+pub const PING: Endpoint<OneNode, Pinged> =
+    Endpoint::json("/v1/nodes/ping", "Ask a node whether it is there");
 /// All nodes that are known.
-pub const GET_ALL: Endpoint<Nothing, NodeList> = Endpoint::json("/v1/nodes/getall", "All nodes that are known");
+pub const GET_ALL: Endpoint<Nothing, NodeList> =
+    Endpoint::json("/v1/nodes/getall", "All nodes that are known");
 /// The connections that are up.
 pub const CONNECTIONS: Endpoint<Nothing, ConnectionList> =
     Endpoint::json("/v1/nodes/connections", "Connections that are up");
 /// Gives a node a petname, or takes it away.
 pub const NAME: Endpoint<NameNode, NodeItem> = Endpoint::json("/v1/nodes/name", "Give a node a petname");
 /// Refuses a node, or no longer.
-pub const BLOCK: Endpoint<BlockNode, NodeItem> = Endpoint::json("/v1/nodes/block", "Refuse a node, or no longer");
+pub const BLOCK: Endpoint<BlockNode, NodeItem> =
+    Endpoint::json("/v1/nodes/block", "Refuse a node, or no longer");
 /// Says why a node cannot be reached.
 pub const EXAMINE: Endpoint<OneNode, Findings> =
     Endpoint::json("/v1/nodes/examine", "Why a node can or cannot be reached");

@@ -14,6 +14,7 @@ mod keys;
 mod leaks;
 mod lifecycle;
 mod listing;
+mod network;
 mod processes;
 mod readme;
 mod relay;
