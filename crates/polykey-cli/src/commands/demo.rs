@@ -21,6 +21,9 @@ const PASSWORD: &str = "a password for five seconds";
 /// What the demo keeps secret and then looks for on the disk.
 const VALUE: &str = "correct-horse-battery-staple";
 
+/// The folder of the second node, in the throw-away folder.
+const BOB: &str = "bob";
+
 /// Shows the main job.
 ///
 /// # Errors
@@ -40,7 +43,7 @@ pub async fn run() -> Result<Done, Problem> {
     let cleaned = stage.clear();
     result.map_err(|error| failed("run the demo", &error))??;
     cleaned.map_err(|error| failed("remove the throw-away folder", &error))?;
-    say("\nDone. The agent has stopped and the folder is gone. Next: README.md, \"First steps\".")?;
+    say("\nDone. The agents have stopped and the folder is gone. Next: README.md, \"First steps\".")?;
     Ok(Done::All)
 }
 
@@ -52,7 +55,10 @@ fn show(stage: &Stage) -> Result<(), Problem> {
 
     say("\n1. A node: keys under a password, and a recovery code (here unread, in a file).")?;
     stage.step(&["bootstrap", "--recovery-code-out-file", "recovery-code"], None)?;
-    stage.step(&["agent", "start", "--background"], None)?;
+    stage.step(
+        &["agent", "start", "--background", "--agent-host", "127.0.0.1"],
+        None,
+    )?;
 
     say("\n2. A vault, and secrets in it. Values come from standard input, never from the command line.")?;
     stage.step(&["vaults", "create", "work"], None)?;
@@ -90,6 +96,36 @@ fn show(stage: &Stage) -> Result<(), Problem> {
         }
     }
     stage.step(&["audit", "verify"], None)?;
+    share(stage)
+}
+
+/// Two nodes share the vault.
+fn share(stage: &Stage) -> Result<(), Problem> {
+    say("\n6. Another node joins with a ticket. Nobody stands in between, and both may write.")?;
+    let bob = ["--node-path", BOB];
+    let at_bob = |args: &[&'static str]| [&bob, args].concat();
+    stage.step(
+        &at_bob(&["bootstrap", "--recovery-code-out-file", "recovery-code-of-bob"]),
+        None,
+    )?;
+    stage.step(
+        &at_bob(&["agent", "start", "--background", "--agent-host", "127.0.0.1"]),
+        None,
+    )?;
+    let ticket = stage.step(&["vaults", "invite", "work", "--role", "writer"], None)?;
+    let ticket = String::from_utf8_lossy(&ticket).trim().to_owned();
+    stage.step(&[bob[0], bob[1], "join", &ticket], None)?;
+    stage.step(&at_bob(&["secrets", "write", "work:db/HOST"]), Some("db.example"))?;
+    stage.step(&at_bob(&["vaults", "sync", "work"]), None)?;
+    let came = stage.step(&["secrets", "cat", "work:db/HOST"], None)?;
+    if came != b"db.example" {
+        return Err(Problem::new(
+            Code::Internal,
+            "what the other node wrote did not come",
+        ));
+    }
+    say("")?;
+    stage.step(&["vaults", "status", "work"], None)?;
     Ok(())
 }
 
@@ -181,8 +217,11 @@ impl Stage {
 
     /// Stops the agent and removes the folder.
     fn clear(&self) -> io::Result<()> {
-        if self.folder.join("node").exists() {
-            self.command(&["agent", "stop"])?
+        for node in ["node", BOB] {
+            if !self.folder.join(node).exists() {
+                continue;
+            }
+            self.command(&["agent", "stop", "--node-path", node])?
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
