@@ -258,10 +258,10 @@ impl NetError {
                 ConnectWithOptsError::EndpointClosed { .. } => return NetError::Stopped,
                 _ => None,
             },
-            ConnectError::Connecting { source, .. } => match source {
-                ConnectingError::ConnectionError { source, .. } => Some(source),
-                _ => None,
-            },
+            ConnectError::Connecting {
+                source: ConnectingError::ConnectionError { source, .. },
+                ..
+            } => Some(source),
             ConnectError::Connection { source, .. } => Some(source),
             _ => None,
         };

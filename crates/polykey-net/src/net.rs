@@ -498,12 +498,11 @@ async fn bind(config: &NetConfig, relays: &[RelayUrl], key: &SigningKey) -> Resu
     if !config.bind.is_empty() {
         builder = builder.clear_ip_transports();
         for address in &config.bind {
-            builder = builder
-                .bind_addr(*address)
-                .map_err(|error| NetError::start(error))?;
+            builder = builder.bind_addr(*address).map_err(NetError::start)?;
         }
     }
-    builder.bind().await.map_err(|error| NetError::start(error))
+    // Boxed: the library's future is tens of kilobytes long.
+    Box::pin(builder.bind()).await.map_err(NetError::start)
 }
 
 /// How connections behave; `window` is what the peer may send before we read it.

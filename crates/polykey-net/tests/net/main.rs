@@ -1,5 +1,5 @@
 //! Real endpoints on the loopback interface, in one executable: linking one takes long.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::large_futures, reason = "tests")]
 
 mod gone;
 mod hostile;
