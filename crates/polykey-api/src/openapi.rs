@@ -60,6 +60,8 @@ pub fn page() -> OpenApi {
         .call(&sharing::INVITE)
         .call(&sharing::JOIN)
         .call(&sharing::STATUS)
+        .call(&sharing::SET_ASIDE)
+        .call(&sharing::ADOPT)
         .call(&replicas::ADD)
         .call(&replicas::LIST)
         .call(&replicas::SYNC)

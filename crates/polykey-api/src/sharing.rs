@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::endpoint::Endpoint;
-use crate::vaults::OneVault;
+use crate::vaults::{Committed, OneVault};
 
 /// Lets a node into a vault.
 pub const SHARE: Endpoint<Share, Shared> = Endpoint::json("/v1/vaults/share", "Let a node into a vault");
@@ -32,6 +32,50 @@ pub const JOIN: Endpoint<Join, Joined> = Endpoint::json("/v1/vaults/join", "Rede
 /// How many copies of a vault there are, and how old they are.
 pub const STATUS: Endpoint<OneVault, VaultStatus> =
     Endpoint::json("/v1/vaults/status", "Copies of a vault and how old they are");
+
+/// The commits that are kept and do not count.
+pub const SET_ASIDE: Endpoint<OneVault, AsideList> =
+    Endpoint::json("/v1/vaults/set-aside", "Commits that are kept and do not count");
+/// Makes a commit that does not count a change of this node.
+pub const ADOPT: Endpoint<Adopt, Committed> =
+    Endpoint::json("/v1/vaults/adopt", "Make a commit that was set aside count");
+
+/// Commits that are set aside, each after what it builds on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AsideList {
+    /// They.
+    pub commits: Vec<AsideItem>,
+}
+
+/// A commit that is kept and does not count.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AsideItem {
+    /// The commit.
+    pub commit_id: String,
+    /// The node that made it.
+    pub committer: String,
+    /// When, in RFC 3339, by that node's clock.
+    pub timestamp: String,
+    /// What it did, as the one who made it says.
+    pub message: String,
+    /// Why it does not count: `no-right`, `removed`, `fork`, `closed` or `malformed`.
+    pub reason: String,
+    /// What it changed.
+    pub paths: Vec<String>,
+    /// True when adopting it would change nothing.
+    pub settled: bool,
+}
+
+/// Names a commit that is set aside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Adopt {
+    /// Name or id of the vault.
+    pub vault: String,
+    /// The commit's id, or a unique beginning of it.
+    pub commit: String,
+}
 
 /// Asks to let a node in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -74,6 +74,8 @@ fn calls() -> Routes {
         .json(&api::sharing::INVITE, sharing::invite)
         .json(&api::sharing::JOIN, sharing::join)
         .json(&api::sharing::STATUS, sharing::status)
+        .json(&api::sharing::SET_ASIDE, sharing::set_aside)
+        .json(&api::sharing::ADOPT, sharing::adopt)
         .json(&api::replicas::ADD, replicas::add)
         .json(&api::replicas::LIST, replicas::list)
         .json(&api::replicas::SYNC, replicas::sync)

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polykey_api::sharing::{
-    CopyItem, Invite, Invited, Join, Joined, MemberItem, MemberList, PermissionItem, PermissionList, Rotation, Share, Shared,
-    Unshare, Unshared, VaultStatus,
+    Adopt, AsideItem, AsideList, CopyItem, Invite, Invited, Join, Joined, MemberItem, MemberList,
+    PermissionItem, PermissionList, Rotation, Share, Shared, Unshare, Unshared, VaultStatus,
 };
-use polykey_api::vaults::OneVault;
+use polykey_api::vaults::{Committed, OneVault};
 use polykey_api::{Code, Problem};
 use polykey_core::clock::SystemClock;
 use polykey_core::{Clock, NodeId};
 use polykey_vault::charter::Role;
+use polykey_vault::{AsideCommit, AsideReason, VaultError};
 
 use crate::agent::Agent;
 use crate::blocking::blocking;
@@ -208,7 +209,11 @@ pub async fn invite(agent: Agent, caller: Caller, q: Invite) -> Result<Invited, 
 /// Redeems a ticket: meets its issuer, gets the role and brings the vault in. When the vault does not come now,
 /// because the issuer went away in between, the ticket can be redeemed again by this node.
 pub async fn join(agent: Agent, caller: Caller, q: Join) -> Result<Joined, Problem> {
-    let node = agent.enter(&caller, Action::new("vaults.join")).await?.node().clone();
+    let node = agent
+        .enter(&caller, Action::new("vaults.join"))
+        .await?
+        .node()
+        .clone();
     let here = node.clone();
     let ticket = blocking(move || {
         let ticket = invite::read(&here, &q.ticket)?;
@@ -272,12 +277,71 @@ pub async fn status(agent: Agent, caller: Caller, q: OneVault) -> Result<VaultSt
         Ok(VaultStatus {
             vault_id: vault.id.to_string(),
             vault_name: vault.name.clone(),
-            role: vault.vault.my_role().map_or("none".to_owned(), |role| role.to_string()),
+            role: vault
+                .vault
+                .my_role()
+                .map_or("none".to_owned(), |role| role.to_string()),
             full_copies: copies.len() as u64 - ciphertext_copies + 1,
             ciphertext_copies,
             fresh_copies: copies.iter().filter(|copy| copy.fresh).count() as u64 + 1,
             oldest_lag: oldest_lag.map(|seen| now.saturating_sub(seen)),
             copies,
+        })
+    })
+    .await
+}
+
+/// The commits that are kept and do not count.
+pub async fn set_aside(agent: Agent, caller: Caller, q: OneVault) -> Result<AsideList, Problem> {
+    look(&agent, &caller, "vaults.set-aside", q, |_, vault| {
+        let aside = vault
+            .vault
+            .set_aside()
+            .map_err(|error| vault_problem(&vault.name, error))?;
+        let item = |commit: &AsideCommit| AsideItem {
+            commit_id: commit.commit.to_string(),
+            committer: commit.author.to_string(),
+            timestamp: rfc3339(commit.time),
+            message: commit.message.clone(),
+            reason: match commit.reason {
+                AsideReason::NoRight => "no-right",
+                AsideReason::Removed(_) => "removed",
+                AsideReason::Fork => "fork",
+                AsideReason::Closed => "closed",
+                AsideReason::Malformed => "malformed",
+            }
+            .to_owned(),
+            paths: commit.changes.iter().map(|(path, _)| path.to_string()).collect(),
+            settled: commit.settled,
+        };
+        Ok(AsideList {
+            commits: aside.iter().map(item).collect(),
+        })
+    })
+    .await
+}
+
+/// Makes a commit that does not count a change of this node.
+pub async fn adopt(agent: Agent, caller: Caller, q: Adopt) -> Result<Committed, Problem> {
+    let action = Action::new("vaults.adopt").vault(&q.vault).target(&q.commit);
+    let node = agent.enter(&caller, action).await?.node().clone();
+    blocking(move || {
+        let vault = node.vaults.open(&q.vault)?;
+        let problem = |error| vault_problem(&vault.name, error);
+        // Only what is set aside can be adopted, so the beginning of an id is looked for there alone.
+        let aside = vault.vault.set_aside().map_err(problem)?;
+        let begins =
+            |commit: &&AsideCommit| !q.commit.is_empty() && commit.commit.to_string().starts_with(&q.commit);
+        let found: Vec<_> = aside.iter().filter(begins).collect();
+        let commit = match found[..] {
+            [only] => only.commit,
+            [] => return Err(problem(VaultError::NoSuchCommit { commit: q.commit })),
+            _ => return Err(problem(VaultError::Ambiguous { text: q.commit })),
+        };
+        let made = vault.vault.adopt(commit).map_err(problem)?;
+        Ok(Committed {
+            vault_id: vault.id.to_string(),
+            commit_id: made.map(|made| made.to_string()),
         })
     })
     .await

@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Read};
 
 use clap::Args;
 use polykey_api::sharing::{
-    self, Invite, Invited, Join, MemberItem, RotationItem, Share, Shared, Unshare, VaultStatus,
+    self, Adopt, Invite, Invited, Join, MemberItem, RotationItem, Share, Shared, Unshare, VaultStatus,
 };
 use polykey_api::vaults::OneVault;
 use polykey_api::{Code, Problem};
@@ -77,6 +77,60 @@ Examples:
 pub struct JoinArgs {
     /// The ticket (`-` reads it from standard input)
     ticket: String,
+}
+
+/// Arguments of `adopt`.
+#[derive(Debug, Args)]
+pub struct AdoptArgs {
+    /// Name or id of the vault
+    vault: VaultArg,
+    /// The commit, or the beginning of its id
+    #[arg(value_name = "COMMIT")]
+    commit: String,
+}
+
+/// Shows the commits that are kept and do not count.
+///
+/// # Errors
+/// The problem to tell of.
+pub async fn set_aside(cx: &Context<'_>, args: OneVaultArgs) -> Result<Done, Problem> {
+    let list = cx
+        .call(&sharing::SET_ASIDE, &OneVault { vault: args.vault.0 })
+        .await?;
+    if list.commits.is_empty() {
+        cx.out.success("Every commit counts");
+    }
+    cx.out.answer(&list.commits, |commits| {
+        let mut table = Table::new();
+        for commit in commits {
+            let state = if commit.settled { "settled" } else { &commit.reason };
+            table.row(&[
+                &commit.commit_id,
+                &commit.timestamp,
+                &commit.committer,
+                state,
+                &commit.paths.join(", "),
+            ]);
+        }
+        table.to_text()
+    })
+}
+
+/// Makes a commit that was set aside a change of this node.
+///
+/// # Errors
+/// As above.
+pub async fn adopt(cx: &Context<'_>, args: AdoptArgs) -> Result<Done, Problem> {
+    let question = Adopt {
+        vault: args.vault.0,
+        commit: args.commit,
+    };
+    let made = cx.call(&sharing::ADOPT, &question).await?;
+    cx.out.success(match made.commit_id {
+        Some(_) => "Adopted",
+        None => "Nothing to adopt: what it did is settled",
+    });
+    cx.out.answer(&made, |_| String::new())
 }
 
 /// Lets a node in.

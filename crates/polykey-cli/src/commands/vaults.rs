@@ -105,6 +105,16 @@ Examples:
 Examples:
   polykey vaults resolve work:db/PASSWORD --take 4c1b90")]
     Resolve(ResolveArgs),
+    /// Show commits that are kept and do not count, such as those of a removed member
+    #[command(after_help = "\
+Examples:
+  polykey vaults set-aside work")]
+    SetAside(sharing::OneVaultArgs),
+    /// Make a commit that was set aside count, as a change of this node
+    #[command(after_help = "\
+Examples:
+  polykey vaults adopt work 4c1b90")]
+    Adopt(sharing::AdoptArgs),
     /// Share a vault with a node
     #[command(after_help = "\
 Examples:
@@ -327,6 +337,8 @@ pub async fn run(cx: &Context<'_>, command: Command) -> Result<Done, Problem> {
         Command::Purge(args) => purge(cx, args).await,
         Command::Conflicts(args) => conflicts(cx, args).await,
         Command::Resolve(args) => resolve(cx, args).await,
+        Command::SetAside(args) => sharing::set_aside(cx, args).await,
+        Command::Adopt(args) => sharing::adopt(cx, args).await,
         Command::Share(args) => sharing::share(cx, args).await,
         Command::Unshare(args) => sharing::unshare(cx, args).await,
         Command::Members(args) => sharing::members(cx, args).await,
