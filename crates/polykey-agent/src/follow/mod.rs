@@ -204,7 +204,8 @@ impl Follower {
         if let Some(node) = self.agent.node() {
             for vault in (node.vaults.ids().into_iter())
                 .chain(node.vaults.joining())
-                .chain(node.vaults.kept()) {
+                .chain(node.vaults.kept())
+            {
                 self.survey(vault);
             }
         }

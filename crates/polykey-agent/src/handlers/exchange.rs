@@ -132,8 +132,14 @@ pub async fn begin_clone(
 ) -> Result<VaultId, Problem> {
     let offered: Vec<Offer> = offers(agent, node, who).await?;
     // A keeper knows no names, but whoever shared the vault told one.
-    let told = node.shares.called(typed, None)?.into_iter().map(|share| share.vault);
-    let told: BTreeSet<VaultId> = told.filter(|id| offered.iter().any(|offer| offer.vault == *id)).collect();
+    let told = node
+        .shares
+        .called(typed, None)?
+        .into_iter()
+        .map(|share| share.vault);
+    let told: BTreeSet<VaultId> = told
+        .filter(|id| offered.iter().any(|offer| offer.vault == *id))
+        .collect();
     let only = (told.len() == 1).then(|| told.first().copied()).flatten();
     let id = typed.parse::<VaultId>().ok().or(only);
     let named: Vec<&Offer> = offered.iter().filter(|offer| offer.name == typed).collect();

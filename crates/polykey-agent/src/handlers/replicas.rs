@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use polykey_api::replicas::{
-    CloneFolder, Place as Typed, Replica, ReplicaItem, ReplicaList, ReplicaReport, ReplicaReports, SyncReplicas,
+    CloneFolder, Place as Typed, Replica, ReplicaItem, ReplicaList, ReplicaReport, ReplicaReports,
+    SyncReplicas,
 };
 use polykey_api::vaults::{OneVault, VaultItem};
 use polykey_api::{Code, Problem};
@@ -38,7 +39,9 @@ fn shown(typed: &Typed) -> &str {
 
 /// Adds a copy.
 pub async fn add(agent: Agent, caller: Caller, q: Replica) -> Result<ReplicaItem, Problem> {
-    let action = Action::new("vaults.replicas.add").vault(&q.vault).target(shown(&q.place));
+    let action = Action::new("vaults.replicas.add")
+        .vault(&q.vault)
+        .target(shown(&q.place));
     let node = agent.enter(&caller, action).await?.node().clone();
     if let Typed::Folder(path) = q.place {
         return blocking(move || {
@@ -79,8 +82,8 @@ pub async fn list(agent: Agent, caller: Caller, q: OneVault) -> Result<ReplicaLi
     blocking(move || {
         let vault = node.vaults.open(&q.vault)?;
         let mut replicas = node.replicas.items(vault.id)?;
-        let fresh = crate::follow::fresh::all(&node.db, &vault.id)
-            .map_err(|error| crate::failure::store(&error))?;
+        let fresh =
+            crate::follow::fresh::all(&node.db, &vault.id).map_err(|error| crate::failure::store(&error))?;
         for item in replicas.iter_mut().filter(|item| item.kind == "node") {
             let known = fresh.iter().find(|(node, _)| node.to_string() == item.place);
             item.last_sync = known.map(|(_, fresh)| fresh.time.as_millis());
@@ -131,7 +134,11 @@ pub async fn sync(agent: Agent, caller: Caller, q: SyncReplicas) -> Result<Repli
             Some(problem) => Err(problem),
         });
         let (received, stale, problem) = match brought {
-            Ok(report) => (report.entries + report.commits + report.objects, report.stale, None),
+            Ok(report) => (
+                report.entries + report.commits + report.objects,
+                report.stale,
+                None,
+            ),
             Err(problem) => (0, false, Some(problem.message)),
         };
         reports.push(ReplicaReport {
@@ -147,7 +154,9 @@ pub async fn sync(agent: Agent, caller: Caller, q: SyncReplicas) -> Result<Repli
 
 /// Does without a copy from now on. A keeper is taken out of the charter where this node may.
 pub async fn remove(agent: Agent, caller: Caller, q: Replica) -> Result<ReplicaItem, Problem> {
-    let action = Action::new("vaults.replicas.remove").vault(&q.vault).target(shown(&q.place));
+    let action = Action::new("vaults.replicas.remove")
+        .vault(&q.vault)
+        .target(shown(&q.place));
     let node = agent.enter(&caller, action).await?.node().clone();
     blocking(move || {
         let vault = node.vaults.open(&q.vault)?;
@@ -185,11 +194,10 @@ fn clone_folder(node: &Node, q: &CloneFolder) -> Result<VaultItem, Problem> {
             (Ok(id), _) => id,
             (_, Some(offered)) => offered.vault,
             _ => {
-                return Err(Problem::new(
-                    Code::VaultNotFound,
-                    format!("nobody told of a vault {typed}"),
-                )
-                .hint("name it by its id"));
+                return Err(
+                    Problem::new(Code::VaultNotFound, format!("nobody told of a vault {typed}"))
+                        .hint("name it by its id"),
+                );
             }
         }),
     };

@@ -22,7 +22,9 @@ use polykey_core::random::OsRandom;
 use polykey_core::statement::Statement;
 use polykey_core::{Clock, NodeId, Timestamp, VaultId, label};
 use polykey_store::{Database, RealDisk, StoreError};
-use polykey_vault::sync::{ExchangeError, FolderError, FolderReplica, Outcome, PullReport, Seen, SyncState, exchange};
+use polykey_vault::sync::{
+    ExchangeError, FolderError, FolderReplica, Outcome, PullReport, Seen, SyncState, exchange,
+};
 use polykey_vault::{Env, Vault, VaultError};
 
 use crate::failure;
@@ -66,9 +68,7 @@ impl Place {
     fn whom(&self) -> [u8; 32] {
         match self {
             Place::Node(node) => *node.as_bytes(),
-            Place::Folder(path) => {
-                hash(label::REPLICA_PLACE, &[path.as_os_str().as_encoded_bytes()])
-            }
+            Place::Folder(path) => hash(label::REPLICA_PLACE, &[path.as_os_str().as_encoded_bytes()]),
         }
     }
 
@@ -130,11 +130,7 @@ impl Copy {
         };
         let waiting = from.bool()?;
         from.finish()?;
-        Ok(Copy {
-            place,
-            last,
-            waiting,
-        })
+        Ok(Copy { place, last, waiting })
     }
 
     fn item(&self, vault: VaultId) -> ReplicaItem {
@@ -295,11 +291,10 @@ impl Replicas {
             return Err(Problem::new(Code::Internal, "a node is not synced as a folder"));
         };
         if !path.is_dir() {
-            return Err(Problem::new(
-                Code::Io,
-                format!("the folder {} is absent", path.display()),
-            )
-            .hint("bring it back (is the disk there?), then try again"));
+            return Err(
+                Problem::new(Code::Io, format!("the folder {} is absent", path.display()))
+                    .hint("bring it back (is the disk there?), then try again"),
+            );
         }
         let wrong = |error: VaultError| vault_problem(&vault.name, error);
         let genesis = vault.vault.genesis();
@@ -316,13 +311,14 @@ impl Replicas {
                 format!("this node was removed from the vault {}", vault.name),
             ));
         }
-        let went = exchange(&here, &mut folder, self.me, Seen::default(), &mut |_| {}).map_err(|error| {
-            match error {
-                ExchangeError::From(error) => vault_problem(&vault.name, error),
-                ExchangeError::To(error) => folder_problem(path, &error),
-                ExchangeError::Message(error) => broken(path, &error),
-            }
-        })?;
+        let went =
+            exchange(&here, &mut folder, self.me, Seen::default(), &mut |_| {}).map_err(
+                |error| match error {
+                    ExchangeError::From(error) => vault_problem(&vault.name, error),
+                    ExchangeError::To(error) => folder_problem(path, &error),
+                    ExchangeError::Message(error) => broken(path, &error),
+                },
+            )?;
         let state = vault.vault.sync_state().map_err(wrong)?;
         let seen = Seen {
             heads: state.heads,
@@ -379,8 +375,7 @@ pub struct Found {
 /// [`Code::VaultNotFound`] when there is none; [`Code::Usage`] when there are several and none is named.
 pub fn find_in_folder(path: &Path, wanted: Option<VaultId>) -> Result<Found, Problem> {
     let env = environment();
-    let vaults =
-        FolderReplica::vaults(path, &env).map_err(|error| folder_problem(path, &error))?;
+    let vaults = FolderReplica::vaults(path, &env).map_err(|error| folder_problem(path, &error))?;
     let vault = match (wanted, &vaults[..]) {
         (Some(wanted), there) if there.contains(&wanted) => wanted,
         (None, [only]) => *only,
@@ -388,7 +383,11 @@ pub fn find_in_folder(path: &Path, wanted: Option<VaultId>) -> Result<Found, Pro
             let ids: Vec<String> = vaults.iter().map(ToString::to_string).collect();
             return Err(Problem::new(
                 Code::Usage,
-                format!("the folder {} holds several vaults: {}", path.display(), ids.join(", ")),
+                format!(
+                    "the folder {} holds several vaults: {}",
+                    path.display(),
+                    ids.join(", ")
+                ),
             )
             .hint("name one by its id"));
         }
@@ -399,8 +398,7 @@ pub fn find_in_folder(path: &Path, wanted: Option<VaultId>) -> Result<Found, Pro
             ));
         }
     };
-    let folder =
-        FolderReplica::open(path, vault, env).map_err(|error| folder_problem(path, &error))?;
+    let folder = FolderReplica::open(path, vault, env).map_err(|error| folder_problem(path, &error))?;
     Ok(Found {
         vault,
         genesis: folder.genesis(),
@@ -420,11 +418,7 @@ fn environment() -> Env {
     }
 }
 
-fn exchange_problem(
-    vault: &InUse,
-    path: &Path,
-    error: ExchangeError<FolderError, VaultError>,
-) -> Problem {
+fn exchange_problem(vault: &InUse, path: &Path, error: ExchangeError<FolderError, VaultError>) -> Problem {
     match error {
         ExchangeError::From(error) => folder_problem(path, &error),
         ExchangeError::To(error) => vault_problem(&vault.name, error),
@@ -446,7 +440,11 @@ pub fn folder_problem(path: &Path, error: &FolderError) -> Problem {
         FolderError::NotHere { .. } => Problem::new(Code::VaultNotFound, error.to_string()),
         FolderError::Store(error) => {
             let mut problem = failure::store(error);
-            problem.message = format!("the copy in {} cannot be used: {}", path.display(), problem.message);
+            problem.message = format!(
+                "the copy in {} cannot be used: {}",
+                path.display(),
+                problem.message
+            );
             problem
         }
         error => Problem::new(Code::BadData, error.to_string()).caused_by(error),

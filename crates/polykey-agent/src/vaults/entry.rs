@@ -119,7 +119,8 @@ impl Entry {
             State::Kept(_) => Some(false),
             _ => None,
         };
-        out.array(if more.is_some() { 6 } else { 5 }).text(self.name.as_str());
+        out.array(if more.is_some() { 6 } else { 5 })
+            .text(self.name.as_str());
         self.folder.write(&mut out);
         match &self.leftover {
             Some(folder) => folder.write(&mut out),

@@ -115,8 +115,7 @@ async fn clone_folder(cx: &Context<'_>, vault: Option<String>, folder: &str) -> 
     let whole = std::path::absolute(folder)
         .map_err(|error| Problem::new(Code::Usage, "the folder has no name").caused_by(&error))?;
     let whole = whole.into_os_string().into_string();
-    let folder =
-        whole.map_err(|_| Problem::new(Code::Usage, "the name of the folder is not UTF-8 text"))?;
+    let folder = whole.map_err(|_| Problem::new(Code::Usage, "the name of the folder is not UTF-8 text"))?;
     let question = CloneFolder { folder, vault };
     let item = cx.call(&replicas::CLONE, &question).await?;
     cx.out.success(&format!(
