@@ -55,6 +55,9 @@ type Recorded = (NodeId, &'static str, Option<VaultId>, bool);
 impl Manners {
     /// True when a request of this kind is to be recorded; the ones that follow it soon are not.
     fn is_first(&self, of: Recorded) -> bool {
+        let (from, event, vault, allowed) = of;
+        // A node that is refused can make up any number of vaults; the first stands for all.
+        let of = (from, event, vault.filter(|_| allowed), allowed);
         let now = Instant::now();
         let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
         if recorded
@@ -367,4 +370,21 @@ fn addresses(node: &Node, from: &NodeId) -> Answer {
         (!places.is_empty()).then_some((node_id, places))
     });
     Answer::Nodes(known.take(MAX_NODES).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_node_fills_no_log_with_vaults_that_it_makes_up() {
+        let manners = Manners::default();
+        let first = |vault: u8, allowed| {
+            let vault = VaultId::from_bytes([vault; 32]);
+            manners.is_first((NodeId::from_bytes([1; 32]), "peer.pull", Some(vault), allowed))
+        };
+        assert!(first(1, false));
+        assert!(!(1..=255).any(|vault| first(vault, false)));
+        assert!(first(1, true) && first(2, true) && !first(1, true));
+    }
 }
