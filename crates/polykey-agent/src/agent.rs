@@ -24,6 +24,7 @@ use crate::paths::NodePaths;
 use crate::peer::Manners;
 use crate::pending::Pending;
 use crate::sessions::Sessions;
+use crate::stacks;
 
 /// Requests that run when the keys go get this long to end.
 const LET_GO: Duration = Duration::from_millis(500);
@@ -131,6 +132,7 @@ impl Agent {
         let_go(&node).await;
         self.0.cut.send_replace(());
         let _ = tokio::task::spawn_blocking(move || drop(node)).await;
+        stacks::overwrite_all().await;
     }
 
     /// Tells connections that what they hold goes with the keys.

@@ -153,7 +153,7 @@ pub fn create(paths: &NodePaths, order: &StartOrder, random: &dyn Random) -> Res
     let node = found(
         paths,
         master,
-        root,
+        &root,
         &keys,
         PasswordCheck::new(&password, random),
         random,
@@ -237,14 +237,14 @@ fn reset_password(
 fn found(
     paths: &NodePaths,
     master: MasterKey,
-    root: SigningKey,
+    root: &SigningKey,
     recovery: &RecoveryKeys,
     password: PasswordCheck,
     random: &dyn Random,
 ) -> Result<Node, Problem> {
     let encryption = EncryptionKey::random(random);
-    let key_record = KeyRecord::first(&root, encryption.public());
-    let sigchain_start = SigchainStart::sign(&root, recovery, &key_record, SystemClock.now());
+    let key_record = KeyRecord::first(root, encryption.public());
+    let sigchain_start = SigchainStart::sign(root, recovery, &key_record, SystemClock.now());
     let db = Database::create(&paths.database(), &database_key(&master), &StoreEnv::default())
         .map_err(|error| failure::store(&error))?;
     let root_seed = Key::copy_of(root.expose_seed());

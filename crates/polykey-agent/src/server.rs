@@ -98,7 +98,7 @@ async fn told(stop: &mut watch::Receiver<bool>) {
 /// Returns at the next change of `cut`.
 async fn gone(cut: &mut watch::Receiver<()>) {
     if cut.changed().await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

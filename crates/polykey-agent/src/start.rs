@@ -33,7 +33,7 @@ use crate::network::settings::Settings;
 use crate::node::Node;
 use crate::open::{self, Opened};
 use crate::paths::NodePaths;
-use crate::{handlers, harden, server};
+use crate::{handlers, harden, server, stacks};
 
 /// Running requests get this long to end.
 const GRACE: Duration = Duration::from_millis(1000);
@@ -64,8 +64,10 @@ pub fn run(order: StartOrder, ready: impl FnOnce(&Started)) -> Result<(), Proble
     let paths = NodePaths::new(order.node_path.clone());
     let lock = take_lock(&paths)?;
     let mut opened = scrubbed::<DEEP, _>(|| open::open_or_create(&paths, &order, &OsRandom))?;
-    let audit_keep = order.audit_keep.unwrap_or_default();
-    let network = Settings::read(&order)?;
+    let wishes = Wishes {
+        network: Settings::read(&order)?,
+        audit_keep: order.audit_keep.unwrap_or_default(),
+    };
     // The password has done its work; nothing of it may wait for the end of the agent.
     drop(order);
     let recovery_code = words(&opened)?;
@@ -80,7 +82,7 @@ pub fn run(order: StartOrder, ready: impl FnOnce(&Started)) -> Result<(), Proble
         recovery_code,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(stacks::WORKERS)
         // A request's header with the password passes over the stacks of these threads.
         .on_thread_park(scrub::overwrite::<DEEP>)
         .enable_all()
@@ -88,18 +90,9 @@ pub fn run(order: StartOrder, ready: impl FnOnce(&Started)) -> Result<(), Proble
         .map_err(|error| Problem::new(Code::Io, "the agent's threads cannot be started").caused_by(&error))?;
     let ended = runtime.block_on(async {
         let listener = server::bind(&socket).map_err(|error| disk(&error, "listen on", &socket))?;
-        live(
-            &paths,
-            &lock,
-            listener,
-            opened.node,
-            network,
-            &socket,
-            audit_keep,
-            move || {
-                ready(&started);
-            },
-        )
+        live(&paths, &lock, listener, opened.node, wishes, &socket, move || {
+            ready(&started);
+        })
         .await
     });
     // Blocking work that still runs must not hold up the end.
@@ -166,14 +159,30 @@ impl Write for Patient {
     }
 }
 
+/// Takes the agent on the network. The transport moves the root key over the stack, so this runs on one of the
+/// runtime's threads, whose stacks are overwritten, and not on the main one.
+async fn take_on_network(agent: &Agent) -> Result<(), Problem> {
+    let agent = agent.clone();
+    let started = tokio::spawn(async move { agent.network().start(&agent).await });
+    started
+        .await
+        .unwrap_or_else(|_| Err(Problem::new(Code::Internal, "the network could not be started")))
+}
+
+/// What the order to start says about the agent's life.
+struct Wishes {
+    network: Settings,
+    /// Audit records that are kept; 0 for all.
+    audit_keep: u64,
+}
+
 async fn live(
     paths: &NodePaths,
     lock: &NodeLock,
     listener: UnixListener,
     node: Node,
-    network: Settings,
+    wishes: Wishes,
     socket: &Path,
-    audit_keep: u64,
     ready: impl FnOnce(),
 ) -> Result<(), Problem> {
     let written = |error: io::Error| disk(&error, "write", &paths.lock());
@@ -181,10 +190,10 @@ async fn live(
     let (stop, stopped) = watch::channel(false);
     catch_signals(&events)
         .map_err(|error| Problem::new(Code::Io, "signals cannot be caught").caused_by(&error))?;
-    let agent = Agent::new(paths.clone(), socket.to_owned(), node, network, events);
-    agent.keep_audit(audit_keep);
+    let agent = Agent::new(paths.clone(), socket.to_owned(), node, wishes.network, events);
+    agent.keep_audit(wishes.audit_keep);
     let chosen = agent.network().has_chosen_port();
-    if let Err(problem) = agent.network().start(&agent).await
+    if let Err(problem) = take_on_network(&agent).await
         && chosen
     {
         // The user wants to be found there. Without that wish the vaults come first.

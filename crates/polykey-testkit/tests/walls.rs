@@ -41,6 +41,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "polykey-bench",
         &[
+            // A write is measured inside the agent, from its handler on.
+            "polykey-agent",
             "polykey-api",
             "polykey-client",
             "polykey-core",

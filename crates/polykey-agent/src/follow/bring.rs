@@ -53,7 +53,7 @@ pub async fn bring_in(
     let line = Line::new(running.clone(), from);
     let wrong = |error: VaultError| vault_problem("that is pulled", error);
     let pulled = pull(&line, replica, running.me(), before, wrong, |report| {
-        told(&name, report)
+        told(&name, report);
     })
     .await;
     let title = node.contacts.title(&from);

@@ -38,10 +38,10 @@ impl Agent {
         genesis: Vec<u8>,
     ) -> Result<Answer, Problem> {
         let answer = blocking(move || keep(&node, from, vault, genesis)).await?;
-        if answer == (Answer::Keeping { now: true }) {
-            if let Some(node) = self.node() {
-                node.vaults.news().changed(vault);
-            }
+        if answer == (Answer::Keeping { now: true })
+            && let Some(node) = self.node()
+        {
+            node.vaults.news().changed(vault);
         }
         Ok(answer)
     }

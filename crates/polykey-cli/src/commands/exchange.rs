@@ -136,7 +136,7 @@ pub async fn pull(cx: &Context<'_>, args: Pull) -> Result<Done, Problem> {
         who: args.who,
     };
     let ended = watch(cx, &exchange::PULL, &question).await?;
-    tell(cx, ended)
+    tell(cx, &ended)
 }
 
 /// Brings in what other members have, and has them do the same.
@@ -148,11 +148,11 @@ pub async fn sync(cx: &Context<'_>, args: Sync) -> Result<Done, Problem> {
         vault: args.vault.map(|vault| vault.0),
     };
     let ended = watch(cx, &exchange::SYNC, &question).await?;
-    tell(cx, ended)
+    tell(cx, &ended)
 }
 
 /// How each vault and member ended: well if any answered or none was needed.
-fn tell(cx: &Context<'_>, ended: Vec<Step>) -> Result<Done, Problem> {
+fn tell(cx: &Context<'_>, ended: &[Step]) -> Result<Done, Problem> {
     let (good, bad): (Vec<&Step>, Vec<&Step>) = ended.iter().partition(|step| step.problem.is_none());
     if good.is_empty()
         && let Some(worst) = worst(&bad)

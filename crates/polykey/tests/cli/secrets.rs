@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::home::Home;
+use crate::home::{Home, PASSWORD};
 
 fn with_vault() -> Home {
     let home = Home::live();
@@ -581,9 +581,9 @@ fn find_looks_where_it_was_told() {
     assert_eq!(find(&["needle"]), "");
     assert_eq!(
         find(&["--content", "needle"]),
-        "v:Database/token\tcontent\nw:other\tcontent\n"
+        "v:Database/token\tcontent\nw:other\tcontent\tuser=alice\n"
     );
-    assert_eq!(find(&["--content", "NEEDLE"]), "w:other\tcontent\n");
+    assert_eq!(find(&["--content", "NEEDLE"]), "w:other\tcontent\tuser=alice\n");
     assert_eq!(
         find(&["--content", "needle", "--vault", "v"]),
         "v:Database/token\tcontent\n"
@@ -654,9 +654,12 @@ fn an_edit_never_overwrites_what_somebody_else_wrote() {
     write(&home, "v:a", "old");
     let program = env!("CARGO_BIN_EXE_polykey");
     let mut command = home.command(["secrets", "edit", "v:a"]);
-    command.env(
+    // An editor is not given the password of the node, so this one brings it along.
+    command.env("BROUGHT", PASSWORD).env(
         "VISUAL",
-        format!("sh -c 'printf theirs | {program} secrets write v:a; printf mine > \"$1\"' editor"),
+        format!(
+            "sh -c 'printf theirs | PK_PASSWORD=$BROUGHT {program} secrets write v:a; printf mine > \"$1\"' editor"
+        ),
     );
     let ended = crate::home::run(command, b"")
         .ended(75)

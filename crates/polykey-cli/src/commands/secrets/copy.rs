@@ -209,10 +209,8 @@ async fn export(cx: &Context<'_>, targets: Vec<Target>, to: &Path, recursive: bo
     .await?;
     let done = ended(writer.count == 0, failed.into_iter());
     if writer.count > 0 || done == Done::All {
-        cx.out.success(&format!(
-            "Copied {} to {shown}",
-            counted(writer.count as u64, "secret")
-        ));
+        cx.out
+            .success(&format!("Copied {} to {shown}", counted(writer.count, "secret")));
     }
     if cx.out.is_json() {
         cx.out

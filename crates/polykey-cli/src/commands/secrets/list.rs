@@ -343,10 +343,11 @@ pub async fn find(cx: &Context<'_>, args: Find) -> Result<Done, Problem> {
         for more in [
             Some(found.matched.clone()).filter(|what| what != "name"),
             Some(in_line(&found.attributes)).filter(|pairs| !pairs.is_empty()),
-        ] {
-            if let Some(more) = more {
-                let _ = write!(line, "\t{}", escape::name(&more));
-            }
+        ]
+        .into_iter()
+        .flatten()
+        {
+            let _ = write!(line, "\t{}", escape::name(&more));
         }
         line
     })
