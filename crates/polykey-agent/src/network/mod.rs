@@ -1,7 +1,7 @@
 //! The life of the network in the agent.
 //!
 //! [`Network`] is there as long as the agent. It is on while the keys are open: [`Network::start`] binds the
-//! sockets and begins to serve and to [follow](crate::follow); [`Network::stop`] says farewell and ends all of
+//! sockets and begins to serve and to [`follow`]; [`Network::stop`] says farewell and ends all of
 //! it. Whoever wants something of another node asks here, whatever the way to it is.
 //!
 //! Always: nothing of the network holds up a command that needs none; what is off answers so at once.

@@ -2,7 +2,7 @@
 //!
 //! - [`message`]: what is said. [`frame`]: how it is cut, timed and held against a budget of memory.
 //! - [`serve`]: the answering side, behind the same door as every local call. [`limits`]: who may ask how much.
-//! - [`ask`]: the asking side. [`pull`]: a pull of a vault over it.
+//! - [`mod@ask`]: the asking side. [`pull`]: a pull of a vault over it.
 //!
 //! Always: nothing here opens a socket, so all of it runs over any pair of streams. What a peer sends is held
 //! against a bound before memory is taken for it, and a peer that stops in the middle is given up.

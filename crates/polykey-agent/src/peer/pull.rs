@@ -1,6 +1,6 @@
 //! A pull of a vault from another node.
 //!
-//! The state machine of [`sync`] says what to ask; what it does with the disk happens on threads for blocking
+//! The state machine of [sync](polykey_vault::sync) says what to ask; what it does with the disk happens on threads for blocking
 //! work. It can be dropped at any moment: what was verified is stored, and the next pull goes on from there.
 
 use polykey_api::{Code, Problem};

@@ -358,7 +358,8 @@ mod tests {
             );
         }
         // Each type's content with something wrong in it.
-        let contents: &[(u64, fn(&mut Writer))] = &[
+        type Content = fn(&mut Writer);
+        let contents: &[(u64, Content)] = &[
             (0, |out| {
                 out.text("");
             }),
