@@ -154,11 +154,11 @@ impl Caravan {
         tips
     }
 
-    /// Nobody meets anybody: all that is left goes through the folder and the keeper. Twice, as what a removed
-    /// node brings last is kept, too.
+    /// Nobody meets anybody: all that is left goes through the folder and the keeper. Three times, as what a
+    /// removed node brings last is kept, too: by the keeper, then by the members, then in the folder.
     fn settle(&self) {
         let keeper = identity(KEEPER).node();
-        for _ in 0..2 {
+        for _ in 0..3 {
             for who in 0..self.parties.len() {
                 self.take(who);
                 self.push(who);
