@@ -37,6 +37,7 @@ pub mod router;
 pub mod server;
 pub mod sessions;
 pub mod sharing;
+pub mod signals;
 pub mod stacks;
 pub mod start;
 pub mod tables;

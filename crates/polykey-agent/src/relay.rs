@@ -8,9 +8,8 @@ use polykey_api::relay::{RelayOrder, RelayStarted};
 use polykey_api::{Code, Problem};
 use polykey_core::NodeId;
 use polykey_net::relay::{Relay, RelayConfig, RelayError, RelayTls};
-use tokio::signal::unix::{SignalKind, signal};
 
-use crate::harden;
+use crate::{harden, signals};
 
 /// Longest certificate or key file that is read, in bytes; real ones have a few thousand.
 const MAX_PEM: u64 = 1 << 20;
@@ -29,8 +28,12 @@ pub fn run(order: &RelayOrder, ready: &mut dyn FnMut(&RelayStarted)) -> Result<(
         .build()
         .map_err(|error| Problem::new(Code::Io, "the relay's threads cannot be started").caused_by(&error))?;
     runtime.block_on(async {
-        let mut ended =
-            ending().map_err(|error| Problem::new(Code::Io, "signals cannot be caught").caused_by(&error))?;
+        // One is enough.
+        let (told, mut ended) = tokio::sync::mpsc::channel(1);
+        signals::on_end(move |name| {
+            let _ = told.try_send(name);
+        })
+        .map_err(|error| Problem::new(Code::Io, "signals cannot be caught").caused_by(&error))?;
         let mut relay = Relay::start(config).await.map_err(|error| problem(&error))?;
         ready(&RelayStarted {
             url: url(order, listen, &relay),
@@ -132,27 +135,6 @@ fn problem(error: &RelayError) -> Problem {
         Some(source) => problem.caused_by(source),
         None => problem,
     }
-}
-
-/// Tells of the first signal that asks for an end.
-fn ending() -> io::Result<tokio::sync::mpsc::Receiver<&'static str>> {
-    let (sender, receiver) = tokio::sync::mpsc::channel(1);
-    for (kind, name) in [
-        (SignalKind::terminate(), "SIGTERM"),
-        (SignalKind::interrupt(), "SIGINT"),
-        (SignalKind::hangup(), "SIGHUP"),
-        (SignalKind::quit(), "SIGQUIT"),
-    ] {
-        let mut signals = signal(kind)?;
-        let sender = sender.clone();
-        tokio::spawn(async move {
-            while signals.recv().await.is_some() {
-                // One is enough.
-                let _ = sender.try_send(name);
-            }
-        });
-    }
-    Ok(receiver)
 }
 
 #[cfg(test)]

@@ -23,7 +23,6 @@ use polykey_core::random::OsRandom;
 use polykey_core::scrub::{self, DEEP, scrubbed};
 use rustix::fs::OFlags;
 use tokio::net::UnixListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::agent::{Agent, Event};
@@ -33,7 +32,7 @@ use crate::network::settings::Settings;
 use crate::node::Node;
 use crate::open::{self, Opened};
 use crate::paths::NodePaths;
-use crate::{handlers, harden, server, stacks};
+use crate::{handlers, harden, server, signals, stacks};
 
 /// Running requests get this long to end.
 const GRACE: Duration = Duration::from_millis(1000);
@@ -188,8 +187,12 @@ async fn live(
     let written = |error: io::Error| disk(&error, "write", &paths.lock());
     let (events, mut woken) = mpsc::unbounded_channel();
     let (stop, stopped) = watch::channel(false);
-    catch_signals(&events)
-        .map_err(|error| Problem::new(Code::Io, "signals cannot be caught").caused_by(&error))?;
+    let woke = events.clone();
+    // Nobody listens any more only when the agent is going anyway.
+    signals::on_end(move |name| {
+        let _ = woke.send(Event::Signal(name));
+    })
+    .map_err(|error| Problem::new(Code::Io, "signals cannot be caught").caused_by(&error))?;
     let agent = Agent::new(paths.clone(), socket.to_owned(), node, wishes.network, events);
     agent.keep_audit(wishes.audit_keep);
     let chosen = agent.network().has_chosen_port();
@@ -250,24 +253,6 @@ async fn live(
     let _ = serving.await;
     agent.lock_keys().await;
     told
-}
-
-fn catch_signals(events: &mpsc::UnboundedSender<Event>) -> io::Result<()> {
-    for (kind, name) in [
-        (SignalKind::terminate(), "SIGTERM"),
-        (SignalKind::interrupt(), "SIGINT"),
-        (SignalKind::hangup(), "SIGHUP"),
-        (SignalKind::quit(), "SIGQUIT"),
-    ] {
-        let mut signals = signal(kind)?;
-        let events = events.clone();
-        tokio::spawn(async move {
-            while signals.recv().await.is_some() {
-                let _ = events.send(Event::Signal(name));
-            }
-        });
-    }
-    Ok(())
 }
 
 /// Takes the node path, or says who holds it.
