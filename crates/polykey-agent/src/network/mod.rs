@@ -481,7 +481,6 @@ async fn serve(running: Arc<Running>, agent: Agent, peer: Peer) {
         }
     }
     running.news.connected(node);
-    agent.run_errands(node);
     let places = Arc::new(Semaphore::new(AT_ONCE));
     let mut streams = JoinSet::new();
     while let Ok((mut to, mut from)) = peer.accept().await {
