@@ -31,6 +31,13 @@ pub fn reason(error: &io::Error) -> &'static str {
     }
 }
 
+/// A record of the node's database that does not decode; `what` begins the sentence.
+pub fn record(what: &str, error: &dyn std::error::Error) -> Problem {
+    Problem::new(Code::BadData, format!("{what} is damaged"))
+        .hint("run `polykey doctor`")
+        .caused_by(error)
+}
+
 /// A problem of the store.
 pub fn store(error: &StoreError) -> Problem {
     let (code, hint) = match error {

@@ -14,7 +14,7 @@ use polykey_core::{SecretBytes, SecretPath};
 use polykey_vault::{EntryKind, Record, Stat, VaultError};
 
 use super::opened::{Opened, Openings, check_field, is_directory};
-use super::secrets::{on, on_one, shown};
+use super::secrets::{no_match, on, on_one, shown};
 use crate::agent::Agent;
 use crate::blocking::{BodyWriter, streamed};
 use crate::door::{Action, Caller};
@@ -184,10 +184,7 @@ fn plan_cat(openings: &mut Openings, index: usize, target: &Target) -> Result<Ve
         values.push(value(&opened, index, &picked.stat, picked.field, name));
     }
     if values.is_empty() {
-        return Err(Problem::new(
-            Code::SecretNotFound,
-            format!("{} matches no secret", shown(target)),
-        ));
+        return Err(no_match(target));
     }
     Ok(values)
 }
@@ -268,10 +265,7 @@ fn plan_copy(
         }
     }
     if values.is_empty() {
-        return Err(Problem::new(
-            Code::SecretNotFound,
-            format!("{} matches no secret", shown(target)),
-        ));
+        return Err(no_match(target));
     }
     Ok(values)
 }

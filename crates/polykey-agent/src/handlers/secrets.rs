@@ -1,8 +1,8 @@
 //! The calls that look at secrets without their content.
 
-use polykey_api::Problem;
 use polykey_api::secrets::{Entry, List, OneTarget, SecretLog, Target};
 use polykey_api::vaults::LogItem;
+use polykey_api::{Code, Problem};
 use polykey_core::Timestamp;
 use polykey_vault::{EntryKind, Stat};
 use tokio::sync::mpsc;
@@ -42,6 +42,14 @@ pub fn on_one(event: &'static str, vault: &str, path: &str) -> Action {
 /// `vault:path`, as typed.
 pub fn shown(target: &Target) -> String {
     format!("{}:{}", target.vault, target.path)
+}
+
+/// What was typed finds nothing.
+pub fn no_match(target: &Target) -> Problem {
+    Problem::new(
+        Code::SecretNotFound,
+        format!("{} matches no secret", shown(target)),
+    )
 }
 
 fn entry(stat: &Stat, name: &str) -> Entry {

@@ -10,7 +10,7 @@ use polykey_core::SecretPath;
 use polykey_vault::{At, Change, Depth, EntryKind, Expect, Parents, Staged, Stat, VaultError};
 
 use super::changes::{Report, Room, each_vault, is_directory, remove_one};
-use super::secrets::{on, shown};
+use super::secrets::{no_match, on, shown};
 use super::vaults::committed;
 use crate::agent::Agent;
 use crate::blocking::blocking;
@@ -287,10 +287,7 @@ fn pack(
         });
     }
     if parcels.is_empty() {
-        return Err(Problem::new(
-            Code::SecretNotFound,
-            format!("{} matches no secret", shown(source)),
-        ));
+        return Err(no_match(source));
     }
     Ok(parcels)
 }

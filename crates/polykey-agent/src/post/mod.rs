@@ -516,9 +516,7 @@ fn wait_after(tried: u64) -> Duration {
 }
 
 fn damaged(error: &dyn std::error::Error) -> Problem {
-    Problem::new(Code::BadData, "a notification that is kept here is damaged")
-        .hint("run `polykey doctor`")
-        .caused_by(error)
+    failure::record("a notification that is kept here", error)
 }
 
 /// A text that cannot be sent.

@@ -452,9 +452,7 @@ pub fn folder_problem(path: &Path, error: &FolderError) -> Problem {
 }
 
 fn damaged(error: &dyn std::error::Error) -> Problem {
-    Problem::new(Code::BadData, "the record of a copy is damaged")
-        .hint("run `polykey doctor`")
-        .caused_by(error)
+    failure::record("the record of a copy", error)
 }
 
 #[cfg(test)]

@@ -204,9 +204,7 @@ impl Shares {
 }
 
 fn damaged(error: &dyn std::error::Error) -> Problem {
-    Problem::new(Code::BadData, "the record of a share is damaged")
-        .hint("run `polykey doctor`")
-        .caused_by(error)
+    failure::record("the record of a share", error)
 }
 
 #[cfg(test)]

@@ -248,9 +248,7 @@ fn place(secret: &Key) -> [u8; 32] {
 }
 
 fn damaged(error: &dyn std::error::Error) -> Problem {
-    Problem::new(Code::BadData, "the record of a ticket is damaged")
-        .hint("run `polykey doctor`")
-        .caused_by(error)
+    failure::record("the record of a ticket", error)
 }
 
 #[cfg(test)]
