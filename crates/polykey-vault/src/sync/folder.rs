@@ -9,35 +9,29 @@
 //! nothing, so a folder that can only be read can be cloned from. The layout is in `docs/format.md`, section
 //! "Folder replica". Start at [`FolderReplica::open`] and [`exchange`](fn@super::exchange).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::ffi::OsString;
+mod layout;
+mod replica;
+
+use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use polykey_core::id::{ObjectId, StatementId, VaultId};
+use polykey_core::id::{ObjectId, VaultId};
 use polykey_core::statement::{Kind, Statement};
 use polykey_core::{NodeId, Timestamp};
-use polykey_store::{Entry as Found, Objects, StoreError, atomic_write};
+use polykey_store::{Entry as Found, StoreError, atomic_write};
 
 use super::load::{Loaded, Place, load};
-use super::message::{CommitItem, Room, Tip};
 use super::pack::{MAX_PACK_LEN, Pack, pack_id};
-use super::replica::{Batch, Blame, CommitHeader, Evidence, Replica};
-use super::vault::verify;
-use crate::charter::{Body, Charter, CharterError, LineId};
-use crate::commit::Commit;
-use crate::object::{INLINE_LEN, MAX_OBJECT_LEN, object_id};
+use super::replica::Evidence;
+use crate::charter::{Body, Charter, CharterError};
+use crate::object::{MAX_OBJECT_LEN, object_id};
 use crate::purge::GRACE;
 use crate::vault::Env;
+use layout::{OBJECTS, PACKS, SUFFIX, file, files, folder_of, io, list, look, names};
 
-const PACKS: &str = "packs";
-const OBJECTS: &str = "objects";
-/// What the name of a replica's folder ends in.
-const SUFFIX: &str = ".polykey";
 /// Packs that are kept in memory while they are read.
 const CACHED: usize = 4;
-/// Pieces of evidence that are kept in memory.
-const MAX_EVIDENCE: usize = 64;
 const README: &str = "A copy of a polykey vault. It is encrypted; nothing here can be read without a member's keys.\n\
     To use it: polykey vaults clone --from <the folder above this one>\n";
 
@@ -333,158 +327,6 @@ impl FolderReplica {
     }
 }
 
-impl Replica for FolderReplica {
-    type Commit = Commit;
-    type Error = FolderError;
-
-    fn charter(&self) -> Result<Charter, FolderError> {
-        Ok(self.set.charter.clone())
-    }
-
-    fn tips(&self) -> Result<Vec<Tip>, FolderError> {
-        Ok(self.set.tips())
-    }
-
-    fn header(&self, commit: &StatementId) -> Result<Option<CommitHeader>, FolderError> {
-        Ok(self.set.commits.get(commit).map(|kept| kept.header.clone()))
-    }
-
-    fn line(&self, line: &LineId, first: u64, last: u64) -> Result<Vec<(u64, StatementId)>, FolderError> {
-        Ok(self.set.line(line, first, last))
-    }
-
-    fn commit(&self, commit: &StatementId) -> Result<Option<CommitItem>, FolderError> {
-        let Some(kept) = self.set.commits.get(commit) else {
-            return Ok(None);
-        };
-        let (statement, body) = self.pack(&kept.place.pack)?.commits[kept.place.at].clone();
-        let mut objects = Vec::new();
-        let mut room = Room::default();
-        for (object, len) in &kept.header.objects {
-            if self.set.purged.contains(object) || *len as usize > INLINE_LEN {
-                continue;
-            }
-            if !room.takes(*len as usize) {
-                break;
-            }
-            objects.extend(self.small(object)?);
-        }
-        Ok(Some(CommitItem {
-            statement,
-            body,
-            objects,
-        }))
-    }
-
-    fn object(&self, object: &ObjectId) -> Result<Option<Vec<u8>>, FolderError> {
-        if self.set.purged.contains(object) {
-            return Ok(None);
-        }
-        match self.small(object)? {
-            Some(bytes) => Ok(Some(bytes)),
-            None if self.set.files.contains(object) => self.read_file(object),
-            None => Ok(None),
-        }
-    }
-
-    fn missing_objects(
-        &self,
-        limit: usize,
-        except: &BTreeSet<ObjectId>,
-    ) -> Result<Vec<ObjectId>, FolderError> {
-        let damaged = lock(&self.damaged);
-        let missing = self.set.wanted.iter().chain(damaged.iter());
-        let missing = missing.filter(|id| !except.contains(id) && !self.set.purged.contains(id));
-        Ok(missing.take(limit).copied().collect())
-    }
-
-    fn verify_commit(&self, statement: Vec<u8>, body: Vec<u8>) -> Result<(Commit, CommitHeader), Blame> {
-        verify(statement, body)
-    }
-
-    fn store(&mut self, batch: Batch<Commit>) -> Result<Option<StatementId>, FolderError> {
-        let Batch {
-            entries,
-            commits,
-            objects,
-        } = batch;
-        let (small, large): (Vec<_>, Vec<_>) = objects
-            .into_iter()
-            .partition(|(_, bytes)| bytes.len() <= INLINE_LEN);
-        if !large.is_empty() {
-            let folder = files(&self.env, &self.folder, OBJECTS)?;
-            let mut batch = folder.batch();
-            for (id, bytes) in &large {
-                batch.write(id, bytes)?;
-            }
-            batch.finish()?;
-            for (id, _) in &large {
-                self.set.files.insert(*id);
-                self.set.wanted.remove(id);
-                lock(&self.damaged).remove(id);
-            }
-        }
-        let mut small: HashMap<ObjectId, Vec<u8>> = small.into_iter().collect();
-        let mut pack = Pack::default();
-        for entry in &entries {
-            pack.entries.push(entry.as_bytes().to_vec());
-            if pack.is_full() {
-                self.write_pack(&std::mem::take(&mut pack))?;
-            }
-        }
-        // Commits name charter entries, so all entries are there before the first of them is.
-        for entry in &entries {
-            self.set.charter.insert(entry.clone())?;
-        }
-        for (commit, header) in commits {
-            for (object, _) in &header.objects {
-                pack.objects.extend(small.remove(object));
-                if !self.has(object) {
-                    self.set.wanted.insert(*object);
-                }
-            }
-            let bytes = (
-                commit.statement().as_bytes().to_vec(),
-                commit.sealed_body().to_vec(),
-            );
-            pack.commits.push(bytes);
-            self.set.add(header);
-            if pack.is_full() {
-                self.write_pack(&std::mem::take(&mut pack))?;
-            }
-        }
-        for (_, bytes) in small {
-            pack.objects.push(bytes);
-            if pack.is_full() {
-                self.write_pack(&std::mem::take(&mut pack))?;
-            }
-        }
-        self.write_pack(&pack)?;
-        let here: Vec<ObjectId> = self
-            .set
-            .wanted
-            .iter()
-            .filter(|id| self.has(id))
-            .copied()
-            .collect();
-        for id in here {
-            self.set.wanted.remove(&id);
-        }
-        if !entries.is_empty() {
-            self.set.note_purges();
-            self.collect()?;
-        }
-        Ok(None)
-    }
-
-    fn keep_evidence(&mut self, evidence: Evidence) -> Result<(), FolderError> {
-        if self.evidence.len() < MAX_EVIDENCE {
-            self.evidence.push(evidence);
-        }
-        Ok(())
-    }
-}
-
 impl FolderReplica {
     fn has(&self, object: &ObjectId) -> bool {
         self.set.small.contains_key(object) || self.set.files.contains(object)
@@ -500,73 +342,13 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// `<vault's id in hex>.polykey`: file systems that ignore case have no base58.
-fn folder_of(place: &Path, vault: &VaultId) -> PathBuf {
-    let name = ObjectId::from_bytes(*vault.as_bytes());
-    place.join(format!("{name}{SUFFIX}"))
-}
-
-fn file(folder: &Path, kind: &str, id: &ObjectId) -> PathBuf {
-    let name = id.to_string();
-    folder.join(kind).join(&name[..2]).join(name)
-}
-
-fn files(env: &Env, folder: &Path, kind: &str) -> Result<Objects, FolderError> {
-    Ok(Objects::open(
-        env.disk.clone(),
-        &folder.join(kind),
-        env.random.clone(),
-    )?)
-}
-
-fn io(doing: &'static str, path: &Path, source: std::io::Error) -> StoreError {
-    StoreError::Io {
-        doing,
-        path: path.to_owned(),
-        source,
-    }
-}
-
-fn look(env: &Env, path: &Path) -> Result<Option<Found>, FolderError> {
-    Ok(env
-        .disk
-        .look(path)
-        .map_err(|source| io("look at", path, source))?)
-}
-
-fn list(env: &Env, path: &Path) -> Result<Vec<OsString>, FolderError> {
-    Ok(env.disk.list(path).map_err(|source| io("list", path, source))?)
-}
-
-/// The names in a folder that have the form of an id and stand where they should. A folder that is not there,
-/// or a link in its place, has none.
-fn names(env: &Env, folder: &Path) -> Result<Vec<ObjectId>, FolderError> {
-    let mut ids = BTreeMap::new();
-    if look(env, folder)? != Some(Found::Folder) {
-        return Ok(Vec::new());
-    }
-    for shard in list(env, folder)? {
-        let path = folder.join(&shard);
-        if look(env, &path)? != Some(Found::Folder) {
-            continue;
-        }
-        for name in list(env, &path)? {
-            if let Some(id) = name.to_str().and_then(|name| name.parse::<ObjectId>().ok())
-                && shard.to_str() == name.to_str().and_then(|name| name.get(..2))
-            {
-                ids.insert(id, ());
-            }
-        }
-    }
-    Ok(ids.into_keys().collect())
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
     use super::super::pull::{Outcome, PullReport, Seen};
+    use super::super::replica::Replica;
     use super::super::{Announcement, announce, exchange};
     use super::*;
     use crate::Deletion;
