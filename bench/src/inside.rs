@@ -37,7 +37,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build()?;
     let bytes = [b'y'; 1024];
     let mut bare = Sqlite::create(&folder)?;
-    let (agent, token) = agent(&folder.join("inside"))?;
+    let node_path = folder.join("inside");
+    std::fs::create_dir(&node_path)?;
+    let (agent, token) = agent(&node_path)?;
     let peer = Peer {
         uid: folder.metadata()?.uid(),
         pid: None,

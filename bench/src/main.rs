@@ -4,22 +4,23 @@
 //! plots; `-- --quick` leaves out what takes minutes. Machines are noisy, so every figure is a median,
 //! run in turn with its yardstick in the same call, and what counts is the ratio.
 //!
-//! Start at [`cases`]; [`measure`](polykey_bench::measure) holds the method, [`report`] the page.
+//! Start at [`cases`]; [`measure`](polykey_bench::measure) holds the method, [`report`] the page, and [`ground`]
+//! clears up.
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use polykey_bench::{cases, node, report, yardstick};
+use polykey_bench::{cases, ground, node, report, stream, yardstick};
 
 #[derive(Parser)]
 #[command(about = "Measures polykey beside yardsticks and writes docs/benchmarks.md")]
 struct Args {
-    /// Leave out the growth from 100,000 to a million secrets.
+    /// Leave out what takes minutes: the largest size of each case that grows.
     #[arg(long)]
     quick: bool,
-    /// Only cases whose name contains this text; prints them and leaves the page alone.
-    #[arg(long)]
-    only: Option<String>,
+    /// Only cases whose name contains this text, which may be given again; prints them and leaves the page alone.
+    #[arg(long, value_name = "TEXT")]
+    only: Vec<String>,
     /// The program to measure; without it the release binary is built.
     #[arg(long)]
     binary: Option<PathBuf>,
@@ -39,27 +40,30 @@ enum Yardstick {
         /// The socket.
         socket: PathBuf,
     },
+    /// The sending end of a bare stream.
+    #[command(hide = true)]
+    StreamServe,
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args = Args::parse();
-    if let Some(Yardstick::SocketRead { socket }) = args.yardstick {
-        return yardstick::socket_read(&socket);
+    match args.yardstick {
+        Some(Yardstick::SocketRead { socket }) => return yardstick::socket_read(&socket),
+        Some(Yardstick::StreamServe) => return stream::serve(),
+        None => ground::guard()?,
     }
+    let scope = cases::Scope {
+        quick: args.quick,
+        only: args.only,
+    };
+    scope.check()?;
     let node = node::Node::start(args.binary)?;
     let mut report = report::Report::default();
     report.machine("at the start");
-    cases::run(
-        &node,
-        &cases::Scope {
-            quick: args.quick,
-            only: args.only.clone(),
-        },
-        &mut report,
-    )?;
+    cases::run(&node, &scope, &mut report)?;
     report.machine("at the end");
     report.print();
-    if args.only.is_none() {
+    if scope.only.is_empty() {
         report.write(&args.out)?;
     }
     Ok(())

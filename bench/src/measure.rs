@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 
+use crate::ground::Process;
+
 /// What a command took: time on the wall and on the processors.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample {
@@ -27,7 +29,7 @@ pub fn run(command: &mut Command) -> io::Result<Sample> {
         .stderr(Stdio::null());
     let before = children_cpu()?;
     let start = Instant::now();
-    let status = command.status()?;
+    let status = Process::start(command)?.child().wait()?;
     let wall = start.elapsed();
     if !status.success() {
         return Err(io::Error::other(format!("{command:?} ended with {status}")));
@@ -42,6 +44,16 @@ fn children_cpu() -> io::Result<Duration> {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
     Ok(Duration::from_micros(micros.unsigned_abs()))
+}
+
+impl From<Duration> for Sample {
+    /// Of what other processes do, whose processor time is not known.
+    fn from(wall: Duration) -> Sample {
+        Sample {
+            wall,
+            cpu: Duration::ZERO,
+        }
+    }
 }
 
 /// The medians of two things that were done in turn, and the median of their ratios.
@@ -92,6 +104,28 @@ pub fn inside(call: impl FnOnce() -> io::Result<()>) -> io::Result<Sample> {
     Ok(Sample { wall, cpu: wall })
 }
 
+/// Looks again and again until what is waited for is there, with a rest of `pause` in between; how long that took.
+///
+/// # Errors
+/// What looking gives; [`io::ErrorKind::TimedOut`] when it is not there after `patience`.
+pub fn until(
+    patience: Duration,
+    pause: Duration,
+    mut look: impl FnMut() -> io::Result<bool>,
+) -> io::Result<Duration> {
+    let begin = Instant::now();
+    while !look()? {
+        if begin.elapsed() > patience {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("what was waited for did not come within {patience:?}"),
+            ));
+        }
+        std::thread::sleep(pause);
+    }
+    Ok(begin.elapsed())
+}
+
 /// The median of some samples, each field on its own.
 pub fn median_sample(samples: impl Iterator<Item = Sample> + Clone) -> Sample {
     Sample {
@@ -113,6 +147,21 @@ pub fn median(values: impl Iterator<Item = f64>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn waiting_ends_with_what_is_found_with_an_error_or_in_time() {
+        let pause = Duration::from_millis(1);
+        let mut looks = 0;
+        let third = || {
+            looks += 1;
+            Ok(looks == 3)
+        };
+        assert!(until(Duration::MAX, pause, third).is_ok());
+        let late = until(Duration::ZERO, pause, || Ok(false)).expect_err("never there");
+        assert_eq!(late.kind(), io::ErrorKind::TimedOut);
+        let broken = until(Duration::MAX, pause, || Err(io::ErrorKind::NotFound.into()));
+        assert_eq!(broken.expect_err("broken").kind(), io::ErrorKind::NotFound);
+    }
 
     #[test]
     fn the_median_is_the_middle_value() {

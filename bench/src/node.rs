@@ -1,18 +1,39 @@
-//! A throw-away node, driven through the release binary as a user would.
+//! Throw-away nodes, driven through the release binary as a user would.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
-use crate::measure::{self, Sample};
+use polykey_client::rendezvous;
 
-/// The password of the throw-away node.
-const PASSWORD: &str = "benchmark";
+use crate::calls::Calls;
+use crate::ground::{Folder, Process};
+use crate::measure::{self, Sample, until};
+
+/// The password of all throw-away nodes.
+pub const PASSWORD: &str = "benchmark";
+
+/// What another node does arrives within this time, or never.
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A node in a folder of its own; its agent is stopped and the folder removed when this is dropped.
 pub struct Node {
-    folder: tempfile::TempDir,
+    folder: Folder,
     binary: PathBuf,
+    host: String,
+}
+
+/// Where a node is found.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Its id.
+    pub id: String,
+    /// The address that it listens on.
+    pub host: String,
+    /// The port.
+    pub port: u16,
 }
 
 impl Node {
@@ -26,21 +47,49 @@ impl Node {
             Some(binary) => binary.canonicalize()?,
             None => build()?,
         };
-        Node::of(binary, tempfile::tempdir()?)
+        Node::of(binary, Folder::temporary()?)
     }
 
-    /// Another node, of the same program, with its files below `place`.
+    /// Another node, of the same program.
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    pub fn another(&self) -> io::Result<Node> {
+        Node::of(self.binary.clone(), Folder::temporary()?)
+    }
+
+    /// The same, with its files below `place`.
     ///
     /// # Errors
     /// As [`Node::start`].
     pub fn beside(&self, place: &Path) -> io::Result<Node> {
-        Node::of(self.binary.clone(), tempfile::tempdir_in(place)?)
+        Node::of(self.binary.clone(), Folder::below(place)?)
     }
 
-    fn of(binary: PathBuf, folder: tempfile::TempDir) -> io::Result<Node> {
-        let node = Node { folder, binary };
-        measure::run(&mut node.command(&["agent", "start", "--background"]))?;
+    fn of(binary: PathBuf, folder: Folder) -> io::Result<Node> {
+        let node = Node {
+            folder,
+            binary,
+            host: next_host(),
+        };
+        node.start_agent()?;
         Ok(node)
+    }
+
+    /// Starts the agent; it lives when this returns.
+    ///
+    /// # Errors
+    /// When it does not come to life.
+    pub fn start_agent(&self) -> io::Result<Sample> {
+        self.run(&["agent", "start", "--background"])
+    }
+
+    /// Stops the agent; it is gone when this returns.
+    ///
+    /// # Errors
+    /// When it does not go.
+    pub fn stop_agent(&self) -> io::Result<Sample> {
+        self.run(&["agent", "stop"])
     }
 
     /// The folder for whatever a case needs.
@@ -50,7 +99,7 @@ impl Node {
 
     /// Where the node keeps its files.
     pub fn node_path(&self) -> PathBuf {
-        self.folder().join("node")
+        self.folder.node_path()
     }
 
     /// A command of the program, in a clean environment with the password set.
@@ -64,6 +113,7 @@ impl Node {
             .env("PK_NODE_PATH", self.node_path())
             .env("PK_PASSWORD", PASSWORD)
             .env("PK_NETWORK", "offline")
+            .env("PK_AGENT_HOST", &self.host)
             .env("PK_PASSWORD_OPS_LIMIT", "min")
             .env("PK_PASSWORD_MEM_LIMIT", "min");
         command
@@ -82,12 +132,13 @@ impl Node {
     /// # Errors
     /// When it does not exit with 0.
     pub fn feed(&self, args: &[&str], input: &[u8]) -> io::Result<()> {
-        let mut child = self
-            .command(args)
+        let mut command = self.command(args);
+        command
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
+            .stderr(Stdio::null());
+        let mut process = Process::start(&mut command)?;
+        let child = process.child();
         child
             .stdin
             .take()
@@ -115,16 +166,69 @@ impl Node {
         String::from_utf8(output.stdout).map_err(io::Error::other)
     }
 
+    /// Where other nodes find it.
+    ///
+    /// # Errors
+    /// When its agent does not live.
+    pub fn place(&self) -> io::Result<Place> {
+        let status = Calls::open(self)?.status()?;
+        let place = |id, port| Place {
+            id,
+            host: self.host.clone(),
+            port,
+        };
+        status
+            .node_id
+            .zip(status.agent_port)
+            .map(|(id, port)| place(id, port))
+            .ok_or_else(|| io::Error::other("the agent is not on the network"))
+    }
+
+    /// Tells this node and `other` where they are.
+    ///
+    /// # Errors
+    /// When a command fails.
+    pub fn meets(&self, other: &Node) -> io::Result<()> {
+        for (one, other) in [(self, other), (other, self)] {
+            let place = other.place()?;
+            let port = place.port.to_string();
+            one.run(&["nodes", "add", &place.id, &place.host, &port, "--no-ping"])?;
+        }
+        Ok(())
+    }
+
+    /// Lets `other`, which it has met, into a vault as a writer, and waits until that has taken effect.
+    ///
+    /// # Errors
+    /// When a command fails, or it takes no effect in time.
+    pub fn shares(&self, vault: &str, other: &Node) -> io::Result<()> {
+        let (here, there) = (self.place()?, other.place()?);
+        self.run(&["vaults", "share", vault, &there.id, "--role", "writer"])?;
+        until(PATIENCE, Duration::from_millis(10), || {
+            let offers = other.read(&["vaults", "scan", &here.id, "--json"])?;
+            let offers: serde_json::Value = serde_json::from_str(&offers)?;
+            let mut offers = offers.as_array().into_iter().flatten();
+            Ok(offers.any(|offer| offer["vaultName"] == vault))
+        })
+        .map(drop)
+    }
+
+    /// Clones a vault of `other` that is shared with it.
+    ///
+    /// # Errors
+    /// When it does not come.
+    pub fn clones(&self, vault: &str, other: &Node) -> io::Result<Sample> {
+        self.run(&["vaults", "clone", vault, &other.place()?.id])
+    }
+
     /// The process id of the agent.
     ///
     /// # Errors
-    /// When the status cannot be read.
+    /// When it does not live.
     pub fn agent_pid(&self) -> io::Result<u32> {
-        let status = self.read(&["agent", "status"])?;
-        status
-            .lines()
-            .find_map(|line| line.strip_prefix("pid")?.trim().parse().ok())
-            .ok_or_else(|| io::Error::other(format!("no pid in {status:?}")))
+        rendezvous::find(&self.node_path())?
+            .pid
+            .ok_or_else(|| io::Error::other("the agent does not live"))
     }
 
     /// One field of `/proc/PID/status` of the agent, in KiB.
@@ -142,6 +246,14 @@ impl Node {
     pub fn reset_peak(&self) -> io::Result<()> {
         std::fs::write(format!("/proc/{}/clear_refs", self.agent_pid()?), "5")
     }
+}
+
+/// Every node gets a loopback address of its own, as nodes on machines of their own have: what a node allows to one
+/// address would otherwise be shared by all.
+fn next_host() -> String {
+    static COUNT: AtomicU16 = AtomicU16::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("127.0.{}.{}", 1 + number / 250, 1 + number % 250)
 }
 
 /// Builds the release binary; where it lies.
@@ -185,7 +297,7 @@ pub fn memory(pid: u32, field: &str) -> io::Result<u64> {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // A node that does not stop is the business of the tests, not of a measurement.
-        drop(self.run(&["agent", "stop"]));
+        // One that does not stop is ended with its folder.
+        drop(self.stop_agent());
     }
 }

@@ -23,35 +23,75 @@ pub struct Row {
     pub met: Option<bool>,
 }
 
-/// How one kind of work grows with the number of secrets.
-pub struct Growth {
-    /// What was done.
-    pub what: String,
-    /// Number of secrets and median time.
-    pub points: Vec<(u64, Duration)>,
+/// How some kinds of work grow with something.
+pub struct Chart {
+    name: &'static str,
+    title: &'static str,
+    about: &'static str,
+    curves: Vec<Curve>,
+}
+
+struct Curve {
+    what: &'static str,
+    points: Vec<(u64, Duration)>,
+}
+
+impl Chart {
+    /// An empty one; `name` is that of its file, `about` says what is measured by what, `curves` are the works.
+    pub fn new(
+        name: &'static str,
+        title: &'static str,
+        about: &'static str,
+        curves: &[&'static str],
+    ) -> Chart {
+        let curve = |what: &&'static str| Curve {
+            what,
+            points: Vec::new(),
+        };
+        Chart {
+            name,
+            title,
+            about,
+            curves: curves.iter().map(curve).collect(),
+        }
+    }
+
+    /// Adds what was measured at `count` to a curve, which is counted from 0.
+    pub fn point(&mut self, curve: usize, count: u64, time: Duration) {
+        let curve = &mut self.curves[curve];
+        eprintln!("{}, {count}: {}", curve.what, show(time));
+        curve.points.push((count, time));
+    }
+
+    /// The points of a curve so far.
+    pub fn points(&self, curve: usize) -> &[(u64, Duration)] {
+        &self.curves[curve].points
+    }
 }
 
 /// All that was measured.
 #[derive(Default)]
 pub struct Report {
     rows: Vec<Row>,
-    growth: Vec<Growth>,
+    charts: Vec<Chart>,
     notes: Vec<String>,
 }
 
 impl Report {
     /// Adds a line.
     pub fn row(&mut self, row: Row) {
-        eprintln!(
-            "{}: {} beside {} {}: {}",
-            row.what, row.ours, row.yardstick, row.theirs, row.measured
-        );
+        let beside = if row.yardstick.is_empty() {
+            String::new()
+        } else {
+            format!(" beside {} {}", row.yardstick, row.theirs)
+        };
+        eprintln!("{}: {}{beside}: {}", row.what, row.ours, row.measured);
         self.rows.push(row);
     }
 
-    /// Adds a curve.
-    pub fn growth(&mut self, growth: Growth) {
-        self.growth.push(growth);
+    /// Adds a chart.
+    pub fn chart(&mut self, chart: Chart) {
+        self.charts.push(chart);
     }
 
     /// Adds a sentence about what could not be measured.
@@ -77,23 +117,32 @@ impl Report {
     /// Prints the table.
     pub fn print(&self) {
         println!("{}", self.table());
-        println!("{}", self.growth_table());
+        for chart in &self.charts {
+            println!("## {}\n\n{}\n\n{}", chart.title, chart.about, chart.table());
+        }
+        for note in &self.notes {
+            println!("- {note}");
+        }
     }
 
-    /// Writes `benchmarks.md` and `benchmarks-growth.svg` into `folder`.
+    /// Writes `benchmarks.md` and a plot for each chart into `folder`.
     ///
     /// # Errors
     /// When a file cannot be written.
     pub fn write(&self, folder: &Path) -> io::Result<()> {
         let mut page = String::from(HEAD);
         page.push_str(&self.table());
-        if !self.growth.is_empty() {
-            page.push_str(
-                "\n## Growth\n\nWhole processes, medians, by the number of secrets in one vault.\n\n",
+        for chart in &self.charts {
+            let file = format!("benchmarks-{}.svg", chart.name);
+            std::fs::write(folder.join(&file), chart.plot())?;
+            let _ = write!(
+                page,
+                "\n## {}\n\n{}\n\n{}\n![{}]({file})\n",
+                chart.title,
+                chart.about,
+                chart.table(),
+                chart.name
             );
-            page.push_str(&self.growth_table());
-            page.push_str("\n![growth](benchmarks-growth.svg)\n");
-            std::fs::write(folder.join("benchmarks-growth.svg"), self.plot())?;
         }
         if !self.notes.is_empty() {
             page.push_str("\n## Notes\n\n");
@@ -118,33 +167,42 @@ impl Report {
         }
         text
     }
+}
 
-    fn growth_table(&self) -> String {
-        let Some(first) = self.growth.first() else {
-            return String::new();
-        };
+impl Chart {
+    fn table(&self) -> String {
+        let mut counts: Vec<u64> = (self.curves.iter())
+            .flat_map(|curve| curve.points.iter().map(|(count, _)| *count))
+            .collect();
+        counts.sort_unstable();
+        counts.dedup();
         let mut text = String::from("| work |");
-        for (count, _) in &first.points {
+        for count in &counts {
             let _ = write!(text, " {count} |");
         }
         text.push_str("\n| --- |");
-        text.push_str(&" --- |".repeat(first.points.len()));
+        text.push_str(&" --- |".repeat(counts.len()));
         text.push('\n');
-        for growth in &self.growth {
-            let _ = write!(text, "| {} |", growth.what);
-            for (_, time) in &growth.points {
-                let _ = write!(text, " {} |", show(*time));
+        for curve in &self.curves {
+            let _ = write!(text, "| {} |", curve.what);
+            for count in &counts {
+                let point = curve.points.iter().find(|(at, _)| at == count);
+                let _ = write!(
+                    text,
+                    " {} |",
+                    point.map(|(_, time)| show(*time)).unwrap_or_default()
+                );
             }
             text.push('\n');
         }
         text
     }
 
-    /// A plot with logarithmic axes: number of secrets to the right, milliseconds upwards.
+    /// A plot with logarithmic axes: the count to the right, milliseconds upwards.
     fn plot(&self) -> String {
         const COLOURS: [&str; 6] = ["#1b6ca8", "#c0392b", "#27864a", "#8e44ad", "#b9770e", "#444444"];
         let (width, height, left, bottom) = (640.0, 360.0, 60.0, 40.0);
-        let points = || self.growth.iter().flat_map(|growth| growth.points.iter());
+        let points = || self.curves.iter().flat_map(|curve| curve.points.iter());
         let log_x = |count: u64| (count.max(1) as f64).log10();
         let log_y = |time: Duration| (time.as_secs_f64() * 1e3).max(1e-3).log10();
         let (x0, x1) = bounds(points().map(|(count, _)| log_x(*count)));
@@ -177,9 +235,9 @@ impl Report {
                 10f64.powi(y)
             );
         }
-        for (i, growth) in self.growth.iter().enumerate() {
+        for (i, curve) in self.curves.iter().enumerate() {
             let colour = COLOURS[i % COLOURS.len()];
-            let line: Vec<String> = growth
+            let line: Vec<String> = curve
                 .points
                 .iter()
                 .map(|(count, time)| format!("{:.1},{:.1}", to_x(log_x(*count)), to_y(log_y(*time))))
@@ -191,7 +249,7 @@ impl Report {
                 line.join(" "),
                 width - 140.0,
                 36 + 18 * i,
-                growth.what
+                curve.what.replace('`', "")
             );
         }
         svg.push_str("</svg>\n");
@@ -223,7 +281,7 @@ pub fn show(time: Duration) -> String {
 const HEAD: &str = "# Benchmarks
 
 Made by `cargo run --release -p polykey-bench`; do not edit by hand. Each line is a median, run in turn with its
-yardstick in the same call on one machine; what counts is the relation, since absolute times differ from machine to
+yardstick in the same call on one machine, and of what takes many seconds a single run; what counts is the relation, since absolute times differ from machine to
 machine and from minute to minute. The budgets are those of the design.
 
 ";
