@@ -169,6 +169,20 @@ fn examine_vault(kind: &str, name: &str, folder: &Path, opened: Result<Arc<Vault
     if let Some(finding) = open_to_others(check, folder) {
         return finding;
     }
+    if report.wanted > 0 {
+        return Finding::new(
+            check,
+            Health::Note,
+            format!(
+                "{} pieces of content have not come from the other members yet",
+                report.wanted
+            ),
+        )
+        .hint(format!(
+            "run `polykey vaults pull {}`",
+            polykey_api::problem::typed(name)
+        ));
+    }
     Finding::new(
         check,
         Health::Good,

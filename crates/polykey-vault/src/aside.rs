@@ -100,7 +100,8 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError::NoSuchCommit`]; [`VaultError::NotAllowed`] for anybody but a writer, and when no key for the
-    /// commit is here; [`VaultError::Purged`] and [`VaultError::ObjectMissing`] when its content is not here.
+    /// commit is here; [`VaultError::Purged`], [`VaultError::NotHereYet`] and [`VaultError::ObjectMissing`] when its
+    /// content is not here.
     pub fn adopt(&self, commit: CommitId) -> Result<Option<CommitId>, VaultError> {
         let shared = self.shared();
         let found = shared.database.read(|tx| stored::commit_and_row(tx, commit))?;

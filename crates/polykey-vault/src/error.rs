@@ -130,6 +130,14 @@ pub enum VaultError {
         /// The secret.
         path: SecretPath,
     },
+    /// The content of a version that another replica wrote has not come yet.
+    #[error("the content of \"{path}\" has not come yet")]
+    NotHereYet {
+        /// The secret, or nothing when it is not known.
+        path: SecretPath,
+        /// The first object that is waited for.
+        object: ObjectId,
+    },
     /// A stored object is not there.
     #[error("object {object} of \"{path}\" is missing")]
     ObjectMissing {

@@ -85,7 +85,8 @@ impl ContentReader {
     /// The next bytes, at most one object's; `None` at the end. They stay until the next call.
     ///
     /// # Errors
-    /// [`VaultError::ObjectMissing`], [`VaultError::ObjectDamaged`], [`VaultError::Purged`].
+    /// [`VaultError::NotHereYet`], [`VaultError::ObjectMissing`], [`VaultError::ObjectDamaged`],
+    /// [`VaultError::Purged`].
     pub fn next_piece(&mut self) -> Result<Option<&[u8]>, VaultError> {
         let Some(len) = self.advance()? else {
             return Ok(None);
@@ -242,7 +243,13 @@ impl Source {
             Some(ObjectRow::Purged(_) | ObjectRow::Hidden(..)) => {
                 return Err(VaultError::Purged { path: path.clone() });
             }
-            Some(ObjectRow::Wanted) | None => return Err(missing()),
+            Some(ObjectRow::Wanted) => {
+                return Err(VaultError::NotHereYet {
+                    path: path.clone(),
+                    object,
+                });
+            }
+            None => return Err(missing()),
         };
         Named::check(object, bytes).ok_or_else(damaged)
     }

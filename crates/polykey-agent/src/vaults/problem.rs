@@ -89,6 +89,18 @@ pub fn vault_problem(vault: &str, error: VaultError) -> Problem {
             Code::VersionNotFound,
             format!("the content of that version of {} was purged", at(&path)),
         ),
+        // A pull stores a commit before its large objects, and one that is cut in between leaves it so.
+        VaultError::NotHereYet { path, .. } => Problem::new(
+            Code::Busy,
+            format!(
+                "the content of {} has not come from the other members yet",
+                at(&path)
+            ),
+        )
+        .hint(format!(
+            "try again in a moment, or run `polykey vaults pull {}`",
+            typed(vault)
+        )),
         VaultError::Path(error) => path_problem(vault, error),
         VaultError::TooLarge { .. } | VaultError::ChangeTooLarge => {
             Problem::new(Code::BadData, format!("in the vault {vault}: {error}"))
@@ -155,4 +167,23 @@ pub fn disk_problem(doing: &str, path: &Path, error: &io::Error) -> Problem {
     };
     let reason = crate::failure::reason(error);
     Problem::new(code, format!("cannot {doing} {}{reason}", path.display())).caused_by(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use polykey_core::ObjectId;
+
+    use super::*;
+
+    #[test]
+    fn content_that_is_on_its_way_is_worth_another_try() {
+        let error = VaultError::NotHereYet {
+            path: SecretPath::parse("db/KEY").expect("a path"),
+            object: ObjectId::from_bytes([1; 32]),
+        };
+        let problem = vault_problem("my vault", error);
+        assert_eq!((problem.code, problem.code.exit()), (Code::Busy, 75));
+        assert!(problem.message.contains("my vault:db/KEY"), "{problem}");
+        assert!(problem.hint.is_some_and(|hint| hint.contains("'my vault'")));
+    }
 }

@@ -297,6 +297,30 @@ mod tests {
     }
 
     #[test]
+    fn content_that_is_on_its_way_is_told_from_content_that_is_lost() {
+        let a = Party::founder();
+        a.trial.write("small", b"one");
+        a.trial.write("large", &vec![7; 700_000]);
+        a.grant(2, Role::Reader);
+        let b = Party::joined(2, &a);
+        // The way is cut between the commits and their large objects.
+        let report = b.pull_answers(a.node(), |request| match request {
+            super::super::message::Request::Objects { .. } => Response::Refused,
+            request => super::super::serve::serve(&a.vault, &b.node(), &request).expect("served"),
+        });
+        assert_eq!((report.outcome, report.commits), (Outcome::Refused, 2));
+        assert_eq!(b.trial.read("small").expect("it came with its commit"), b"one");
+        assert!(matches!(
+            b.trial.read("large"),
+            Err(VaultError::NotHereYet { .. })
+        ));
+        let check = b.check().expect("reads");
+        assert!(check.wanted > 0 && check.problems.is_empty(), "{check:?}");
+        assert_eq!(b.pull(&a).outcome, Outcome::Complete);
+        assert_eq!(b.trial.read("large").expect("there"), vec![7; 700_000]);
+    }
+
+    #[test]
     fn a_commit_of_very_many_small_secrets_comes_through() {
         let a = Party::founder();
         let count = 5_000u32;
