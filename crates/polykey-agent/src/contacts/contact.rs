@@ -15,6 +15,8 @@ use polykey_core::{NodeId, Timestamp};
 
 /// Most addresses of one node; the oldest gives way, those that the user added last of all.
 pub const MAX_ADDRESSES: usize = 8;
+/// Of these, most that a third node told.
+pub const MAX_TOLD: usize = 2;
 /// Longest address as text.
 pub const MAX_PLACE_LEN: usize = 512;
 /// Longest record: names, addresses, two statements with public keys.
@@ -153,26 +155,36 @@ impl Contact {
         }
     }
 
-    /// Notes an address; one that was known before keeps the better of its sources.
+    /// Notes an address; one that was known before keeps the better of its sources. What a third node tells stands
+    /// behind all else, and pushes out at most the [`MAX_TOLD`] that were seen longest ago.
     pub fn learn(&mut self, place: Place, source: Source, now: Timestamp) {
         let before = self.addresses.iter().position(|known| known.place == place);
         let source = match before.map(|at| self.addresses.remove(at).source) {
             Some(old) if old.number() < source.number() => old,
             _ => source,
         };
-        self.addresses.insert(
-            0,
-            Known {
-                place,
-                source,
-                since: now,
-            },
-        );
+        let told = |known: &Known| known.source == Source::Told;
+        let at = match source {
+            Source::Told => self.addresses.iter().take_while(|known| !told(known)).count(),
+            _ => 0,
+        };
+        let known = Known {
+            place,
+            source,
+            since: now,
+        };
+        self.addresses.insert(at, known);
+        let last =
+            |known: &[Known], is: fn(&Source) -> bool| known.iter().rposition(|known| is(&known.source));
+        while self.addresses.iter().filter(|known| told(known)).count() > MAX_TOLD {
+            let oldest = last(&self.addresses, |source| *source == Source::Told);
+            self.addresses.remove(oldest.unwrap_or(0));
+        }
         while self.addresses.len() > MAX_ADDRESSES {
-            let worst = self
-                .addresses
-                .iter()
-                .rposition(|known| known.source != Source::Added);
+            let worst = last(&self.addresses, |source| {
+                matches!(source, Source::Seen | Source::Ticket)
+            });
+            let worst = worst.or_else(|| last(&self.addresses, |source| *source == Source::Told));
             self.addresses.remove(worst.unwrap_or(MAX_ADDRESSES));
         }
     }
@@ -357,11 +369,24 @@ mod tests {
         let mut contact = Contact::new(node(1), at(0));
         contact.learn(place(1), Source::Added, at(0));
         for port in 2..100 {
-            contact.learn(place(port), Source::Told, at(u64::from(port)));
+            contact.learn(place(port), Source::Seen, at(u64::from(port)));
         }
         assert_eq!(contact.addresses.len(), MAX_ADDRESSES);
         assert_eq!(contact.addresses[0].place, place(99));
         assert!(contact.addresses.iter().any(|known| known.place == place(1)));
+        // Whatever others tell, the newest that were seen stay before it.
+        for port in 300..400 {
+            contact.learn(place(port), Source::Told, at(u64::from(port)));
+        }
+        assert_eq!(contact.addresses.len(), MAX_ADDRESSES);
+        let places: Vec<_> = contact
+            .addresses
+            .iter()
+            .map(|known| known.place.clone())
+            .collect();
+        assert_eq!(places[..3], [place(99), place(98), place(97)]);
+        assert_eq!(places[MAX_ADDRESSES - MAX_TOLD..], [place(399), place(398)]);
+        assert!(places.contains(&place(1)));
         // Being told of it again does not make it any worse, and brings it to the front.
         contact.learn(place(1), Source::Told, at(200));
         assert_eq!(contact.addresses[0].source, Source::Added);

@@ -7,6 +7,7 @@
 //! Always: nothing of the network holds up a command that needs none; what is off answers so at once.
 
 mod admission;
+mod hearsay;
 pub mod settings;
 
 use std::collections::HashMap;
@@ -33,6 +34,7 @@ use crate::peer::{Answer, Ask, AskError, Request, ask, serve_stream};
 use crate::post::courier;
 use crate::tables::FRESH;
 use admission::Known;
+use hearsay::Asked;
 use settings::Settings;
 
 /// Saying farewell to all may take this long.
@@ -71,6 +73,7 @@ pub struct Running {
     stop: watch::Sender<bool>,
     tasks: Mutex<JoinSet<()>>,
     pulling: Mutex<HashMap<VaultId, Pulling>>,
+    asked: Asked,
 }
 
 /// Pulls of one vault that run, and whether it changed meanwhile.
@@ -195,6 +198,7 @@ impl Network {
                         stop: watch::channel(false).0,
                         tasks: Mutex::default(),
                         pulling: Mutex::default(),
+                        asked: Asked::default(),
                     }));
                 }
                 Ok(Err(error)) => failed = Some(no_network(settings, port, &error)),
@@ -367,11 +371,36 @@ impl Running {
         self.net.connections().into_iter().map(|info| info.node).collect()
     }
 
-    /// Makes a connection with `node`, from the addresses that are known, unless there is one.
+    /// True while there is a connection with `node`.
+    pub fn is_connected(&self, node: &NodeId) -> bool {
+        self.net.connected(node).is_some()
+    }
+
+    /// Notes where a contact is connected from.
+    pub async fn note_place(&self, node: NodeId) {
+        let Some(peer) = self.net.connected(&node) else {
+            return;
+        };
+        let (place, contacts) = (place_of(&peer), self.contacts.clone());
+        let noted = tokio::task::spawn_blocking(move || contacts.saw(node, place));
+        if let Ok(Err(problem)) = noted.await {
+            tracing::warn!("{problem}");
+        }
+    }
+
+    /// Makes a connection with `node`, from the addresses that are known, unless there is one. When that fails,
+    /// those that know it too are asked where it is now.
     ///
     /// # Errors
     /// [`NetError`].
     pub async fn connect(&self, node: &NodeId) -> Result<Peer, NetError> {
+        match self.dial(node).await {
+            Err(NetError::Unreachable { .. }) if self.hear_of(node).await => self.dial(node).await,
+            outcome => outcome,
+        }
+    }
+
+    async fn dial(&self, node: &NodeId) -> Result<Peer, NetError> {
         let address = self.contacts.find(node).map(|contact| {
             let mut address = NodeAddress::new(*node);
             for known in contact.addresses {
@@ -465,20 +494,9 @@ async fn accept(running: Arc<Running>, agent: Agent, mut stop: watch::Receiver<b
 /// Serves the streams of one connection until it ends.
 async fn serve(running: Arc<Running>, agent: Agent, peer: Peer) {
     let node = peer.node();
-    let info = peer.info();
-    let place = match info.path {
-        // Where it dialled from is where it listens: both use one socket.
-        Path::Direct(address) => Some(Place::Socket(address)),
-        Path::Relayed(url) => url.to_string().parse().ok(),
-        _ => None,
-    };
     if running.contacts.is_contact(&node) {
         peer.widen();
-        let contacts = running.contacts.clone();
-        let noted = tokio::task::spawn_blocking(move || contacts.saw(node, place));
-        if let Ok(Err(problem)) = noted.await {
-            tracing::warn!("{problem}");
-        }
+        running.note_place(node).await;
     }
     running.news.connected(node);
     let places = Arc::new(Semaphore::new(AT_ONCE));
@@ -504,6 +522,16 @@ async fn serve(running: Arc<Running>, agent: Agent, peer: Peer) {
     drop(streams);
     if running.net.connected(&node).is_none() {
         running.news.gone(node);
+    }
+}
+
+/// Where the other side of a connection is.
+fn place_of(peer: &Peer) -> Option<Place> {
+    match peer.info().path {
+        // Where it dialled from is where it listens: both use one socket.
+        Path::Direct(address) => Some(Place::Socket(address)),
+        Path::Relayed(url) => url.to_string().parse().ok(),
+        _ => None,
     }
 }
 
