@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::context::Context;
 use crate::escape;
 use crate::output::Done;
+use crate::table::Table;
 
 /// What to do with other nodes.
 #[derive(Debug, Subcommand)]
@@ -200,28 +201,30 @@ async fn get_all(cx: &Context<'_>) -> Result<Done, Problem> {
 async fn connections(cx: &Context<'_>) -> Result<Done, Problem> {
     let list = cx.call(&nodes::CONNECTIONS, &Nothing {}).await?;
     cx.out.answer(&list.connections, |connections| {
-        let mut text = String::from("node\tpath\taddress\tround trip\tage\n");
+        let mut table = Table::with_headings(&["NODE", "PATH", "ADDRESS", "LOOKUP", "ROUND TRIP", "AGE"]);
         for connection in connections {
-            let _ = writeln!(text, "{}", connection_line(connection));
+            table.row(&connection_row(connection));
         }
-        text
+        table.to_text()
     })
 }
 
-fn connection_line(item: &ConnectionItem) -> String {
+fn connection_row(item: &ConnectionItem) -> [String; 6] {
     let address = match (&item.host, item.port, &item.relay) {
         (Some(host), Some(port), _) => format!("{host} {port}"),
         (_, _, Some(relay)) => relay.clone(),
         _ => "-".to_owned(),
     };
-    format!(
-        "{}\t{}\t{}\t{:.1} ms\t{} s",
-        escape::name(item.petname.as_deref().unwrap_or(&item.node_id_encoded)),
-        escape::name(&item.path),
-        escape::name(&address),
-        item.round_trip as f64 / 1000.0,
-        item.age / 1000
-    )
+    [
+        item.petname
+            .clone()
+            .unwrap_or_else(|| item.node_id_encoded.clone()),
+        item.path.clone(),
+        address,
+        item.lookup.clone().unwrap_or_default(),
+        format!("{:.1} ms", item.round_trip as f64 / 1000.0),
+        format!("{} s", item.age / 1000),
+    ]
 }
 
 async fn name(cx: &Context<'_>, args: Name) -> Result<Done, Problem> {
