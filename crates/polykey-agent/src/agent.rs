@@ -23,6 +23,7 @@ use crate::open;
 use crate::paths::NodePaths;
 use crate::peer::Manners;
 use crate::pending::Pending;
+use crate::replicas::allowance::DEFAULT_QUOTA;
 use crate::sessions::Sessions;
 use crate::stacks;
 
@@ -57,6 +58,8 @@ struct Shared {
     backoff: Backoff,
     /// So many audit records are kept.
     audit_keep: AtomicU64,
+    /// So many bytes are kept for others.
+    keeper_quota: AtomicU64,
     manners: Manners,
     network: Network,
     events: mpsc::UnboundedSender<Event>,
@@ -92,6 +95,7 @@ impl Agent {
             sessions: Sessions::default(),
             backoff: Backoff::default(),
             audit_keep: AtomicU64::new(0),
+            keeper_quota: AtomicU64::new(DEFAULT_QUOTA),
             network: Network::new(network, manners.budget.clone()),
             manners,
             events,
@@ -105,6 +109,14 @@ impl Agent {
         self.0.audit_keep.store(records, Ordering::Relaxed);
         if let Some(node) = self.node() {
             node.audit.keep(records);
+        }
+    }
+
+    /// Keeps at most `bytes` for others in all, also after the next unlock.
+    pub fn set_keeper_quota(&self, bytes: u64) {
+        self.0.keeper_quota.store(bytes, Ordering::Relaxed);
+        if let Some(node) = self.node() {
+            node.allowance.set_quota(bytes);
         }
     }
 
@@ -166,6 +178,8 @@ impl Agent {
                 if let Some(node) = node {
                     self.note_node_id(node.id());
                     node.audit.keep(self.0.audit_keep.load(Ordering::Relaxed));
+                    node.allowance
+                        .set_quota(self.0.keeper_quota.load(Ordering::Relaxed));
                     for entry in self.pending().take() {
                         node.audit.append(&entry);
                     }

@@ -23,6 +23,7 @@ use crate::contacts::Contacts;
 use crate::failure;
 use crate::post::Post;
 use crate::replicas::Replicas;
+use crate::replicas::allowance::Allowance;
 use crate::sharing::shares::Shares;
 use crate::tickets::Tickets;
 use crate::vaults::Vaults;
@@ -55,6 +56,8 @@ pub struct Node {
     pub tickets: Tickets,
     /// Copies of vaults at nodes and in folders.
     pub replicas: Replicas,
+    /// How much is kept for others.
+    pub allowance: Allowance,
     /// Tells the password from others without stretching it again.
     pub password: RwLock<PasswordCheck>,
     /// Root keys that this node had before, oldest first.

@@ -35,6 +35,7 @@ use crate::node::{Node, PasswordCheck};
 use crate::paths::NodePaths;
 use crate::post::Post;
 use crate::replicas::Replicas;
+use crate::replicas::allowance::Allowance;
 use crate::sharing::shares::Shares;
 use crate::tables::IDENTITY;
 use crate::tickets::Tickets;
@@ -331,6 +332,7 @@ fn read_node(
     let tickets = Tickets::new(db.clone());
     let replicas = Replicas::new(db.clone(), root.public());
     Ok(Node {
+        allowance: Allowance::default(),
         master,
         root,
         encryption,

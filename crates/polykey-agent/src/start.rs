@@ -32,6 +32,7 @@ use crate::network::settings::Settings;
 use crate::node::Node;
 use crate::open::{self, Opened};
 use crate::paths::NodePaths;
+use crate::replicas::allowance::DEFAULT_QUOTA;
 use crate::{handlers, harden, server, signals, stacks};
 
 /// Running requests get this long to end.
@@ -66,6 +67,7 @@ pub fn run(order: StartOrder, ready: impl FnOnce(&Started)) -> Result<(), Proble
     let wishes = Wishes {
         network: Settings::read(&order)?,
         audit_keep: order.audit_keep.unwrap_or_default(),
+        keeper_quota: order.keeper_quota.unwrap_or(DEFAULT_QUOTA),
     };
     // The password has done its work; nothing of it may wait for the end of the agent.
     drop(order);
@@ -173,6 +175,8 @@ struct Wishes {
     network: Settings,
     /// Audit records that are kept; 0 for all.
     audit_keep: u64,
+    /// Bytes that are kept for others in all.
+    keeper_quota: u64,
 }
 
 async fn live(
@@ -195,6 +199,7 @@ async fn live(
     .map_err(|error| Problem::new(Code::Io, "signals cannot be caught").caused_by(&error))?;
     let agent = Agent::new(paths.clone(), socket.to_owned(), node, wishes.network, events);
     agent.keep_audit(wishes.audit_keep);
+    agent.set_keeper_quota(wishes.keeper_quota);
     let chosen = agent.network().has_chosen_port();
     if let Err(problem) = take_on_network(&agent).await
         && chosen

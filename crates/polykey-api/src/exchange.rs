@@ -88,9 +88,9 @@ pub struct Step {
     pub vault_name: String,
     /// Its id.
     pub vault_id_encoded: String,
-    /// From which node.
+    /// From which node; empty for a folder.
     pub node_id_encoded: String,
-    /// What the user calls that node, or its id.
+    /// What the user calls that node, or its id; or the folder.
     pub node: String,
     /// Commits that came so far.
     pub commits: u64,
@@ -98,6 +98,8 @@ pub struct Step {
     pub objects: u64,
     /// Charter entries that came so far.
     pub entries: u64,
+    /// True while the other side takes what is here.
+    pub levelling: bool,
     /// True with the last step of this vault and node.
     pub done: bool,
     /// The vault, with the last step of a clone.

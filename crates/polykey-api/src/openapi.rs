@@ -67,6 +67,8 @@ pub fn page() -> OpenApi {
         .call(&replicas::SYNC)
         .call(&replicas::REMOVE)
         .call(&replicas::CLONE)
+        .call(&replicas::KEPT)
+        .call(&replicas::DROP)
         .call(&notifications::SEND)
         .call(&notifications::INBOX_READ)
         .call(&notifications::INBOX_CLEAR)

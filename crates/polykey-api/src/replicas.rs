@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::Nothing;
 use crate::endpoint::Endpoint;
 use crate::vaults::{OneVault, VaultItem};
 
@@ -18,6 +19,13 @@ pub const SYNC: Endpoint<SyncReplicas, ReplicaReports> =
 /// Removes a copy from the list.
 pub const REMOVE: Endpoint<Replica, ReplicaItem> =
     Endpoint::json("/v1/vaults/replicas/remove", "Do without a copy from now on");
+
+/// The vaults that this node keeps for others.
+pub const KEPT: Endpoint<Nothing, KeptList> =
+    Endpoint::json("/v1/vaults/kept", "Vaults that this node keeps for others");
+/// Keeps a vault for others no longer.
+pub const DROP: Endpoint<DropKept, KeptItem> =
+    Endpoint::json("/v1/vaults/drop", "Keep a vault for others no longer");
 
 /// Brings a vault in from a folder.
 pub const CLONE: Endpoint<CloneFolder, VaultItem> =
@@ -89,6 +97,53 @@ pub struct ReplicaItem {
     pub absent: bool,
     /// True when the other node's user has not agreed yet.
     pub waiting: bool,
+    /// What the other node says is wrong: `no-room` when it keeps as much as it may, `dropped` when it keeps this
+    /// vault no longer.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub trouble: Option<String>,
+}
+
+/// What this node keeps for others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct KeptList {
+    /// The vaults, by id.
+    pub vaults: Vec<KeptItem>,
+    /// About so many bytes they take in all.
+    pub size: u64,
+    /// So many bytes they may take.
+    pub quota: u64,
+}
+
+/// A vault that this node keeps for others: ciphertext, and no key to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeptItem {
+    /// The vault.
+    pub vault_id: String,
+    /// The node that asked for it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub asked_by: Option<String>,
+    /// What the user calls that node.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub petname: Option<String>,
+    /// Since when it is kept, in milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub since: Option<u64>,
+    /// When something last came, in milliseconds since 1970; absent when nothing did.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub last_change: Option<u64>,
+    /// About so many bytes it takes.
+    pub size: u64,
+    /// True when the last that came found no room.
+    pub full: bool,
+}
+
+/// Names a vault that is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DropKept {
+    /// Its id.
+    pub vault: String,
 }
 
 /// What was done, one for each copy.

@@ -264,9 +264,9 @@ pub struct VaultStatus {
     pub vault_name: String,
     /// Our role in it.
     pub role: String,
-    /// Copies that can be read, this one too.
+    /// Copies that can be read and that were ever seen, this one too.
     pub full_copies: u64,
-    /// Copies of ciphertext only.
+    /// Copies of ciphertext only that were ever seen.
     pub ciphertext_copies: u64,
     /// Copies that are known to hold all that we hold, this one too.
     pub fresh_copies: u64,
@@ -290,4 +290,7 @@ pub struct CopyItem {
     pub last_sync: Option<u64>,
     /// True when it then held all that we hold now.
     pub fresh: bool,
+    /// What the node there says is wrong, as in the list of replicas.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub trouble: Option<String>,
 }

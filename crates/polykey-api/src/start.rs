@@ -39,6 +39,8 @@ pub struct StartOrder {
     pub agent_port: Option<u16>,
     /// So many audit records are kept; 0 keeps all.
     pub audit_keep: Option<u64>,
+    /// Bytes that are kept for others in all.
+    pub keeper_quota: Option<u64>,
     /// Nodes to begin with: `id@address:port`, parted by semicolons.
     pub seed_nodes: Option<String>,
     /// Relays of the user's choice: URLs, parted by semicolons.

@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 use crate::args::Global;
 use crate::output::Output;
 use crate::password::{self, Given, Secret};
-use crate::settings::{Settings, find_setting};
+use crate::settings::{Settings, bytes, find_setting};
 
 /// A starting or stopping agent is waited for this long.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -336,6 +336,9 @@ impl<'l> Context<'l> {
             audit_keep: find_setting("audit-keep")
                 .and_then(|setting| self.settings.resolve(setting).0)
                 .and_then(|count| count.parse().ok()),
+            keeper_quota: find_setting("keeper.quota")
+                .and_then(|setting| self.settings.resolve(setting).0)
+                .and_then(|size| bytes(&size)),
             seed_nodes: self.settings.given("seed-nodes"),
             relays: self.settings.given("relays"),
             relay_ca: self.settings.given("relay-ca").map(PathBuf::from),

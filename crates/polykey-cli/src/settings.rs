@@ -38,6 +38,8 @@ pub enum Kind {
     Flag,
     /// A whole number from 0 to this.
     Number(u32),
+    /// A number of bytes with a unit, such as `10GiB`.
+    Size,
     /// One of these words.
     Choice(&'static [&'static str]),
 }
@@ -116,6 +118,13 @@ pub const SETTINGS: &[Setting] = &[
         None,
         "human",
         "form of the output",
+    ),
+    setting(
+        "keeper.quota",
+        Kind::Size,
+        None,
+        "10GiB",
+        "so much is kept for others in all; 0 keeps nothing",
     ),
     setting(
         "network",
@@ -227,6 +236,12 @@ impl Setting {
                 .filter(|text| !text.is_empty() && !text.chars().any(char::is_control)),
             (Kind::Path, Value::String(text)) => Some(text.value().clone())
                 .filter(|text| Path::new(text).is_absolute() && !text.contains('\0')),
+            (Kind::Size, Value::String(text)) => {
+                Some(text.value().clone()).filter(|text| bytes(text).is_some())
+            }
+            (Kind::Size, Value::Integer(number)) => {
+                u64::try_from(*number.value()).ok().map(|bytes| bytes.to_string())
+            }
             (Kind::Choice(words), Value::String(text)) => {
                 Some(text.value().clone()).filter(|text| words.contains(&text.as_str()))
             }
@@ -242,9 +257,30 @@ impl Setting {
             Kind::Path => "a path that begins with /".to_owned(),
             Kind::Flag => "true or false".to_owned(),
             Kind::Number(max) => format!("a whole number from 0 to {max}"),
+            Kind::Size => "a number of bytes with a unit, such as 500MB or 10GiB".to_owned(),
             Kind::Choice(words) => format!("one of {}", words.join(", ")),
         }
     }
+}
+
+/// The bytes that a size means: a whole number, and perhaps `B`, `kB`, `KiB`, `MB`, `MiB`, `GB`, `GiB`, `TB` or `TiB`.
+pub fn bytes(text: &str) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit.strip_prefix(' ').unwrap_or(unit) {
+        "" if unit.is_empty() => 1,
+        "B" => 1,
+        "kB" => 1000,
+        "KiB" => 1 << 10,
+        "MB" => 1000_u64.pow(2),
+        "MiB" => 1 << 20,
+        "GB" => 1000_u64.pow(3),
+        "GiB" => 1 << 30,
+        "TB" => 1000_u64.pow(4),
+        "TiB" => 1 << 40,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(unit)
 }
 
 /// Where a value comes from.
@@ -425,7 +461,8 @@ pub fn parse(path: &Path, text: &str) -> Result<DocumentMut, Problem> {
 
 fn values_of(path: &Path, document: &DocumentMut) -> Result<BTreeMap<&'static str, String>, Problem> {
     let mut values = BTreeMap::new();
-    for (name, item) in document.iter() {
+    for (name, item) in keys(document) {
+        let name = &*name;
         let setting = known(name, path).map_err(|problem| match problem.hint {
             Some(_) => problem,
             None => problem.hint(format!("`polykey config unset {name}`")),
@@ -438,6 +475,26 @@ fn values_of(path: &Path, document: &DocumentMut) -> Result<BTreeMap<&'static st
         values.insert(setting.name, text);
     }
     Ok(values)
+}
+
+/// All keys of a file and what they hold, those in the table of a group by their whole name.
+fn keys(document: &DocumentMut) -> Vec<(String, &Item)> {
+    let mut keys = Vec::new();
+    for (name, item) in document.iter() {
+        match item.as_table_like() {
+            Some(group) if is_group(name) && !group.is_empty() => {
+                keys.extend(group.iter().map(|(key, item)| (format!("{name}.{key}"), item)));
+            }
+            _ => keys.push((name.to_owned(), item)),
+        }
+    }
+    keys
+}
+
+/// True when there are settings of this group, such as `keeper`.
+fn is_group(name: &str) -> bool {
+    let mut groups = SETTINGS.iter().filter_map(|setting| setting.name.split_once('.'));
+    groups.any(|(group, _)| group == name)
 }
 
 /// The problem of a value that a key cannot hold. The value itself is not repeated.
@@ -493,6 +550,52 @@ mod tests {
                 ("verbose", "2"),
             ]),
         );
+    }
+
+    #[test]
+    fn sizes_have_a_unit_and_groups_may_be_tables() {
+        for file in [
+            "keeper.quota = '10GiB'",
+            "[keeper]\nquota = '10GiB'",
+            "keeper = { quota = '10GiB' }",
+        ] {
+            check(file, Ok(&[("keeper.quota", "10GiB")]));
+        }
+        check("keeper.quota = 1000", Ok(&[("keeper.quota", "1000")]));
+        check("keeper = 5", Err("no key \"keeper\""));
+        check("[keeper]\nx = 1", Err("no key \"keeper.x\""));
+        check("[keeper]", Err("no key \"keeper\""));
+        check("keeper.quota.x = 1", Err("\"keeper.quota\""));
+        check("keeper.quota = -1", Err("a number of bytes"));
+        for (text, want) in [
+            ("0", 0),
+            ("7B", 7),
+            ("1 kB", 1000),
+            ("1KiB", 1024),
+            ("500MB", 500_000_000),
+            ("10GiB", 10 << 30),
+            ("2TiB", 2 << 40),
+        ] {
+            assert_eq!(bytes(text), Some(want), "{text}");
+        }
+        for bad in [
+            "",
+            "GiB",
+            "-1",
+            "+1",
+            "1.5GiB",
+            "1 ",
+            "1gib",
+            "1  GiB",
+            "1GiBs",
+            "٣GiB",
+            "99999999TiB",
+            "99999999999999999999",
+        ] {
+            assert_eq!(bytes(bad), None, "{bad:?}");
+            let quota = find_setting("keeper.quota").expect("in the table");
+            assert!(quota.value(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]
@@ -570,7 +673,7 @@ mod tests {
         tree.build();
         assert!(SETTINGS.windows(2).all(|pair| pair[0].name < pair[1].name));
         // What is set once for a node and not for one call stands in the file alone.
-        let file_only = ["audit-keep", "publish", "relay-ca", "relays"];
+        let file_only = ["audit-keep", "keeper.quota", "publish", "relay-ca", "relays"];
         for setting in SETTINGS {
             let long = match setting.name {
                 name if file_only.contains(&name) => {

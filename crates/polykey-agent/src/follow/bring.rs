@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use polykey_api::Problem;
+use polykey_api::{Code, Problem};
 use polykey_core::clock::SystemClock;
 use polykey_core::{Clock, NodeId, VaultId};
 use polykey_vault::sync::{Outcome, PullReport, Seen};
@@ -14,6 +14,8 @@ use crate::failure;
 use crate::network::{Line, Running};
 use crate::node::Node;
 use crate::peer::pull::{judge, pull};
+use crate::replicas::allowance::{RationError, Rationed};
+use crate::replicas::kept;
 use crate::vaults::problem::vault_problem;
 
 /// What came of a pull.
@@ -41,10 +43,14 @@ pub async fn bring_in(
 ) -> Result<Brought, Problem> {
     let _pulls = running.pulls(vault);
     let here = node.clone();
-    let (open, before) = blocking(move || {
+    let (open, before, share) = blocking(move || {
         let open = here.vaults.open_id(vault)?;
+        let share = match here.vaults.is_kept(vault) {
+            true => Some(here.allowance.share(|| kept::size(&here))?),
+            false => None,
+        };
         let before = fresh::find(&here.db, &vault, &from).map_err(|error| failure::store(&error))?;
-        Ok((open, before.map_or_else(Seen::default, |fresh| fresh.seen)))
+        Ok((open, before.map_or_else(Seen::default, |fresh| fresh.seen), share))
     })
     .await?;
     let name = open.name.clone();
@@ -52,12 +58,26 @@ pub async fn bring_in(
     drop(open);
     let line = Line::new(running.clone(), from);
     let wrong = |error: VaultError| vault_problem("that is pulled", error);
-    let pulled = pull(&line, replica, running.me(), before, wrong, |report| {
+    let is_kept = share.is_some();
+    let mut came = false;
+    let mut told = |report: &PullReport| {
+        came = report.entries + report.commits + report.objects > 0;
         told(&name, report);
-    })
-    .await;
+    };
+    let me = running.me();
+    let pulled = match share {
+        None => pull(&line, replica, me, before, wrong, &mut told).await,
+        Some(share) => {
+            let rationed = Rationed::new(replica, share);
+            pull(&line, rationed, me, before, RationError::problem, &mut told).await
+        }
+    };
     let title = node.contacts.title(&from);
-    let report = pulled.map_err(|error| error.problem(&title))?;
+    let pulled = pulled.map_err(|error| error.problem(&title));
+    if is_kept {
+        note_kept(node, vault, came, pulled.as_ref().err()).await?;
+    }
+    let report = pulled?;
     let problem = judge(&report, &title, &name).err();
     let here = node.clone();
     let level = matches!(report.outcome, Outcome::Complete | Outcome::WithoutObjects);
@@ -76,4 +96,24 @@ pub async fn bring_in(
         report,
         problem,
     })
+}
+
+/// Notes how a pull of a vault that is kept for others went: whether something came, and whether there was room.
+async fn note_kept(
+    node: &Arc<Node>,
+    vault: VaultId,
+    came: bool,
+    problem: Option<&Problem>,
+) -> Result<(), Problem> {
+    let full = problem.is_some_and(|problem| problem.code == Code::DiskFull);
+    if (full || problem.is_none()) && node.allowance.note_full(vault, full) && full {
+        tracing::warn!(%vault, "no room for more of a vault that is kept for others");
+        // The members see how far this copy is, ask, and are told why.
+        node.vaults.news().changed(vault);
+    }
+    if came {
+        let here = node.clone();
+        blocking(move || kept::note_changed(&here, vault)).await?;
+    }
+    Ok(())
 }

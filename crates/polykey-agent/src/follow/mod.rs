@@ -4,7 +4,8 @@
 //! end of work that it began, and the time to dial again. It knows the *circle* of each vault, its other
 //! members. A change here is announced to those that are connected; an announcement, and a connection, make it
 //! pull; what a pull brings is a change here, and is announced in its turn, so that news pass from A through B
-//! to C although A is gone. Members that are not connected are dialled again and again, ever less often.
+//! to C although A is gone. Members that are not connected are dialled again and again, ever less often, and at once
+//! when another member tells where they are.
 //!
 //! Always: what runs here ends with the network; a vault is pulled from a node once at a time; a vault is
 //! opened on threads for blocking work.
@@ -31,7 +32,6 @@ pub use news::{Batch, News};
 use crate::agent::Agent;
 use crate::blocking::blocking;
 use crate::network::Running;
-use crate::peer::Request;
 use crate::vaults::problem::vault_problem;
 use bring::{Brought, bring_in};
 
@@ -60,7 +60,8 @@ enum Done {
     Surveyed(VaultId, Result<Option<Survey>, Problem>),
     Pulled(VaultId, NodeId, Result<Brought, Problem>),
     Dialled(NodeId, bool),
-    Announced,
+    /// Another told where these may be.
+    Heard(BTreeSet<NodeId>),
     Ran,
 }
 
@@ -150,6 +151,9 @@ impl Follower {
             self.dialling.remove(&node);
             self.pull_all_from(node);
             self.agent.run_errands(node);
+            let running = self.running.clone();
+            self.work
+                .spawn(async move { Done::Heard(running.hear_from(node).await) });
         }
         for node in batch.gone {
             self.dial_soon(node);
@@ -171,6 +175,15 @@ impl Follower {
                 }
             }
             Done::Pulled(vault, node, brought) => {
+                if let Ok(brought) = &brought
+                    && self.is_keeper(&vault, &node)
+                {
+                    let (agent, report) = (self.agent.clone(), brought.report.clone());
+                    self.work.spawn(async move {
+                        agent.tell_keeper(node, vault, &report).await;
+                        Done::Ran
+                    });
+                }
                 match brought {
                     Ok(Brought {
                         problem: Some(problem),
@@ -195,7 +208,12 @@ impl Follower {
                     dialling.wait = (dialling.wait * 2).min(LONGEST_WAIT);
                 }
             }
-            Done::Announced | Done::Ran => {}
+            Done::Heard(news) => {
+                for node in news {
+                    self.dial_now(node);
+                }
+            }
+            Done::Ran => {}
         }
     }
 
@@ -231,7 +249,13 @@ impl Follower {
         let connected: BTreeSet<NodeId> = self.running.connected().into_iter().collect();
         for node in circle.keys().filter(|node| !before.contains_key(*node)) {
             if connected.contains(node) {
-                self.pull(vault, *node);
+                // It was a stranger when it came.
+                let (running, node) = (self.running.clone(), *node);
+                self.work.spawn(async move {
+                    running.note_place(node).await;
+                    Done::Ran
+                });
+                self.pull(vault, node);
             } else {
                 self.dial_soon(*node);
             }
@@ -242,13 +266,10 @@ impl Follower {
             .chain(before.keys().filter(|node| !circle.contains_key(*node)));
         let told: Vec<NodeId> = told.filter(|node| connected.contains(*node)).copied().collect();
         for node in told {
-            let running = self.running.clone();
-            let announcement = announcement.clone();
+            let (agent, announcement) = (self.agent.clone(), announcement.clone());
             self.work.spawn(async move {
-                if let Err(error) = running.ask(node, Request::Announce(announcement)).await {
-                    tracing::debug!(%node, %error, "not announced");
-                }
-                Done::Announced
+                agent.announce_to(node, announcement).await;
+                Done::Ran
             });
         }
     }
@@ -280,6 +301,11 @@ impl Follower {
         });
     }
 
+    fn is_keeper(&self, vault: &VaultId, node: &NodeId) -> bool {
+        let circle = self.circles.get(vault);
+        circle.is_some_and(|circle| circle.get(node) == Some(&Role::Keeper))
+    }
+
     fn is_wanted(&self, node: &NodeId) -> bool {
         self.circles.values().any(|circle| circle.contains_key(node))
     }
@@ -291,6 +317,18 @@ impl Follower {
                 wait: FIRST_WAIT,
                 under_way: false,
             });
+        }
+    }
+
+    /// Dials a member that is wanted and away, whenever its turn would have been.
+    fn dial_now(&mut self, node: NodeId) {
+        if self.running.is_connected(&node) {
+            return;
+        }
+        self.dial_soon(node);
+        if let Some(dialling) = self.dialling.get_mut(&node) {
+            dialling.at = Instant::now();
+            dialling.wait = FIRST_WAIT;
         }
     }
 

@@ -23,7 +23,8 @@ use crate::door::{Action, Caller};
 use crate::follow::bring::bring_in;
 use crate::network::Running;
 use crate::node::Node;
-use crate::peer::{Answer, Offer, Request};
+use crate::peer::{Answer, AskError, Offer, Refusal, Request};
+use crate::replicas::{Place, Trouble};
 use crate::vaults::problem::vault_problem;
 
 /// Steps on their way to the caller.
@@ -215,10 +216,12 @@ pub async fn sync(agent: Agent, caller: Caller, q: SyncVaults) -> Result<mpsc::R
     exchange(&agent, pass.node(), q.vault, None, true).await
 }
 
-/// A vault and those to pull it from.
+/// A vault, and those to bring it level with.
 struct Round {
     vault: VaultId,
     members: Vec<NodeId>,
+    /// Only when it goes both ways.
+    folders: Vec<Place>,
 }
 
 async fn exchange(
@@ -230,32 +233,35 @@ async fn exchange(
 ) -> Result<mpsc::Receiver<Step>, Problem> {
     let who = who.map(|who| node.contacts.who(&who)).transpose()?;
     let here = node.clone();
-    let rounds = blocking(move || rounds(&here, vault.as_deref(), who)).await?;
-    let running = on(agent)?;
+    let rounds = blocking(move || rounds(&here, vault.as_deref(), who, both_ways)).await?;
+    let running = match on(agent) {
+        Ok(running) => Some(running),
+        // A folder needs no network, and a vault that nobody else holds needs nobody.
+        Err(problem) if !rounds.is_empty() && rounds.iter().all(|round| round.folders.is_empty()) => {
+            return Err(problem);
+        }
+        Err(_) => None,
+    };
     let (steps, receiver) = mpsc::channel(ON_THE_WAY);
-    let node = node.clone();
+    let together = Together {
+        agent: agent.clone(),
+        node: node.clone(),
+        running,
+        steps: steps.clone(),
+    };
     tokio::spawn(async move {
         let work = async {
-            let mut all = JoinSet::new();
-            for Round { vault, members } in rounds {
-                for member in members {
-                    let (running, node, steps) = (running.clone(), node.clone(), steps.clone());
-                    all.spawn(async move {
-                        let last = bring_steps(&running, &node, vault, member, &steps).await;
-                        let problem = last.problem.is_some();
-                        let _ = steps.send(last).await;
-                        (vault, member, !problem)
-                    });
-                }
-            }
-            let mut reached = Vec::new();
-            while let Some(Ok((vault, member, good))) = all.join_next().await {
-                if good {
-                    reached.push((vault, member));
-                }
-            }
+            let pulled = together.take_all(&rounds).await;
             if both_ways {
-                level(&running, &node, reached).await;
+                let folders = together.bring_folders(rounds).await;
+                together.level_all(pulled).await;
+                for last in folders {
+                    together.tell(last).await;
+                }
+            } else {
+                for (_, _, last) in pulled {
+                    together.tell(last).await;
+                }
             }
         };
         tokio::select! {
@@ -266,7 +272,12 @@ async fn exchange(
     Ok(receiver)
 }
 
-fn rounds(node: &Node, vault: Option<&str>, who: Option<NodeId>) -> Result<Vec<Round>, Problem> {
+fn rounds(
+    node: &Node,
+    vault: Option<&str>,
+    who: Option<NodeId>,
+    both_ways: bool,
+) -> Result<Vec<Round>, Problem> {
     let ids = match vault {
         Some(typed) => vec![node.vaults.open(typed)?.id],
         None => node.vaults.ids(),
@@ -289,34 +300,145 @@ fn rounds(node: &Node, vault: Option<&str>, who: Option<NodeId>) -> Result<Vec<R
             Some(who) => members.filter(|member| *member == who).collect(),
             None => members.filter(|member| *member != node.id()).collect(),
         };
-        if !members.is_empty() {
-            rounds.push(Round { vault: id, members });
+        let mut folders = Vec::new();
+        if both_ways {
+            let copies = node.replicas.of(id)?.into_iter().map(|copy| copy.place);
+            folders.extend(copies.filter(|place| matches!(place, Place::Folder(_))));
+        }
+        if !members.is_empty() || !folders.is_empty() {
+            rounds.push(Round {
+                vault: id,
+                members,
+                folders,
+            });
         }
     }
     Ok(rounds)
 }
 
-/// Has the members pull what is here, and waits until they have it, for [`LEVEL_TIME`] at most.
-async fn level(running: &Arc<Running>, node: &Arc<Node>, reached: Vec<(VaultId, NodeId)>) {
-    let mut all = JoinSet::new();
-    for (vault, member) in reached {
-        let (running, node) = (running.clone(), node.clone());
-        all.spawn(async move {
-            if let Err(problem) = level_one(&running, &node, vault, member).await {
-                tracing::debug!(%member, %vault, "not level: {problem}");
-            }
-        });
+/// The work of one `pull` or `sync`.
+#[derive(Clone)]
+struct Together {
+    agent: Agent,
+    node: Arc<Node>,
+    running: Option<Arc<Running>>,
+    steps: mpsc::Sender<Step>,
+}
+
+impl Together {
+    async fn tell(&self, step: Step) {
+        // Nobody listens any more only when the work is given up anyway.
+        let _ = self.steps.send(step).await;
     }
-    let every = async { while all.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(LEVEL_TIME, every).await;
+
+    /// Pulls from all members at once; the last step of each, not told yet.
+    async fn take_all(&self, rounds: &[Round]) -> Vec<(VaultId, NodeId, Step)> {
+        let mut all = JoinSet::new();
+        for round in rounds {
+            for member in &round.members {
+                let (this, vault, member) = (self.clone(), round.vault, *member);
+                all.spawn(async move { (vault, member, this.take(vault, member).await) });
+            }
+        }
+        let mut pulled = Vec::new();
+        while let Some(done) = all.join_next().await {
+            pulled.extend(done.ok());
+        }
+        pulled
+    }
+
+    async fn take(&self, vault: VaultId, member: NodeId) -> Step {
+        match &self.running {
+            Some(running) => bring_steps(running, &self.node, vault, member, &self.steps).await,
+            None => Step {
+                done: true,
+                problem: on(&self.agent).err().map(Into::into),
+                ..member_step(&self.node, vault, member)
+            },
+        }
+    }
+
+    /// Brings the folders level, after what members had has come; the last step of each.
+    async fn bring_folders(&self, rounds: Vec<Round>) -> Vec<Step> {
+        let mut last = Vec::new();
+        for Round { vault, folders, .. } in rounds {
+            for place in folders {
+                let here = self.node.clone();
+                let brought = blocking(move || folder_step(&here, vault, &place));
+                match brought.await {
+                    Ok(step) => last.push(step),
+                    Err(problem) => last.push(Step {
+                        vault_id_encoded: vault.to_string(),
+                        done: true,
+                        problem: Some(problem.into()),
+                        ..Step::default()
+                    }),
+                }
+            }
+        }
+        last
+    }
+
+    /// Has the members that were reached take what is here, waits for them, for [`LEVEL_TIME`] at most, and tells
+    /// how it ended.
+    async fn level_all(&self, pulled: Vec<(VaultId, NodeId, Step)>) {
+        let mut all = JoinSet::new();
+        for (vault, member, mut last) in pulled {
+            let this = self.clone();
+            all.spawn(async move {
+                let running = this.running.clone().filter(|_| last.problem.is_none());
+                if let Some(running) = running {
+                    let levelled = level_one(&running, &this, vault, member, &last);
+                    let problem = match tokio::time::timeout(LEVEL_TIME, levelled).await {
+                        Ok(levelled) => levelled.err(),
+                        Err(_) => Some(not_level(&last.node, &last.vault_name)),
+                    };
+                    last.problem = problem.map(Into::into);
+                }
+                this.tell(last).await;
+            });
+        }
+        while all.join_next().await.is_some() {}
+    }
+}
+
+fn not_level(title: &str, vault: &str) -> Problem {
+    Problem::new(
+        Code::Busy,
+        format!("the node {title} has not taken all of the vault {vault} yet"),
+    )
+    .hint("it goes on by itself; `polykey vaults status` shows how far it is")
+}
+
+fn folder_step(node: &Node, vault: VaultId, place: &Place) -> Result<Step, Problem> {
+    let open = node.vaults.open_id(vault)?;
+    let brought = node.replicas.bring(&open, place).map_err(|problem| match place {
+        // Where no folder is, nothing can be reached.
+        Place::Folder(path) if !path.is_dir() => Problem {
+            code: Code::NodeUnreachable,
+            ..problem
+        },
+        _ => problem,
+    });
+    Ok(Step {
+        vault_name: open.name,
+        vault_id_encoded: vault.to_string(),
+        node: place.show(),
+        commits: brought.as_ref().map_or(0, |synced| synced.commits),
+        done: true,
+        problem: brought.err().map(Into::into),
+        ..Step::default()
+    })
 }
 
 async fn level_one(
     running: &Arc<Running>,
-    node: &Arc<Node>,
+    of: &Together,
     vault: VaultId,
     member: NodeId,
+    last: &Step,
 ) -> Result<(), Problem> {
+    let node = &of.node;
     let mut wait = Duration::from_millis(20);
     loop {
         let here = node.clone();
@@ -327,7 +449,18 @@ async fn level_one(
         .await?;
         let (heads, tips) = (sorted(ours.heads.clone()), sorted(ours.tips.clone()));
         let told = running.ask(member, Request::Announce(ours)).await;
-        told.map_err(|error| error.problem(&node.contacts.title(&member)))?;
+        told.map_err(|error| {
+            if matches!(
+                &error,
+                AskError::Refused {
+                    refusal: Refusal::NoRoom,
+                    ..
+                }
+            ) {
+                node.replicas.note_trouble(vault, member, Some(Trouble::NoRoom));
+            }
+            error.problem(&node.contacts.title(&member))
+        })?;
         let seen = bring_in(running, node, member, vault, |_, _| {})
             .await?
             .report
@@ -335,6 +468,12 @@ async fn level_one(
         if sorted(seen.heads) == heads && sorted(seen.tips) == tips {
             return Ok(());
         }
+        let step = Step {
+            levelling: true,
+            done: false,
+            ..last.clone()
+        };
+        let _ = of.steps.try_send(step);
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(Duration::from_secs(1));
     }
@@ -354,6 +493,15 @@ fn on(agent: &Agent) -> Result<Arc<Running>, Problem> {
     })
 }
 
+fn member_step(node: &Node, vault: VaultId, member: NodeId) -> Step {
+    Step {
+        vault_id_encoded: vault.to_string(),
+        node_id_encoded: member.to_string(),
+        node: node.contacts.title(&member),
+        ..Step::default()
+    }
+}
+
 /// Pulls, tells of each step, and gives the last one.
 async fn bring_steps(
     running: &Arc<Running>,
@@ -362,12 +510,7 @@ async fn bring_steps(
     from: NodeId,
     steps: &mpsc::Sender<Step>,
 ) -> Step {
-    let mut step = Step {
-        vault_id_encoded: vault.to_string(),
-        node_id_encoded: from.to_string(),
-        node: node.contacts.title(&from),
-        ..Step::default()
-    };
+    let mut step = member_step(node, vault, from);
     let told = |name: &str, report: &PullReport| {
         step.vault_name = name.to_owned();
         count(&mut step, report);

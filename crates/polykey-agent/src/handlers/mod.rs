@@ -81,6 +81,8 @@ fn calls() -> Routes {
         .json(&api::replicas::SYNC, replicas::sync)
         .json(&api::replicas::REMOVE, replicas::remove)
         .json(&api::replicas::CLONE, replicas::clone)
+        .json(&api::replicas::KEPT, replicas::kept)
+        .json(&api::replicas::DROP, replicas::drop_kept)
         .json(&api::notifications::SEND, notifications::send)
         .json(&api::notifications::INBOX_READ, notifications::inbox_read)
         .json(&api::notifications::INBOX_CLEAR, notifications::inbox_clear)

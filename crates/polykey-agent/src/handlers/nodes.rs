@@ -51,6 +51,8 @@ pub async fn add(agent: Agent, caller: Caller, q: AddNode) -> Result<NodeItem, P
         here.contacts.learn(id, &[place], Source::Added)
     })
     .await?;
+    let accepting = agent.clone();
+    tokio::spawn(async move { accepting.accept_requests(id).await });
     if !q.no_ping {
         let pinged = agent.network().ask(&node, id, Request::Ping).await;
         if let Err(problem) = pinged

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use polykey_api::replicas::{
-    CloneFolder, Place as Typed, Replica, ReplicaItem, ReplicaList, ReplicaReport, ReplicaReports,
-    SyncReplicas,
+    CloneFolder, DropKept, KeptItem, KeptList, Place as Typed, Replica, ReplicaItem, ReplicaList,
+    ReplicaReport, ReplicaReports, SyncReplicas,
 };
 use polykey_api::vaults::{OneVault, VaultItem};
-use polykey_api::{Code, Problem};
+use polykey_api::{Code, Nothing, Problem};
 use polykey_core::clock::SystemClock;
 use polykey_core::{Clock, VaultId};
 use polykey_vault::charter::Role;
@@ -17,7 +17,7 @@ use crate::blocking::blocking;
 use crate::door::{Action, Caller};
 use crate::follow::bring::bring_in;
 use crate::node::Node;
-use crate::replicas::{Copy, Place, find_in_folder, keep};
+use crate::replicas::{Copy, Place, Trouble, find_in_folder, keep, kept};
 
 /// The place that is meant.
 fn place(node: &Node, typed: &Typed) -> Result<Place, Problem> {
@@ -129,16 +129,23 @@ pub async fn sync(agent: Agent, caller: Caller, q: SyncReplicas) -> Result<Repli
             )),
         };
         node.vaults.news().changed(vault.id);
+        let mut troubled = None;
+        if let Ok(brought) = &brought {
+            troubled = agent.tell_keeper(keeper, vault.id, &brought.report).await;
+        }
         let brought = brought.and_then(|brought| match brought.problem {
-            None => Ok(brought.report),
-            Some(problem) => Err(problem),
+            Some(problem) if troubled.is_none() => Err(problem),
+            _ => Ok(brought.report),
         });
         let (received, stale, problem) = match brought {
-            Ok(report) => (
-                report.entries + report.commits + report.objects,
-                report.stale,
-                None,
-            ),
+            Ok(report) => {
+                let title = node.contacts.title(&keeper);
+                (
+                    report.entries + report.commits + report.objects,
+                    report.stale,
+                    troubled.map(|trouble| trouble_of(trouble, &title)),
+                )
+            }
             Err(problem) => (0, false, Some(problem.message)),
         };
         reports.push(ReplicaReport {
@@ -150,6 +157,31 @@ pub async fn sync(agent: Agent, caller: Caller, q: SyncReplicas) -> Result<Repli
         });
     }
     Ok(ReplicaReports { reports })
+}
+
+/// What a keeper's trouble is to the user.
+fn trouble_of(trouble: Trouble, title: &str) -> String {
+    match trouble {
+        Trouble::NoRoom => format!("the node {title} has no room left for it"),
+        Trouble::Dropped => format!("the node {title} keeps it no longer"),
+    }
+}
+
+/// What this node keeps for others.
+pub async fn kept(agent: Agent, caller: Caller, _: Nothing) -> Result<KeptList, Problem> {
+    let node = agent
+        .enter(&caller, Action::new("vaults.kept"))
+        .await?
+        .node()
+        .clone();
+    blocking(move || kept::list(&node)).await
+}
+
+/// Keeps a vault for others no longer.
+pub async fn drop_kept(agent: Agent, caller: Caller, q: DropKept) -> Result<KeptItem, Problem> {
+    let action = Action::new("vaults.drop").vault(&q.vault);
+    let node = agent.enter(&caller, action).await?.node().clone();
+    blocking(move || kept::let_go(&node, &q.vault)).await
 }
 
 /// Does without a copy from now on. A keeper is taken out of the charter where this node may.

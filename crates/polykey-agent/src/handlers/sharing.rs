@@ -21,6 +21,7 @@ use crate::failure;
 use crate::follow::bring::bring_in;
 use crate::follow::fresh;
 use crate::node::Node;
+use crate::replicas::Trouble;
 use crate::sharing::{self, LetIn, invite, open_as_admin, rotation_item, wanted};
 use crate::tickets::LIFE;
 use crate::vaults::history::rfc3339;
@@ -260,17 +261,25 @@ pub async fn status(agent: Agent, caller: Caller, q: OneVault) -> Result<VaultSt
         let mut copies: Vec<CopyItem> = others
             .map(|member| {
                 let known = known.iter().find(|(node, _)| *node == member.node);
+                let trouble = node.replicas.trouble(vault.id, member.node);
                 CopyItem {
                     place: member.node.to_string(),
                     kind: member.role.to_string(),
                     last_sync: known.map(|(_, fresh)| fresh.time.as_millis()),
-                    fresh: known.is_some_and(|(_, fresh)| state.is_held_by(&fresh.seen)),
+                    // Without room for the content, the commits are there all the same.
+                    fresh: trouble.is_none() && known.is_some_and(|(_, fresh)| state.is_held_by(&fresh.seen)),
+                    trouble: trouble.map(|trouble| trouble.as_str().to_owned()),
                 }
             })
             .collect();
         copies.extend(node.replicas.copies(&vault, &state)?);
-        let ciphertext = |copy: &&CopyItem| copy.kind == "keeper" || copy.kind == "folder";
-        let ciphertext_copies = copies.iter().filter(ciphertext).count() as u64;
+        // Whoever was let in and never came for it holds nothing yet.
+        let is_there = |copy: &&CopyItem| {
+            copy.last_sync.is_some() && copy.trouble.as_deref() != Some(Trouble::Dropped.as_str())
+        };
+        let is_ciphertext = |copy: &&CopyItem| copy.kind == "keeper" || copy.kind == "folder";
+        let there: Vec<&CopyItem> = copies.iter().filter(is_there).collect();
+        let ciphertext_copies = there.iter().filter(|copy| is_ciphertext(copy)).count() as u64;
         let now = SystemClock.now().as_millis();
         let behind = copies.iter().filter(|copy| !copy.fresh);
         let oldest_lag = behind.filter_map(|copy| copy.last_sync).min();
@@ -281,7 +290,7 @@ pub async fn status(agent: Agent, caller: Caller, q: OneVault) -> Result<VaultSt
                 .vault
                 .my_role()
                 .map_or("none".to_owned(), |role| role.to_string()),
-            full_copies: copies.len() as u64 - ciphertext_copies + 1,
+            full_copies: there.len() as u64 - ciphertext_copies + 1,
             ciphertext_copies,
             fresh_copies: copies.iter().filter(|copy| copy.fresh).count() as u64 + 1,
             oldest_lag: oldest_lag.map(|seen| now.saturating_sub(seen)),

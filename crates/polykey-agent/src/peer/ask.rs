@@ -77,6 +77,11 @@ impl AskError {
                     format!("the node {title} is there, but locked"),
                 )
                 .hint("it has to be unlocked there"),
+                Refusal::NoRoom => Problem::new(
+                    Code::DiskFull,
+                    format!("the node {title} has no room left for what it keeps for others"),
+                )
+                .hint("its user can raise `keeper.quota` there, or drop other vaults"),
             },
         };
         problem.caused_by(self)

@@ -361,7 +361,7 @@ async fn nothing_that_a_hostile_peer_says_does_harm() {
                 (Who::Blocked, _) => refused,
                 (_, "ping" | "who") | (Who::Contact, "scan" | "addresses") => Want::Served,
                 (_, "items" | "objects") => Want::Nothing,
-                (_, "notify") | (Who::Contact, "keep") => Want::Refused(Refusal::Malformed),
+                (_, "notify" | "keep") => Want::Refused(Refusal::Malformed),
                 _ => refused,
             };
             stage.check(name, who, &request.encode(), &request, want).await;

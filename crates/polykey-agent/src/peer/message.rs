@@ -153,6 +153,8 @@ pub enum Refusal {
     TooMuch,
     /// It cannot now: it is locked, or its disk fails.
     Unavailable,
+    /// It keeps for others as much as it may.
+    NoRoom,
 }
 
 impl Refusal {
@@ -162,6 +164,7 @@ impl Refusal {
             Refusal::Malformed => 1,
             Refusal::TooMuch => 2,
             Refusal::Unavailable => 3,
+            Refusal::NoRoom => 4,
         }
     }
 
@@ -171,6 +174,7 @@ impl Refusal {
             Refusal::Malformed,
             Refusal::TooMuch,
             Refusal::Unavailable,
+            Refusal::NoRoom,
         ]
         .into_iter()
         .find(|refusal| refusal.number() == number)
@@ -318,6 +322,7 @@ impl Answer {
             Refusal::Malformed => "the request is malformed",
             Refusal::TooMuch => "too many requests",
             Refusal::Unavailable => "not available now",
+            Refusal::NoRoom => "no room left",
         };
         Answer::Refused(refusal, text.to_owned())
     }
@@ -531,6 +536,7 @@ mod tests {
             (all[8].clone(), Answer::Keeping { now: false }),
             (all[9].clone(), Answer::Nodes(nodes)),
             (all[0].clone(), Answer::refused(Refusal::TooMuch)),
+            (all[4].clone(), Answer::refused(Refusal::NoRoom)),
         ]
     }
 

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use polykey_api::{Code, Problem};
 use polykey_core::clock::SystemClock;
 use polykey_core::{Clock, NodeId, VaultId};
+use polykey_vault::charter::Role;
 use polykey_vault::sync::{self, Replica, Seen};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -25,6 +26,7 @@ use super::message::{
 };
 use crate::agent::Agent;
 use crate::blocking::blocking;
+use crate::contacts::Source;
 use crate::door::{Action, Caller, Right};
 use crate::failure;
 use crate::follow::fresh::{self, Fresh};
@@ -53,6 +55,11 @@ pub struct Manners {
 type Recorded = (NodeId, &'static str, Option<VaultId>, bool);
 
 impl Manners {
+    /// True when a stranger may leave one more thing for the user.
+    pub fn may_knock(&self, from: &NodeId) -> bool {
+        self.rates.knock(from, Instant::now())
+    }
+
     /// True when a request of this kind is to be recorded; the ones that follow it soon are not.
     fn is_first(&self, of: Recorded) -> bool {
         let (from, event, vault, allowed) = of;
@@ -163,7 +170,7 @@ impl Agent {
             return (Answer::refused(Refusal::TooMuch), None);
         }
         let right = match request {
-            Request::Scan | Request::Keep { .. } | Request::Addresses => Right::Contact,
+            Request::Scan | Request::Addresses => Right::Contact,
             // What a vault shows, its charter says; what a stranger may leave is small.
             _ => Right::Anybody,
         };
@@ -218,13 +225,15 @@ impl Agent {
                 let here = node.clone();
                 let news = blocking(move || is_news(&here, &from, &announcement)).await?;
                 match news {
-                    None => Ok(Answer::refused(Refusal::Refused)),
-                    Some(news) => {
-                        if news {
-                            node.vaults.news().heard(from, vault);
-                        }
+                    Heard::NotForUs => Ok(Answer::refused(Refusal::Refused)),
+                    // What is here may lack its content. It comes with the next look, when there is room; asking for
+                    // it at once would fetch in vain.
+                    _ if node.allowance.is_full(&vault) => Ok(Answer::refused(Refusal::NoRoom)),
+                    Heard::News => {
+                        node.vaults.news().heard(from, vault);
                         Ok(Answer::Done)
                     }
+                    Heard::Level => Ok(Answer::Done),
                 }
             }
             Request::Genesis(vault) => blocking(move || genesis(&node, &from, vault)).await,
@@ -235,7 +244,7 @@ impl Agent {
                 start,
                 record,
             } => self.redeem(node, from, secret, start, record).await,
-            Request::Keep { vault, genesis } => self.keep(node, from, vault, genesis).await,
+            Request::Keep { vault, genesis } => self.keep(node, from, standing, vault, genesis).await,
         }
     }
 }
@@ -312,25 +321,42 @@ fn step(node: &Node, from: &NodeId, request: &sync::Request) -> Result<Answer, P
         .map_err(|error| crate::vaults::problem::vault_problem(&open.name, error))
 }
 
-/// `None` when the sender has no business with the vault.
-fn is_news(node: &Node, from: &NodeId, announcement: &sync::Announcement) -> Result<Option<bool>, Problem> {
-    let open = node.vaults.open_id(announcement.vault)?;
+/// What an announcement means here.
+enum Heard {
+    /// The sender has no business with the vault.
+    NotForUs,
+    /// There is something to look at.
+    News,
+    /// All of it is here.
+    Level,
+}
+
+fn is_news(node: &Node, from: &NodeId, announcement: &sync::Announcement) -> Result<Heard, Problem> {
+    let vault = announcement.vault;
+    let open = node.vaults.open_id(vault)?;
     let wrong = |error| crate::vaults::problem::vault_problem(&open.name, error);
-    if open.vault.charter().map_err(wrong)?.role(from).is_none() {
-        return Ok(None);
+    let Some(role) = open.vault.charter().map_err(wrong)?.role(from) else {
+        return Ok(Heard::NotForUs);
+    };
+    if announcement.is_news(&*open.vault).map_err(wrong)? {
+        return Ok(Heard::News);
     }
-    let news = announcement.is_news(&*open.vault).map_err(wrong)?;
+    // A keeper may have the commits and no room for their content: a reader's look at it ends with the question. Two
+    // keepers that looked at each other so would never come to an end.
+    if role == Role::Keeper && open.vault.my_role().is_some_and(Role::reads) {
+        return Ok(Heard::News);
+    }
     let seen = Seen {
         heads: announcement.heads.clone(),
         tips: announcement.tips.clone(),
     };
     // Whoever says that it has all that is here is level, also without a pull.
-    if !news && open.vault.sync_state().map_err(wrong)?.is_held_by(&seen) {
+    if open.vault.sync_state().map_err(wrong)?.is_held_by(&seen) {
         let time = SystemClock.now();
         let row = Fresh { time, seen };
-        fresh::note(&node.db, &announcement.vault, from, &row).map_err(|error| failure::store(&error))?;
+        fresh::note(&node.db, &vault, from, &row).map_err(|error| failure::store(&error))?;
     }
-    Ok(Some(news))
+    Ok(Heard::Level)
 }
 
 fn genesis(node: &Node, from: &NodeId, vault: VaultId) -> Result<Answer, Problem> {
@@ -365,7 +391,12 @@ fn addresses(node: &Node, from: &NodeId) -> Answer {
     common.remove(from);
     let known = common.into_iter().filter_map(|node_id| {
         let contact = node.contacts.find(&node_id).filter(|contact| !contact.blocked)?;
-        let places = contact.addresses.into_iter().map(|known| known.place);
+        // What a third node told here is not told on, or a wrong address would go round for ever.
+        let first_hand = contact
+            .addresses
+            .into_iter()
+            .filter(|known| known.source != Source::Told);
+        let places = first_hand.map(|known| known.place);
         let places: Vec<_> = places.take(MAX_PLACES).collect();
         (!places.is_empty()).then_some((node_id, places))
     });

@@ -44,9 +44,14 @@ impl Agent {
         &self,
         node: Arc<Node>,
         from: NodeId,
+        standing: Standing,
         vault: VaultId,
         genesis: Vec<u8>,
     ) -> Result<Answer, Problem> {
-        self.keep_for(node, from, vault, genesis).await
+        let tray = match standing {
+            Standing::Contact => Tray::Inbox,
+            Standing::Stranger => Tray::Strangers,
+        };
+        self.keep_for(node, from, tray, vault, genesis).await
     }
 }

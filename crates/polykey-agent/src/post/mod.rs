@@ -289,16 +289,8 @@ impl Post {
         if there.iter().any(|mail| mail.is_of(id.as_bytes())) {
             return Ok(Received::Known);
         }
-        if tray == Tray::Strangers {
-            let from = notification.from();
-            let of_them = self
-                .read(tray)?
-                .iter()
-                .filter(|mail| mail.letter.from() == from)
-                .count();
-            if of_them >= MAX_OF_A_STRANGER {
-                return Ok(Received::Refused);
-            }
+        if self.has_enough_of(tray, notification.from())? {
+            return Ok(Received::Refused);
         }
         let mail = Mail {
             id: MailId::new(now, id.as_bytes()),
@@ -309,13 +301,32 @@ impl Post {
         Ok(Received::New(mail.id))
     }
 
-    /// Puts something that the agent has to tell into the inbox.
+    /// True when a stranger may leave nothing more.
+    fn has_enough_of(&self, tray: Tray, from: NodeId) -> Result<bool, Problem> {
+        if tray != Tray::Strangers {
+            return Ok(false);
+        }
+        let of_them = self.read(tray)?;
+        let of_them = of_them.iter().filter(|mail| mail.letter.from() == from);
+        Ok(of_them.count() >= MAX_OF_A_STRANGER)
+    }
+
+    /// Puts something that the agent has to tell into a box.
     ///
     /// # Errors
     /// What the store says.
-    pub fn tell(&self, letter: Letter, now: Timestamp, random: &dyn Random) -> Result<MailId, Problem> {
+    pub fn tell(
+        &self,
+        tray: Tray,
+        letter: Letter,
+        now: Timestamp,
+        random: &dyn Random,
+    ) -> Result<Received, Problem> {
         let _changing = self.change();
-        let there = self.ids(INBOX)?;
+        if self.has_enough_of(tray, letter.from())? {
+            return Ok(Received::Refused);
+        }
+        let there = self.ids(tray.table())?;
         let mut id = [0; 32];
         random.fill(&mut id);
         let mail = Mail {
@@ -323,8 +334,23 @@ impl Post {
             read: false,
             letter,
         };
-        self.put(Tray::Inbox, &mail, &there)?;
-        Ok(mail.id)
+        self.put(tray, &mail, &there)?;
+        Ok(Received::New(mail.id))
+    }
+
+    /// The requests of `from` to keep a vault, in whichever box they lie.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn keep_requests(&self, from: NodeId) -> Result<Vec<(MailId, VaultId)>, Problem> {
+        let mut found = Vec::new();
+        for tray in [Tray::Inbox, Tray::Strangers] {
+            found.extend(self.read(tray)?.iter().filter_map(|mail| match mail.letter {
+                Letter::KeepRequest { from: by, vault } if by == from => Some((mail.id, vault)),
+                _ => None,
+            }));
+        }
+        Ok(found)
     }
 
     fn put(&self, tray: Tray, mail: &Mail, there: &BTreeSet<MailId>) -> Result<(), Problem> {
@@ -676,8 +702,18 @@ mod tests {
             vault,
         };
         for letter in [&joined, &asked] {
-            bench.post.tell(letter.clone(), at(1), &OsRandom).expect("stores");
+            let told = bench.post.tell(Tray::Inbox, letter.clone(), at(1), &OsRandom);
+            assert!(matches!(told, Ok(Received::New(_))), "{told:?}");
         }
+        // A stranger's requests are few, and are found where they lie.
+        for i in 0..5u64 {
+            let told = bench.post.tell(Tray::Strangers, asked.clone(), at(i), &OsRandom);
+            let refused = told == Ok(Received::Refused);
+            assert_eq!(refused, i >= MAX_OF_A_STRANGER as u64, "{told:?}");
+        }
+        let requests = bench.post.keep_requests(me().public()).expect("reads");
+        assert_eq!(requests.len(), 1 + MAX_OF_A_STRANGER);
+        assert!(requests.iter().all(|(_, of)| *of == vault));
         let letters: Vec<_> = bench.post.read(Tray::Inbox).expect("reads");
         assert_eq!(letters.len(), 2);
         for letter in [joined, asked] {

@@ -69,6 +69,26 @@ impl Place {
     }
 }
 
+/// What is told about a copy at a node, until that node says otherwise. Forgotten with the process: it is learned
+/// again at the next connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// The node has no room left for it.
+    NoRoom,
+    /// The node keeps it no longer.
+    Dropped,
+}
+
+impl Trouble {
+    /// Its name in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Trouble::NoRoom => "no-room",
+            Trouble::Dropped => "dropped",
+        }
+    }
+}
+
 /// One copy, as it is remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Copy {
@@ -114,6 +134,7 @@ impl Copy {
             last_sync: self.last.map(Timestamp::as_millis),
             absent: matches!(&self.place, Place::Folder(path) if !path.is_dir()),
             waiting: self.waiting,
+            trouble: None,
         }
     }
 }

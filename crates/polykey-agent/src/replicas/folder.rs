@@ -1,6 +1,6 @@
 //! Copies in folders: what is new there comes in, and what they lack is left there.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use polykey_api::replicas::{ReplicaItem, ReplicaReport};
@@ -26,6 +26,8 @@ const MAX_PATH: usize = 4096;
 pub struct Synced {
     /// Items that came.
     pub received: u64,
+    /// Commits among them.
+    pub commits: u64,
     /// Items that went.
     pub sent: u64,
     /// True when the folder holds less than it once did.
@@ -106,22 +108,30 @@ impl Replicas {
         vault.vault.remember_seen(&whom, &seen).map_err(wrong)?;
         Ok(Synced {
             received: items(&came),
+            commits: came.commits,
             sent: items(&went),
             stale: came.stale,
         })
     }
 
-    /// The same, as a report for the user; notes when it was done.
+    /// The same, and notes when it was done.
+    ///
+    /// # Errors
+    /// As [`Replicas::sync`].
+    pub fn bring(&self, vault: &InUse, place: &Place) -> Result<Synced, Problem> {
+        let synced = self.sync(vault, place)?;
+        let copy = Copy {
+            place: place.clone(),
+            last: Some(SystemClock.now()),
+            waiting: false,
+        };
+        self.note(vault.id, &copy)?;
+        Ok(synced)
+    }
+
+    /// The same, as a report for the user.
     pub fn report(&self, vault: &InUse, place: &Place) -> ReplicaReport {
-        let done = self.sync(vault, place).and_then(|synced| {
-            let copy = Copy {
-                place: place.clone(),
-                last: Some(SystemClock.now()),
-                waiting: false,
-            };
-            self.note(vault.id, &copy).map(|_| synced)
-        });
-        match done {
+        match self.bring(vault, place) {
             Ok(synced) => ReplicaReport {
                 place: place.show(),
                 received: synced.received,

@@ -1,9 +1,10 @@
 //! Keeping ciphertext for others, and asking others to keep ours.
 //!
 //! A vault that is kept is a replica like any other, in which this node has no keys and which has no name here.
-//! It is kept only for nodes that the user added, and up to [`QUOTA`]; others wait in the inbox.
+//! It is kept only for nodes that the user added, as far as the [allowance](super::allowance) goes; the requests of
+//! others wait in the inbox, those of strangers in the strangers' box, until the user adds the node.
 
-use std::path::Path;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use polykey_api::{Code, Problem};
@@ -12,8 +13,9 @@ use polykey_core::random::OsRandom;
 use polykey_core::statement::{Kind, Statement};
 use polykey_core::{Clock, NodeId, VaultId};
 use polykey_vault::charter::{Charter, Joiner, Role};
+use polykey_vault::sync::{self, Announcement, Outcome, PullReport};
 
-use super::{Copy, Place};
+use super::{Place, Trouble, kept};
 use crate::agent::Agent;
 use crate::blocking::blocking;
 use crate::node::Node;
@@ -22,11 +24,9 @@ use crate::post::{Letter, Tray};
 use crate::vaults::InUse;
 use crate::vaults::problem::vault_problem;
 
-/// Bytes that are kept for others in all.
-pub const QUOTA: u64 = 10 << 30;
-
 impl Agent {
-    /// Another node, a contact, asks us to keep the ciphertext of a vault. The genesis was not checked yet.
+    /// Another node asks us to keep the ciphertext of a vault; if it has to wait for the user, in `tray`. The genesis
+    /// was not checked yet.
     ///
     /// # Errors
     /// What goes wrong here; what is not wanted is a refusal.
@@ -34,10 +34,16 @@ impl Agent {
         &self,
         node: Arc<Node>,
         from: NodeId,
+        tray: Tray,
         vault: VaultId,
         genesis: Vec<u8>,
     ) -> Result<Answer, Problem> {
-        let answer = blocking(move || keep(&node, from, vault, genesis)).await?;
+        let agent = self.clone();
+        let answer = blocking(move || {
+            let may_wait = || tray == Tray::Inbox || agent.manners().may_knock(&from);
+            keep(&node, from, tray, vault, genesis, may_wait)
+        })
+        .await?;
         if answer == (Answer::Keeping { now: true })
             && let Some(node) = self.node()
         {
@@ -61,9 +67,20 @@ impl Agent {
             genesis: vault.vault.genesis().as_bytes().to_vec(),
         };
         match self.network().try_ask(keeper, request).await {
-            Ok(Answer::Keeping { now }) => Ok(now),
+            Ok(Answer::Keeping { now }) => {
+                node.replicas.note_trouble(vault.id, keeper, None);
+                Ok(now)
+            }
             Ok(_) => unreachable!("answers are read as answers to their request"),
-            // It does not know us yet, or has no room: its user may change that.
+            Err(AskError::Refused {
+                refusal: Refusal::NoRoom,
+                ..
+            }) => {
+                node.replicas
+                    .note_trouble(vault.id, keeper, Some(Trouble::NoRoom));
+                Ok(false)
+            }
+            // It is away, or does not know us yet: its user may change that.
             Err(
                 AskError::Unreachable(_)
                 | AskError::Lost(_)
@@ -73,6 +90,88 @@ impl Agent {
                 },
             ) => Ok(false),
             Err(error) => Err(error.problem(&node.contacts.title(&keeper))),
+        }
+    }
+
+    /// Keeps what the node `from`, which the user has just added, asked for before.
+    pub async fn accept_requests(&self, from: NodeId) {
+        let Some(node) = self.node() else { return };
+        let here = node.clone();
+        let asked = blocking(move || here.post.keep_requests(from)).await;
+        let asked = match asked {
+            Ok(asked) => asked.into_iter().map(|(_, vault)| vault).collect::<BTreeSet<_>>(),
+            Err(problem) => return tracing::warn!("{problem}"),
+        };
+        for vault in asked {
+            // When it is away now, it asks again by itself.
+            let Ok(Answer::Genesis(beginning)) = self.network().try_ask(from, Request::Genesis(vault)).await
+            else {
+                continue;
+            };
+            let kept = self
+                .keep_for(node.clone(), from, Tray::Inbox, vault, beginning.genesis)
+                .await;
+            if let Err(problem) = kept {
+                tracing::warn!("{problem}");
+            }
+        }
+    }
+
+    /// Tells a keeper that was just looked at what is here. What it answers is noted: it may have no room, or have
+    /// dropped the vault.
+    pub async fn tell_keeper(&self, keeper: NodeId, vault: VaultId, pulled: &PullReport) -> Option<Trouble> {
+        let node = self.node()?;
+        if pulled.outcome == Outcome::Refused {
+            let here = node.clone();
+            // One that has not said yes is waited for.
+            let kept = blocking(move || {
+                let copies = here.replicas.of(vault)?;
+                Ok(copies
+                    .iter()
+                    .any(|copy| copy.place == Place::Node(keeper) && !copy.waiting))
+            });
+            if kept.await == Ok(true) {
+                node.replicas.note_trouble(vault, keeper, Some(Trouble::Dropped));
+            }
+            return node.replicas.trouble(vault, keeper);
+        }
+        let here = node.clone();
+        let ours = blocking(move || {
+            if here.vaults.is_kept(vault) {
+                return Ok(None);
+            }
+            here.replicas.note_kept(vault, keeper)?;
+            let open = here.vaults.open_id(vault)?;
+            let announcement = sync::announce(&*open.vault);
+            announcement
+                .map(Some)
+                .map_err(|error| vault_problem(&open.name, error))
+        });
+        // Also when it has all commits: only the keeper knows whether it had room for their content.
+        match ours.await {
+            Ok(Some(announcement)) => self.announce_to(keeper, announcement).await,
+            // Keepers have nothing to say to each other that an announcement has not said.
+            Ok(None) => {}
+            Err(problem) => tracing::debug!(%keeper, %vault, "not told: {problem}"),
+        }
+        node.replicas.trouble(vault, keeper)
+    }
+
+    /// Announces a vault to a member, and notes whether it has room for the news.
+    pub async fn announce_to(&self, member: NodeId, announcement: Announcement) {
+        let vault = announcement.vault;
+        let told = self
+            .network()
+            .try_ask(member, Request::Announce(announcement))
+            .await;
+        let Some(node) = self.node() else { return };
+        match told {
+            Ok(_) => node.replicas.note_trouble(vault, member, None),
+            Err(AskError::Refused {
+                refusal: Refusal::NoRoom,
+                ..
+            }) => node.replicas.note_trouble(vault, member, Some(Trouble::NoRoom)),
+            Err(error) => tracing::debug!(%member, %error, "not announced"),
         }
     }
 
@@ -93,12 +192,8 @@ impl Agent {
                     continue;
                 };
                 if let Ok(true) = self.ask_to_keep(&node, &open, keeper).await {
-                    let kept = Copy {
-                        waiting: false,
-                        ..copy
-                    };
                     let here = node.clone();
-                    let noted = blocking(move || here.replicas.note(id, &kept)).await;
+                    let noted = blocking(move || here.replicas.note_kept(id, keeper)).await;
                     if let Err(problem) = noted {
                         tracing::warn!("{problem}");
                     }
@@ -108,54 +203,48 @@ impl Agent {
     }
 }
 
-fn keep(node: &Node, from: NodeId, vault: VaultId, genesis: Vec<u8>) -> Result<Answer, Problem> {
+fn keep(
+    node: &Node,
+    from: NodeId,
+    tray: Tray,
+    vault: VaultId,
+    genesis: Vec<u8>,
+    may_wait: impl FnOnce() -> bool,
+) -> Result<Answer, Problem> {
     let Ok(genesis) = Statement::verify(Kind::Charter, genesis) else {
         return Ok(Answer::refused(Refusal::Malformed));
     };
     if VaultId::from(genesis.id()) != vault || Charter::found(genesis.clone()).is_err() {
         return Ok(Answer::refused(Refusal::Malformed));
     }
-    // Who has it already keeps it.
-    if node.vaults.open_id(vault).is_ok() {
+    // Who has it already keeps it; whether it does is told to members alone.
+    if let Ok(open) = node.vaults.open_id(vault)
+        && open.vault.role_of(&from).is_some()
+    {
         return Ok(Answer::Keeping { now: true });
     }
+    let asked = node.post.keep_requests(from)?;
+    let mut asked = asked.into_iter().filter(|(_, of)| *of == vault);
     if !node.contacts.is_trusted(&from) {
-        let told = node.post.read(Tray::Inbox)?.into_iter().any(|mail| {
-            matches!(mail.letter, Letter::KeepRequest { from: by, vault: of } if by == from && of == vault)
-        });
-        if !told {
+        if asked.next().is_none() && may_wait() {
             let letter = Letter::KeepRequest { from, vault };
-            node.post.tell(letter, SystemClock.now(), &OsRandom)?;
+            node.post.tell(tray, letter, SystemClock.now(), &OsRandom)?;
         }
         return Ok(Answer::Keeping { now: false });
     }
-    if kept_bytes(node)? >= QUOTA {
-        return Ok(Answer::refused(Refusal::Unavailable));
+    let share = node.allowance.share(|| kept::size(node))?;
+    if share.is_used_up() {
+        return Ok(Answer::refused(Refusal::NoRoom));
+    }
+    // The user said yes to what waited.
+    for (mail, _) in asked {
+        node.post.remove(mail)?;
     }
     node.vaults.keep(&genesis)?;
-    Ok(Answer::Keeping { now: true })
-}
-
-/// How much is kept for others.
-fn kept_bytes(node: &Node) -> Result<u64, Problem> {
-    node.vaults
-        .kept_folders()
-        .iter()
-        .map(|folder| size_of(folder).map_err(|error| crate::failure::disk(&error, "measure", folder)))
-        .sum()
-}
-
-fn size_of(folder: &Path) -> std::io::Result<u64> {
-    let mut size = 0;
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let metadata = entry.metadata()?;
-        size += match metadata.is_dir() {
-            true => size_of(&entry.path())?,
-            false => metadata.len(),
-        };
+    if node.vaults.is_kept(vault) {
+        kept::note_asked(node, vault, from)?;
     }
-    Ok(size)
+    Ok(Answer::Keeping { now: true })
 }
 
 /// Makes `keeper` a keeper of a vault in the charter.

@@ -3,14 +3,19 @@
 //! - [`copy`]: one copy and its record. [`folder`]: a stick, a mounted disk, a synchronised folder, which is a
 //!   local setting of this node; [`Replicas::sync`] brings in what others left there and leaves there what they lack.
 //! - [`keep`]: a *keeper* is a node with that role in the charter, which was asked to hold the vault; it is brought
-//!   up to date as any member is.
+//!   up to date as any member is. [`allowance`] is how much this node keeps for others, [`kept`] what it keeps.
 //!
 //! Always: nothing that lies in a folder is believed; what is there less than before is told as stale, never
 //! taken as a deletion. All of this blocks.
 
+pub mod allowance;
 pub mod copy;
 pub mod folder;
 pub mod keep;
+pub mod kept;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use polykey_api::replicas::ReplicaItem;
 use polykey_api::sharing::CopyItem;
@@ -19,7 +24,7 @@ use polykey_core::{NodeId, Timestamp, VaultId};
 use polykey_store::{Database, StoreError};
 use polykey_vault::sync::SyncState;
 
-pub use copy::{Copy, Place};
+pub use copy::{Copy, Place, Trouble};
 pub use folder::find_in_folder;
 
 use crate::failure;
@@ -34,12 +39,32 @@ pub const MAX_REPLICAS: usize = 64;
 pub struct Replicas {
     db: Database,
     me: NodeId,
+    troubles: Mutex<BTreeMap<(VaultId, NodeId), Trouble>>,
 }
 
 impl Replicas {
     /// Those in this database, of the node `me`.
     pub fn new(db: Database, me: NodeId) -> Replicas {
-        Replicas { db, me }
+        Replicas {
+            db,
+            me,
+            troubles: Mutex::default(),
+        }
+    }
+
+    /// Notes what a node says about its copy of a vault.
+    pub fn note_trouble(&self, vault: VaultId, at: NodeId, trouble: Option<Trouble>) {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        match trouble {
+            Some(trouble) => troubles.insert((vault, at), trouble),
+            None => troubles.remove(&(vault, at)),
+        };
+    }
+
+    /// What a node said about its copy of a vault, when that is not well.
+    pub fn trouble(&self, vault: VaultId, at: NodeId) -> Option<Trouble> {
+        let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        troubles.get(&(vault, at)).copied()
     }
 
     /// All copies of a vault, nodes first.
@@ -64,7 +89,19 @@ impl Replicas {
     /// # Errors
     /// What the store says.
     pub fn items(&self, vault: VaultId) -> Result<Vec<ReplicaItem>, Problem> {
-        Ok(self.of(vault)?.iter().map(|copy| copy.item(vault)).collect())
+        let copies = self.of(vault)?;
+        Ok(copies.iter().map(|copy| self.item(vault, copy)).collect())
+    }
+
+    fn item(&self, vault: VaultId, copy: &Copy) -> ReplicaItem {
+        let trouble = match copy.place {
+            Place::Node(node) => self.trouble(vault, node),
+            Place::Folder(_) => None,
+        };
+        ReplicaItem {
+            trouble: trouble.map(|trouble| trouble.as_str().to_owned()),
+            ..copy.item(vault)
+        }
     }
 
     /// The folders, as `vaults status` shows them; nodes stand among the members.
@@ -82,6 +119,7 @@ impl Replicas {
                     kind: "folder".to_owned(),
                     last_sync: copy.last.map(Timestamp::as_millis),
                     fresh: copy.last.is_some() && state.is_held_by(&seen),
+                    trouble: None,
                 });
             }
         }
@@ -103,7 +141,25 @@ impl Replicas {
         self.db
             .write(|tx| tx.put(REPLICAS, vault.as_bytes(), &copy.place.whom(), &copy.encode()))
             .map_err(|error: StoreError| failure::store(&error))?;
-        Ok(copy.item(vault))
+        Ok(self.item(vault, copy))
+    }
+
+    /// Notes that a node keeps a vault, if it was waited for.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn note_kept(&self, vault: VaultId, at: NodeId) -> Result<(), Problem> {
+        let waiting = |copy: &Copy| copy.place == Place::Node(at) && copy.waiting;
+        match self.of(vault)?.into_iter().find(waiting) {
+            Some(copy) => {
+                let kept = Copy {
+                    waiting: false,
+                    ..copy
+                };
+                self.note(vault, &kept).map(drop)
+            }
+            None => Ok(()),
+        }
     }
 
     /// Forgets a copy; what is there stays there.

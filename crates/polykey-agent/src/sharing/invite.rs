@@ -18,7 +18,7 @@ use crate::network::Network;
 use crate::node::Node;
 use crate::peer::keys::NodeKeys;
 use crate::peer::{Answer, Beginning, Refusal, Request};
-use crate::post::Letter;
+use crate::post::{Letter, Tray};
 use crate::tickets::ticket::Ticket;
 use crate::tickets::{Issued, MAX_LIFE, Use};
 
@@ -161,7 +161,8 @@ fn redeem(node: &Node, from: NodeId, secret: &Key, keys: &NodeKeys) -> Result<Op
             name,
             role,
         };
-        node.post.tell(letter, SystemClock.now(), &OsRandom)?;
+        node.post
+            .tell(Tray::Inbox, letter, SystemClock.now(), &OsRandom)?;
     }
     Ok(Some(joined(&vault, role)))
 }

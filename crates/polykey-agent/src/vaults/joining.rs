@@ -97,13 +97,26 @@ impl Vaults {
             .collect()
     }
 
-    /// Where they lie.
-    pub fn kept_folders(&self) -> Vec<PathBuf> {
-        let entries = self.register.entries().into_iter();
-        entries
-            .filter(|entry| matches!(entry.state, State::Kept(_)))
-            .map(|entry| entry.folder.path(&self.node))
-            .collect()
+    /// True when the vault is kept for others.
+    pub fn is_kept(&self, id: VaultId) -> bool {
+        let found = self.register.find_id(id);
+        found.is_ok_and(|(entry, _)| entry.state == State::Kept(id))
+    }
+
+    /// Where a vault lies that is kept for others.
+    pub fn kept_folder(&self, id: VaultId) -> Option<PathBuf> {
+        let entry = self.register.find_id(id).ok()?.0;
+        (entry.state == State::Kept(id)).then(|| entry.folder.path(&self.node))
+    }
+
+    /// Keeps a vault for others no longer, and clears away what is there.
+    ///
+    /// # Errors
+    /// What the disk says; it is tried again at the next start.
+    pub fn drop_kept(&self, id: VaultId) -> Result<(), Problem> {
+        self.clear_away(id, State::Kept(id))?;
+        self.opener.news().changed(id);
+        Ok(())
     }
 
     /// Shows a vault that was being brought in: all of it is here. Does nothing for one that is in use.
@@ -127,18 +140,28 @@ impl Vaults {
     /// # Errors
     /// What the disk says; it is tried again at the next start.
     pub fn give_up_joining(&self, id: VaultId) -> Result<(), Problem> {
+        self.clear_away(id, State::Joining(id))
+    }
+
+    /// Clears away a vault in `state`; does nothing for one that is in another.
+    fn clear_away(&self, id: VaultId, state: State) -> Result<(), Problem> {
         let _changing = lock(&self.changing);
         let Ok((entry, handle)) = self.register.find_id(id) else {
             return Ok(());
         };
-        if entry.state != State::Joining(id) {
+        if entry.state != state {
             return Ok(());
         }
         self.register.store(Entry {
             state: State::Making,
             ..entry.clone()
         })?;
-        drop(lock(&handle).take());
+        // Whoever still brings something in meets a closed vault.
+        if let Some(vault) = lock(&handle).take()
+            && let Err(error) = vault.close()
+        {
+            tracing::warn!(%error, "a vault that goes was not closed well");
+        }
         super::folder::clear(&entry.folder.path(&self.node))?;
         self.register.forget(&entry.storage)
     }

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use polykey_api::{Code, Problem};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::{Map, Value as Json, json};
-use toml_edit::{DocumentMut, Item, Value};
+use toml_edit::{DocumentMut, Item, Table, TableLike, Value};
 
 use crate::context::Context;
 use crate::output::Done;
@@ -220,8 +220,23 @@ fn set(cx: &Context<'_>, args: &Set) -> Result<Done, Problem> {
     let value = setting
         .value(&args.value)
         .map_err(|wants| as_usage(settings::wrong_type(path, setting.name, &wants)))?;
-    change(path, |document| {
-        match document.get_mut(setting.name).and_then(Item::as_value_mut) {
+    let set = change(path, |document| {
+        let (table, key) = match setting.name.split_once('.') {
+            None => (document.as_table_mut() as &mut dyn TableLike, setting.name),
+            Some((group, key)) => {
+                let table = document.entry(group).or_insert_with(|| {
+                    let mut table = Table::new();
+                    table.set_dotted(true);
+                    Item::Table(table)
+                });
+                match table.as_table_like_mut() {
+                    Some(table) => (table, key),
+                    // The name of the group holds something else, which every other command refuses.
+                    None => return false,
+                }
+            }
+        };
+        match table.get_mut(key).and_then(Item::as_value_mut) {
             // A comment behind the old value stays.
             Some(old) => {
                 let decor = old.decor().clone();
@@ -229,11 +244,14 @@ fn set(cx: &Context<'_>, args: &Set) -> Result<Done, Problem> {
                 *old.decor_mut() = decor;
             }
             None => {
-                document.insert(setting.name, Item::Value(value));
+                table.insert(key, Item::Value(value));
             }
         }
         true
     })?;
+    if !set {
+        return Err(settings::wrong_type(path, setting.name, "a table around it"));
+    }
     cx.out
         .success(&format!("set {} in {}", setting.name, path.display()));
     Ok(Done::All)
@@ -250,12 +268,30 @@ fn as_usage(problem: Problem) -> Problem {
 /// Any key can be taken away: an unknown one is what stops the other commands.
 fn unset(cx: &Context<'_>, key: &str) -> Result<Done, Problem> {
     let path = &settings::path(&cx.node_path);
-    if change(path, |document| document.remove(key).is_some())? {
+    if change(path, |document| remove(document, key))? {
         cx.out.success(&format!("unset {key} in {}", path.display()));
     } else {
         cx.out.success(&format!("{key} is not set in {}", path.display()));
     }
     Ok(Done::All)
+}
+
+/// Takes a key out, and the table of its group with the last key in it.
+fn remove(document: &mut DocumentMut, key: &str) -> bool {
+    if document.remove(key).is_some() {
+        return true;
+    }
+    let Some((group, key)) = key.split_once('.') else {
+        return false;
+    };
+    let Some(table) = document.get_mut(group).and_then(Item::as_table_like_mut) else {
+        return false;
+    };
+    let removed = table.remove(key).is_some();
+    if table.is_empty() {
+        document.remove(group);
+    }
+    removed
 }
 
 /// Changes the file, if `edit` says that it changed something. One at a time, and whole or not at all.

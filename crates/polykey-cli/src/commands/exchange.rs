@@ -235,6 +235,15 @@ impl Progress {
             }
             bar
         });
+        if step.levelling {
+            bar.set_message(format!(
+                "{}: {} takes what is here",
+                escape::name(&step.vault_name),
+                escape::name(&step.node)
+            ));
+            bar.tick();
+            return;
+        }
         bar.set_message(format!(
             "{} from {}: {} commits, {} pieces",
             escape::name(&step.vault_name),

@@ -1,10 +1,13 @@
 //! `vaults replicas`: copies of ciphertext, at other nodes and in folders.
 
 use clap::{Args, Subcommand};
-use polykey_api::replicas::{self, Place, Replica, ReplicaItem, ReplicaReport, SyncReplicas};
+use polykey_api::replicas::{
+    self, DropKept, KeptItem, KeptList, Place, Replica, ReplicaItem, ReplicaReport, SyncReplicas,
+};
 use polykey_api::vaults::OneVault;
-use polykey_api::{Code, Problem};
+use polykey_api::{Code, Nothing, Problem};
 
+use crate::confirm::confirm;
 use crate::context::Context;
 use crate::escape;
 use crate::output::Done;
@@ -73,6 +76,17 @@ pub struct SyncArgs {
     place: Option<String>,
 }
 
+/// Arguments of `drop`.
+#[derive(Debug, Args)]
+pub struct DropArgs {
+    /// Id of the vault
+    #[arg(value_name = "VAULT-ID")]
+    vault: String,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+}
+
 /// Does it.
 ///
 /// # Errors
@@ -106,7 +120,9 @@ async fn add(cx: &Context<'_>, args: PlaceArgs) -> Result<Done, Problem> {
     };
     let item = cx.call(&replicas::ADD, &question).await?;
     let where_ = escape::name(&item.place);
-    cx.out.success(&if item.waiting {
+    cx.out.success(&if item.trouble.as_deref() == Some("no-room") {
+        format!("Asked {where_} to keep a copy; it has no room left and is asked again")
+    } else if item.waiting {
         format!("Asked {where_} to keep a copy; it begins as soon as its user agrees or it can be reached")
     } else {
         format!("A copy is kept at {where_}")
@@ -131,9 +147,11 @@ async fn list(cx: &Context<'_>, args: OneArgs) -> Result<Done, Problem> {
 }
 
 fn item_row(item: &ReplicaItem) -> [String; 4] {
-    let state = match (item.absent, item.waiting) {
-        (true, _) => "absent",
-        (_, true) => "waits",
+    let state = match (item.absent, item.trouble.as_deref(), item.waiting) {
+        (true, ..) => "absent",
+        (_, Some("no-room"), _) => "no room",
+        (_, _, true) => "waits",
+        (_, Some(trouble), _) => trouble,
         _ => "kept",
     };
     [
@@ -195,6 +213,70 @@ async fn remove(cx: &Context<'_>, args: PlaceArgs) -> Result<Done, Problem> {
     cx.out.success(&format!(
         "No copy is kept at {} from now on; what is there stays there",
         escape::name(&item.place)
+    ));
+    cx.out.answer(&item, |_| String::new())
+}
+
+/// Lists what this node keeps for others.
+///
+/// # Errors
+/// The problem to tell of.
+pub async fn kept(cx: &Context<'_>) -> Result<Done, Problem> {
+    let list = cx.call(&replicas::KEPT, &Nothing {}).await?;
+    cx.out.success(&format!(
+        "{} of {} kept for others",
+        size(list.size),
+        size(list.quota)
+    ));
+    cx.out.answer(&list, show_kept)
+}
+
+fn show_kept(list: &KeptList) -> String {
+    if list.vaults.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::with_headings(&["VAULT", "ASKED BY", "SIZE", "LAST CHANGE", "STATE"]);
+    for item in &list.vaults {
+        table.row(&kept_row(item));
+    }
+    table.to_text()
+}
+
+fn kept_row(item: &KeptItem) -> [String; 5] {
+    let asked_by = item.petname.as_ref().or(item.asked_by.as_ref());
+    [
+        item.vault_id.clone(),
+        asked_by.cloned().unwrap_or_default(),
+        size(item.size),
+        item.last_change.map_or("never".to_owned(), time::show),
+        if item.full { "no room" } else { "kept" }.to_owned(),
+    ]
+}
+
+/// Bytes as people read them.
+fn size(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
+}
+
+/// Keeps a vault for others no longer.
+///
+/// # Errors
+/// The problem to tell of.
+pub async fn drop_kept(cx: &Context<'_>, args: DropArgs) -> Result<Done, Problem> {
+    if !args.yes {
+        confirm(
+            cx,
+            &format!(
+                "Delete what this node keeps of vault {} for others? It cannot be brought back from here.",
+                args.vault
+            ),
+        )?;
+    }
+    let item = cx.call(&replicas::DROP, &DropKept { vault: args.vault }).await?;
+    cx.out.success(&format!(
+        "Vault {} is kept no longer; {} are free again",
+        item.vault_id,
+        size(item.size)
     ));
     cx.out.answer(&item, |_| String::new())
 }

@@ -367,15 +367,20 @@ fn show_status(status: &VaultStatus) -> String {
         status.ciphertext_copies,
         status.fresh_copies,
     );
+    if let Some(lag) = status.oldest_lag {
+        let _ = writeln!(text, "the copy furthest behind was last level {} ago", span(lag));
+    }
     if status.copies.is_empty() {
         return text;
     }
     let mut table = Table::with_headings(&["COPY", "KIND", "LAST SYNC", "STATE"]);
     for copy in &status.copies {
-        let state = match (copy.fresh, copy.last_sync) {
-            (true, _) => "up to date",
-            (false, Some(_)) => "behind",
-            (false, None) => "not seen yet",
+        let state = match (copy.trouble.as_deref(), copy.fresh, copy.last_sync) {
+            (Some("no-room"), false, _) => "no room there",
+            (Some(trouble), ..) => trouble,
+            (None, true, _) => "up to date",
+            (None, false, Some(_)) => "behind",
+            (None, false, None) => "not seen yet",
         };
         let last = copy.last_sync.map_or("never".to_owned(), time::show);
         table.row(&[&copy.place, &copy.kind, &last, state]);
@@ -384,9 +389,55 @@ fn show_status(status: &VaultStatus) -> String {
     text
 }
 
+/// A length of time as people read it.
+fn span(millis: u64) -> String {
+    indicatif::HumanDuration(std::time::Duration::from_millis(millis)).to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_status_names_lags_and_troubles() {
+        let copy = |place: &str, last_sync, fresh, trouble: Option<&str>| polykey_api::sharing::CopyItem {
+            place: place.to_owned(),
+            kind: "keeper".to_owned(),
+            last_sync,
+            fresh,
+            trouble: trouble.map(str::to_owned),
+        };
+        let status = VaultStatus {
+            vault_id: "z1".to_owned(),
+            vault_name: "work\u{1b}".to_owned(),
+            role: "admin".to_owned(),
+            full_copies: 1,
+            ciphertext_copies: 2,
+            fresh_copies: 2,
+            oldest_lag: Some(7_200_000),
+            copies: vec![
+                copy("a", Some(1), true, None),
+                copy("b", Some(1), false, None),
+                copy("c", None, false, None),
+                copy("d", Some(1), false, Some("no-room")),
+                copy("e", Some(1), false, Some("dropped")),
+            ],
+        };
+        let text = show_status(&status);
+        assert!(text.contains("1 full and 2 ciphertext copies"), "{text}");
+        assert!(text.contains("last level 2 hours ago"), "{text}");
+        assert!(!text.contains('\u{1b}'), "{text}");
+        for (place, state) in [
+            ("a", "up to date"),
+            ("b", "behind"),
+            ("c", "not seen yet"),
+            ("d", "no room there"),
+            ("e", "dropped"),
+        ] {
+            let line = text.lines().find(|line| line.starts_with(&format!("{place} ")));
+            assert!(line.is_some_and(|line| line.ends_with(state)), "{place}: {text}");
+        }
+    }
 
     #[test]
     fn lengths_of_time_have_a_number_and_a_unit() {

@@ -152,6 +152,18 @@ Examples:
     /// Keep copies of a vault's ciphertext at other nodes and in folders
     #[command(subcommand)]
     Replicas(replicas::Command),
+    /// List what this node keeps for others, as ciphertext that it cannot read
+    #[command(after_help = "\
+Examples:
+  polykey vaults kept
+  polykey vaults kept --json")]
+    Kept,
+    /// Delete what this node keeps of a vault for others
+    #[command(after_help = "\
+Examples:
+  polykey vaults drop z5Vh3kQmXo1tJ4gWbq8NDaYcLr7EuT2MfPiS9RvKxHBn
+  polykey vaults drop z5Vh3kQmXo1tJ4gWbq8NDaYcLr7EuT2MfPiS9RvKxHBn --yes")]
+    Drop(replicas::DropArgs),
     /// Show how many copies of a vault there are, and how old they are
     #[command(after_help = "\
 Examples:
@@ -346,6 +358,8 @@ pub async fn run(cx: &Context<'_>, command: Command) -> Result<Done, Problem> {
         Command::Rotation(args) => sharing::rotation(cx, args).await,
         Command::Invite(args) => sharing::invite(cx, args).await,
         Command::Replicas(command) => replicas::run(cx, command).await,
+        Command::Kept => replicas::kept(cx).await,
+        Command::Drop(args) => replicas::drop_kept(cx, args).await,
         Command::Status(args) => sharing::status(cx, args).await,
         Command::Scan(args) => exchange::scan(cx, args).await,
         Command::Clone(args) => exchange::clone(cx, args).await,

@@ -10,6 +10,7 @@ mod help;
 mod home;
 mod hostile_names;
 mod init;
+mod keepers;
 mod keys;
 mod leaks;
 mod lifecycle;
