@@ -43,6 +43,8 @@ labels! {
     NOTIFICATION = "statement/notification";
     /// Signature over bytes that a user chose (`keys sign`).
     USER_SIGNATURE = "statement/user-signature";
+    /// Signature and id of a link between two nodes.
+    LINK = "statement/link";
 
     // Keys derived from the recovery code.
     /// Key-file slot key.
@@ -137,6 +139,10 @@ labels! {
     USER_BOX_KEY = "user/box-key";
     /// Associated data of a chunk of `keys encrypt`.
     USER_BOX_CHUNK = "user/box-chunk";
+
+    // Trust.
+    /// What the words for comparing two nodes are stretched from.
+    NODE_WORDS = "trust/node-words";
 
     // The agent.
     /// Keyed hash that checks a password against an unlocked agent.

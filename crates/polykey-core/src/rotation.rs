@@ -139,6 +139,11 @@ impl Rotation {
         })
     }
 
+    /// Its id.
+    pub fn id(&self) -> StatementId {
+        self.statement.id()
+    }
+
     /// The old node.
     pub fn node(&self) -> NodeId {
         self.node

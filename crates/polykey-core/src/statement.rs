@@ -43,6 +43,8 @@ pub enum Kind {
     Notification,
     /// Bytes that the user chose.
     UserSignature,
+    /// What two nodes say about each other.
+    Link,
 }
 
 impl Kind {
@@ -55,6 +57,7 @@ impl Kind {
         (Kind::AuditCheckpoint, 5, label::AUDIT_CHECKPOINT),
         (Kind::Notification, 6, label::NOTIFICATION),
         (Kind::UserSignature, 7, label::USER_SIGNATURE),
+        (Kind::Link, 8, label::LINK),
     ];
 
     fn row(self) -> (u64, Label) {
@@ -121,12 +124,33 @@ impl Statement {
             "callers split what is too large for one statement"
         );
         let message = [kind.label().as_bytes(), payload].concat();
-        let mut signatures: Vec<_> = keys
+        let signatures = keys
             .iter()
             .map(|key| (key.public(), key.sign(&message)))
             .collect();
+        Statement::write(kind, payload, signatures)
+    }
+
+    /// This statement with one more signature, by `key`: the same id, other bytes.
+    ///
+    /// # Panics
+    /// When it has [`MAX_SIGNATURES`] by others already.
+    pub fn countersign(&self, key: &SigningKey) -> Statement {
+        let (payload, mut signatures) =
+            parse(self.kind, &self.bytes).expect("a statement's own bytes are one");
+        let payload = &self.bytes[payload];
+        let message = [self.kind.label().as_bytes(), payload].concat();
+        signatures.push((key.public(), key.sign(&message)));
+        Statement::write(self.kind, payload, signatures)
+    }
+
+    fn write(kind: Kind, payload: &[u8], mut signatures: Vec<Signature>) -> Statement {
         signatures.sort();
         signatures.dedup_by_key(|(signer, _)| *signer);
+        assert!(
+            signatures.len() <= MAX_SIGNATURES,
+            "at most {MAX_SIGNATURES} signers"
+        );
 
         let mut writer = Writer::new();
         writer
@@ -294,6 +318,18 @@ mod tests {
             one.id(),
             Statement::sign(Kind::Commit, &payload(), &[&key(1)]).id()
         );
+    }
+
+    #[test]
+    fn a_second_signature_comes_to_the_first() {
+        let both = Statement::sign(Kind::Link, &payload(), &[&key(1), &key(2)]);
+        for (first, second) in [(1, 2), (2, 1)] {
+            let half = Statement::sign(Kind::Link, &payload(), &[&key(first)]);
+            assert_eq!(half.countersign(&key(second)), both);
+        }
+        assert_eq!(both.countersign(&key(1)), both, "signing twice changes nothing");
+        let read = Statement::verify(Kind::Link, both.as_bytes().to_vec());
+        assert_eq!(read, Ok(both));
     }
 
     #[test]
