@@ -1,0 +1,670 @@
+//! Gestalts: nodes and identities that are tied together by links which both ends show.
+//!
+//! A [`Graph`] is made from what the chains say and what was found on pages, and answers three questions: which
+//! nodes and identities belong together (a *gestalt*, which informs), which nodes are one *principal* (rights
+//! reach those), and what does not add up. When two gestalts merge, nothing is granted.
+//!
+//! Links between nodes count when both chains hold them; a rotation counts when the new chain says so too; an
+//! identity counts when its page was last seen to carry the node's live claim.
+//!
+//! Always: pure; memory and time grow with the number of claims, whatever their shape.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use polykey_core::{NodeId, StatementId};
+
+use crate::identity::IdentityId;
+use crate::link::{LinkTerms, LinkType};
+use crate::proof::Proof;
+use crate::sigchain::Chain;
+
+/// A member of a gestalt.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Vertex {
+    /// A node.
+    Node(NodeId),
+    /// An identity elsewhere.
+    Identity(IdentityId),
+}
+
+/// What ties two members together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tie {
+    /// Both are devices of one principal.
+    Device,
+    /// Their owners know each other.
+    Node,
+    /// The node speaks for the identity.
+    Identity,
+    /// The second node is the first one's successor.
+    Successor,
+}
+
+impl Tie {
+    /// True for what makes nodes one principal.
+    fn is_principal(self) -> bool {
+        matches!(self, Tie::Device | Tie::Successor)
+    }
+}
+
+impl From<LinkType> for Tie {
+    fn from(kind: LinkType) -> Tie {
+        match kind {
+            LinkType::Device => Tie::Device,
+            LinkType::Node => Tie::Node,
+        }
+    }
+}
+
+/// A link between two members of a gestalt.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bond {
+    /// One end: the issuer, the node that speaks, or the predecessor.
+    pub from: Vertex,
+    /// The other end.
+    pub to: Vertex,
+    /// What it is.
+    pub tie: Tie,
+    /// The statement that says so: the link, the identity claim, or the rotation.
+    pub id: StatementId,
+}
+
+/// What one node's chain says, as far as a graph needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    node: NodeId,
+    links: Vec<(StatementId, LinkTerms)>,
+    identities: Vec<(StatementId, IdentityId)>,
+    removed: BTreeSet<NodeId>,
+    successor: Option<(StatementId, NodeId)>,
+    predecessors: Vec<(StatementId, NodeId)>,
+    is_ended: bool,
+    is_doubtful: bool,
+}
+
+impl Facts {
+    /// What `chain` says. `is_doubtful`: [a fork](crate::book::is_doubtful) is held against it.
+    pub fn of(chain: &Chain, is_doubtful: bool) -> Facts {
+        Facts {
+            node: chain.node(),
+            links: chain.links().map(|link| (link.id(), *link.terms())).collect(),
+            identities: chain
+                .identities()
+                .map(|(claim, id)| (claim, id.clone()))
+                .collect(),
+            removed: chain.removed_devices(),
+            successor: chain
+                .successor()
+                .map(|rotation| (rotation.id(), rotation.successor())),
+            predecessors: chain
+                .predecessors()
+                .map(|rotation| (rotation.id(), rotation.node()))
+                .collect(),
+            is_ended: chain.is_ended(),
+            is_doubtful,
+        }
+    }
+}
+
+/// A connected set of nodes and identities, and what is known about it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Gestalt {
+    /// Its nodes, in order.
+    pub nodes: Vec<NodeId>,
+    /// Its identities, in order.
+    pub identities: Vec<IdentityId>,
+    /// What ties them together.
+    pub bonds: Vec<Bond>,
+    /// What a node of it says and the other end does not: no links, shown so that somebody may ask.
+    pub unanswered: Vec<Bond>,
+    /// Nodes that named a successor or were ended with their recovery key.
+    pub retired: Vec<NodeId>,
+    /// Nodes whose chain somebody forked.
+    pub doubtful: Vec<NodeId>,
+}
+
+/// All that is known of who belongs to whom.
+#[derive(Debug, Default)]
+pub struct Graph {
+    facts: HashMap<NodeId, Facts>,
+    vertices: Vec<Vertex>,
+    index: HashMap<Vertex, usize>,
+    bonds: Vec<Bond>,
+    unanswered: Vec<Bond>,
+    /// For each vertex, the bonds at it and the vertex at their other end.
+    edges: Vec<Vec<(usize, usize)>>,
+    /// For each vertex, what it says without an answer, as places in `unanswered`.
+    alone: Vec<Vec<usize>>,
+}
+
+impl Graph {
+    /// The graph of these chains and pages. `others` are members without a chain or a page that shall be there
+    /// all the same, such as a node that was trusted and never met.
+    pub fn build(
+        facts: impl IntoIterator<Item = Facts>,
+        proofs: impl IntoIterator<Item = (IdentityId, Proof)>,
+        others: impl IntoIterator<Item = Vertex>,
+    ) -> Graph {
+        let mut graph = Graph {
+            facts: facts.into_iter().map(|facts| (facts.node, facts)).collect(),
+            ..Graph::default()
+        };
+        let proofs: BTreeMap<IdentityId, Proof> = proofs.into_iter().collect();
+        // In order, so that the same facts always give the same graph.
+        let mut all: Vec<Facts> = graph.facts.values().cloned().collect();
+        all.sort_by_key(|facts| facts.node);
+        for vertex in all.iter().map(|facts| Vertex::Node(facts.node)).chain(others) {
+            graph.vertex(vertex);
+        }
+        graph.tie_nodes(&all);
+        graph.tie_successors(&all);
+        graph.tie_identities(&all, &proofs);
+        graph
+    }
+
+    fn vertex(&mut self, vertex: Vertex) -> usize {
+        if let Some(place) = self.index.get(&vertex) {
+            return *place;
+        }
+        let place = self.vertices.len();
+        self.index.insert(vertex.clone(), place);
+        self.vertices.push(vertex);
+        self.edges.push(vec![]);
+        self.alone.push(vec![]);
+        place
+    }
+
+    fn bond(&mut self, bond: Bond) {
+        let (from, to) = (self.vertex(bond.from.clone()), self.vertex(bond.to.clone()));
+        let place = self.bonds.len();
+        self.bonds.push(bond);
+        self.edges[from].push((place, to));
+        self.edges[to].push((place, from));
+    }
+
+    /// Notes what the member at one end says alone. The other end does not become a member by it.
+    fn says_alone(&mut self, speaker: Vertex, bond: Bond) {
+        let place = self.unanswered.len();
+        self.unanswered.push(bond);
+        let speaker = self.vertex(speaker);
+        self.alone[speaker].push(place);
+    }
+
+    fn tie_nodes(&mut self, all: &[Facts]) {
+        let mut held: BTreeMap<StatementId, (LinkTerms, Vec<NodeId>)> = BTreeMap::new();
+        for facts in all {
+            for (id, terms) in &facts.links {
+                held.entry(*id).or_insert((*terms, vec![])).1.push(facts.node);
+            }
+        }
+        for (id, (terms, holders)) in held {
+            let bond = Bond {
+                from: Vertex::Node(terms.issuer),
+                to: Vertex::Node(terms.subject),
+                tie: terms.kind.into(),
+                id,
+            };
+            if holders.contains(&terms.issuer) && holders.contains(&terms.subject) {
+                self.bond(bond);
+            } else {
+                self.says_alone(Vertex::Node(holders[0]), bond);
+            }
+        }
+    }
+
+    fn tie_successors(&mut self, all: &[Facts]) {
+        for facts in all {
+            let Some((id, successor)) = facts.successor else {
+                continue;
+            };
+            let bond = Bond {
+                from: Vertex::Node(facts.node),
+                to: Vertex::Node(successor),
+                tie: Tie::Successor,
+                id,
+            };
+            let is_answered = self
+                .facts
+                .get(&successor)
+                .is_some_and(|next| next.predecessors.contains(&(id, facts.node)));
+            if is_answered {
+                self.bond(bond);
+            } else {
+                self.says_alone(Vertex::Node(facts.node), bond);
+            }
+        }
+    }
+
+    fn tie_identities(&mut self, all: &[Facts], proofs: &BTreeMap<IdentityId, Proof>) {
+        for facts in all {
+            for (claim, identity) in &facts.identities {
+                let bond = Bond {
+                    from: Vertex::Node(facts.node),
+                    to: Vertex::Identity(identity.clone()),
+                    tie: Tie::Identity,
+                    id: *claim,
+                };
+                let want = Proof {
+                    node: facts.node,
+                    claim: *claim,
+                };
+                if proofs.get(identity) == Some(&want) {
+                    self.bond(bond);
+                } else {
+                    self.says_alone(Vertex::Node(facts.node), bond);
+                }
+            }
+        }
+    }
+
+    /// True when the member is known.
+    pub fn contains(&self, vertex: &Vertex) -> bool {
+        self.index.contains_key(vertex)
+    }
+
+    /// The gestalt of a member; `None` when it is not known.
+    pub fn gestalt(&self, vertex: &Vertex) -> Option<Gestalt> {
+        let start = *self.index.get(vertex)?;
+        let mut seen = HashSet::from([start]);
+        let mut members = vec![start];
+        let mut next = 0;
+        while let Some(at) = members.get(next).copied() {
+            next += 1;
+            let ends = self.edges[at].iter().map(|(_, to)| *to);
+            members.extend(ends.filter(|to| seen.insert(*to)));
+        }
+        Some(self.describe(&members))
+    }
+
+    /// All gestalts, each once, in the order of their least members.
+    pub fn gestalts(&self) -> Vec<Gestalt> {
+        let mut group: Vec<usize> = (0..self.vertices.len()).collect();
+        for bond in &self.bonds {
+            let [a, b] = [&bond.from, &bond.to].map(|end| root(&mut group, self.index[end]));
+            group[a.max(b)] = a.min(b);
+        }
+        let mut members: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for at in 0..self.vertices.len() {
+            members.entry(root(&mut group, at)).or_default().push(at);
+        }
+        let mut all: Vec<_> = members.values().map(|members| self.describe(members)).collect();
+        all.sort_by(|a, b| {
+            (a.nodes.first().is_none(), &a.nodes, &a.identities).cmp(&(
+                b.nodes.first().is_none(),
+                &b.nodes,
+                &b.identities,
+            ))
+        });
+        all
+    }
+
+    fn describe(&self, members: &[usize]) -> Gestalt {
+        let mut gestalt = Gestalt::default();
+        let mut bonds = BTreeSet::new();
+        for at in members {
+            bonds.extend(self.edges[*at].iter().map(|(bond, _)| *bond));
+            let alone = self.alone[*at]
+                .iter()
+                .map(|place| self.unanswered[*place].clone());
+            gestalt.unanswered.extend(alone);
+            match &self.vertices[*at] {
+                Vertex::Identity(identity) => gestalt.identities.push(identity.clone()),
+                Vertex::Node(node) => {
+                    gestalt.nodes.push(*node);
+                    if self.is_retired(node) {
+                        gestalt.retired.push(*node);
+                    }
+                    if self.facts.get(node).is_some_and(|facts| facts.is_doubtful) {
+                        gestalt.doubtful.push(*node);
+                    }
+                }
+            }
+        }
+        gestalt.bonds = bonds.into_iter().map(|bond| self.bonds[bond].clone()).collect();
+        gestalt.nodes.sort_unstable();
+        gestalt.identities.sort_unstable();
+        gestalt.bonds.sort_unstable();
+        gestalt.unanswered.sort_unstable();
+        gestalt.retired.sort_unstable();
+        gestalt.doubtful.sort_unstable();
+        gestalt
+    }
+
+    /// True when the node named a successor, or its chain was ended with the recovery key: whoever uses its
+    /// key now has no rights by it.
+    pub fn is_retired(&self, node: &NodeId) -> bool {
+        let facts = self.facts.get(node);
+        facts.is_some_and(|facts| facts.is_ended || facts.successor.is_some())
+    }
+
+    /// The nodes that are one principal with the node that the user confirmed, as seen from there: over `device`
+    /// links, and from a node to its successor and back.
+    ///
+    /// A `device-removed` claim keeps a node out when the remover is nearer to the confirmed node than it:
+    /// so a stolen device cannot put out those that stand before it, and the confirmed node is never put out.
+    /// A node whose chain was forked brings in nobody and is not brought in; a retired one has no rights, but
+    /// ties those that it was tied to.
+    pub fn principal(&self, confirmed: &NodeId) -> BTreeSet<NodeId> {
+        let mut reached = HashSet::from([*confirmed]);
+        let mut barred: HashSet<NodeId> = HashSet::new();
+        let mut level = vec![*confirmed];
+        while !level.is_empty() {
+            for facts in level.iter().filter_map(|node| self.facts.get(node)) {
+                barred.extend(&facts.removed);
+            }
+            let mut next = vec![];
+            for node in level.iter().filter(|node| !self.is_doubtful(node)) {
+                let Some(place) = self.index.get(&Vertex::Node(*node)) else {
+                    continue;
+                };
+                for (bond, to) in &self.edges[*place] {
+                    if let (true, Vertex::Node(other)) =
+                        (self.bonds[*bond].tie.is_principal(), &self.vertices[*to])
+                        && !barred.contains(other)
+                        && !self.is_doubtful(other)
+                        && reached.insert(*other)
+                    {
+                        next.push(*other);
+                    }
+                }
+            }
+            level = next;
+        }
+        reached
+            .into_iter()
+            .filter(|node| !self.is_retired(node))
+            .collect()
+    }
+
+    fn is_doubtful(&self, node: &NodeId) -> bool {
+        self.facts.get(node).is_some_and(|facts| facts.is_doubtful)
+    }
+
+    /// The nodes that a member stands for when the user names it: a node for itself, an identity for the nodes
+    /// that speak for it directly. Nobody else of the gestalt.
+    pub fn named(&self, vertex: &Vertex) -> Vec<NodeId> {
+        match (vertex, self.index.get(vertex)) {
+            (Vertex::Node(node), _) => vec![*node],
+            (Vertex::Identity(_), None) => vec![],
+            (Vertex::Identity(_), Some(place)) => {
+                let nodes: BTreeSet<_> = self.edges[*place]
+                    .iter()
+                    .filter_map(|(_, to)| match &self.vertices[*to] {
+                        Vertex::Node(node) => Some(*node),
+                        Vertex::Identity(_) => None,
+                    })
+                    .collect();
+                nodes.into_iter().collect()
+            }
+        }
+    }
+}
+
+/// The least member of the group of `at`. Halves the way each time, so that long ways stay short.
+fn root(group: &mut [usize], mut at: usize) -> usize {
+    while group[at] != at {
+        group[at] = group[group[at]];
+        at = group[at];
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::cast::{Person, link, proposal, tie, time};
+    use crate::claim::Body;
+    use crate::link::InvitationId;
+
+    fn node(n: usize) -> NodeId {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&(n as u64).to_be_bytes());
+        NodeId::from_bytes(bytes)
+    }
+
+    fn blank(n: usize) -> Facts {
+        Facts {
+            node: node(n),
+            links: vec![],
+            identities: vec![],
+            removed: BTreeSet::new(),
+            successor: None,
+            predecessors: vec![],
+            is_ended: false,
+            is_doubtful: false,
+        }
+    }
+
+    fn held(number: usize, kind: LinkType, a: usize, b: usize) -> (StatementId, LinkTerms) {
+        let mut id = [0; 32];
+        id[..8].copy_from_slice(&(number as u64).to_be_bytes());
+        let terms = LinkTerms {
+            kind,
+            issuer: node(a),
+            subject: node(b),
+            invitation: InvitationId::from_bytes([0; 16]),
+            created: time(0),
+        };
+        (StatementId::from_bytes(id), terms)
+    }
+
+    /// Nodes with links (kind, a, b, held by a, held by b).
+    fn graph(nodes: usize, links: &[(LinkType, usize, usize, bool, bool)]) -> Graph {
+        let mut facts: Vec<_> = (0..nodes).map(blank).collect();
+        for (number, (kind, a, b, by_a, by_b)) in links.iter().enumerate() {
+            for (at, holds) in [(*a, by_a), (*b, by_b)] {
+                if *holds {
+                    facts[at].links.push(held(number, *kind, *a, *b));
+                }
+            }
+        }
+        Graph::build(facts, [], [])
+    }
+
+    #[test]
+    fn a_link_counts_when_both_chains_hold_it() {
+        let [a, b, c] = [1, 2, 3].map(Person::new);
+        let (mut x, mut y, z) = (a.chain(), b.chain(), c.chain());
+        let tied = tie(LinkType::Node, (&a, &mut x), (&b, &mut y), 1);
+        // Signed by both, and one of them never put it into its chain.
+        let one_sided = link(LinkType::Device, &a, &c, 2);
+        a.says(&mut x, &Body::Link(Box::new(one_sided.clone())));
+        let facts = || [&x, &y, &z].map(|chain| Facts::of(chain, false));
+        let graph = Graph::build(facts(), [], []);
+        let ours = graph.gestalt(&Vertex::Node(a.node())).unwrap();
+        let mut want = vec![a.node(), b.node()];
+        want.sort();
+        assert_eq!(ours.nodes, want);
+        assert_eq!((ours.bonds.len(), ours.bonds[0].id), (1, tied.id()));
+        assert_eq!(
+            (ours.unanswered.len(), ours.unanswered[0].id),
+            (1, one_sided.id())
+        );
+        assert_eq!(graph.gestalts().len(), 2);
+        assert_eq!(graph.principal(&a.node()), [a.node()].into());
+        // Revoked by either end, it is over.
+        b.says(&mut y, &Body::Revoke(tied.id()));
+        let graph = Graph::build([&x, &y, &z].map(|chain| Facts::of(chain, false)), [], []);
+        assert_eq!(graph.gestalts().len(), 3);
+        assert!(proposal(LinkType::Node, &a, &b, 1).id() == tied.id());
+    }
+
+    #[test]
+    fn identities_belong_to_the_node_that_their_page_names() {
+        let [a, b] = [1, 2].map(Person::new);
+        let (mut x, mut y) = (a.chain(), b.chain());
+        let identity: IdentityId = "github.com:alice".parse().unwrap();
+        let body = Body::Identity(identity.clone());
+        let (mine, _) = (a.says(&mut x, &body), b.says(&mut y, &body));
+        let proof = Proof {
+            node: a.node(),
+            claim: mine.id(),
+        };
+        let facts = [&x, &y].map(|chain| Facts::of(chain, false));
+        let graph = Graph::build(facts, [(identity.clone(), proof)], []);
+        let gestalt = graph.gestalt(&Vertex::Identity(identity.clone())).unwrap();
+        assert_eq!(gestalt.nodes, [a.node()]);
+        assert_eq!(graph.named(&Vertex::Identity(identity.clone())), [a.node()]);
+        let other = graph.gestalt(&Vertex::Node(b.node())).unwrap();
+        assert_eq!((other.identities.len(), other.unanswered.len()), (0, 1));
+        // Without a page there is no identity.
+        let graph = Graph::build([Facts::of(&x, false)], [], []);
+        assert!(!graph.contains(&Vertex::Identity(identity.clone())));
+        assert_eq!(graph.named(&Vertex::Identity(identity)), []);
+    }
+
+    #[test]
+    fn a_successor_has_to_say_so_too() {
+        let [a, b] = [1, 2].map(Person::new);
+        let (mut old, mut new) = (a.chain(), b.chain());
+        let rotation = a.rotates(&mut old, &b);
+        let build =
+            |old: &Chain, new: &Chain| Graph::build([old, new].map(|chain| Facts::of(chain, false)), [], []);
+        let graph = build(&old, &new);
+        assert!(
+            graph.principal(&a.node()).is_empty(),
+            "nobody uses the old key any more"
+        );
+        assert_eq!(
+            graph.gestalt(&Vertex::Node(a.node())).unwrap().retired,
+            [a.node()]
+        );
+        b.says(&mut new, &Body::Succeed(Box::new(rotation)));
+        let graph = build(&old, &new);
+        assert_eq!(graph.principal(&a.node()), [b.node()].into());
+        assert_eq!(graph.principal(&b.node()), [b.node()].into());
+        // Taken back with the recovery key.
+        let rotation = old.head().id;
+        a.insists(&mut old, &Body::Revoke(rotation), 20);
+        let graph = build(&old, &new);
+        assert_eq!(graph.principal(&a.node()), [a.node()].into());
+    }
+
+    const D: LinkType = LinkType::Device;
+    const N: LinkType = LinkType::Node;
+
+    #[test]
+    fn only_devices_make_a_principal() {
+        let graph = graph(
+            5,
+            &[
+                (D, 0, 1, true, true),
+                (N, 1, 2, true, true),
+                (D, 2, 3, true, true),
+                (D, 3, 4, true, false),
+            ],
+        );
+        assert_eq!(graph.principal(&node(0)), [node(0), node(1)].into());
+        assert_eq!(graph.principal(&node(3)), [node(2), node(3)].into());
+        assert_eq!(graph.gestalt(&Vertex::Node(node(0))).unwrap().nodes.len(), 4);
+        assert_eq!(
+            graph.principal(&node(9)),
+            [node(9)].into(),
+            "a node without a chain is itself"
+        );
+    }
+
+    #[test]
+    fn removals_hold_from_the_confirmed_node_outwards() {
+        // 0 - 1 - 2 - 3, and 2 has been stolen.
+        let links: Vec<_> = (0..3).map(|n| held(n, D, n, n + 1)).collect();
+        let mut facts: Vec<_> = (0..4).map(blank).collect();
+        for (n, link) in links.iter().enumerate() {
+            facts[n].links.push(*link);
+            facts[n + 1].links.push(*link);
+        }
+        facts[2].removed = [node(0), node(1)].into();
+        let principal = |facts: &[Facts], from| Graph::build(facts.to_vec(), [], []).principal(&node(from));
+        assert_eq!(principal(&facts, 0).len(), 4, "those before the thief stay");
+        assert_eq!(
+            principal(&facts, 3),
+            [node(2), node(3)].into(),
+            "seen from behind it"
+        );
+        facts[0].removed = [node(2)].into();
+        assert_eq!(principal(&facts, 0), [node(0), node(1)].into());
+        // Two at the same distance do not decide about each other, the one before them does.
+        facts[2].is_doubtful = true;
+        facts[0].removed = BTreeSet::new();
+        assert_eq!(
+            principal(&facts, 0),
+            [node(0), node(1)].into(),
+            "a forked chain brings in nobody"
+        );
+        assert_eq!(principal(&facts, 2), [node(2)].into());
+        facts[2].is_doubtful = false;
+        facts[1].is_ended = true;
+        assert_eq!(principal(&facts, 0), [node(0), node(2), node(3)].into());
+    }
+
+    #[test]
+    fn ten_thousand_nodes_in_circles_are_no_trouble() {
+        let count = 10_000;
+        let mut links = vec![];
+        for n in 0..count {
+            links.push((D, n, (n + 1) % count, true, true));
+            links.push((N, n, (n * 7 + 3) % count, true, true));
+            links.push((D, n, (n * 31 + 17) % count, true, false));
+        }
+        links.retain(|(_, a, b, ..)| a != b);
+        let graph = graph(count, &links);
+        assert_eq!(graph.gestalts().len(), 1);
+        assert_eq!(graph.gestalt(&Vertex::Node(node(5))).unwrap().nodes.len(), count);
+        assert_eq!(graph.principal(&node(77)).len(), count);
+    }
+
+    fn random_links() -> impl Strategy<Value = Vec<(bool, usize, usize, bool, bool)>> {
+        prop::collection::vec(
+            (
+                any::<bool>(),
+                0..12usize,
+                0..12usize,
+                prop::bool::weighted(0.8),
+                prop::bool::weighted(0.8),
+            ),
+            0..30,
+        )
+    }
+
+    /// Sets that are merged until nothing changes.
+    fn merged(nodes: usize, pairs: &[(usize, usize)]) -> BTreeSet<BTreeSet<NodeId>> {
+        let mut sets: Vec<BTreeSet<usize>> = (0..nodes).map(|n| [n].into()).collect();
+        for _ in 0..nodes {
+            for (a, b) in pairs {
+                let both: BTreeSet<usize> = sets[*a].union(&sets[*b]).copied().collect();
+                for member in &both {
+                    sets[*member] = both.clone();
+                }
+            }
+        }
+        sets.into_iter()
+            .map(|set| set.into_iter().map(node).collect())
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn components_are_those_of_a_naive_model(links in random_links()) {
+            let links: Vec<_> = links
+                .into_iter()
+                .filter(|(_, a, b, ..)| a != b)
+                .map(|(device, a, b, x, y)| (if device { D } else { N }, a, b, x, y))
+                .collect();
+            let pairs = |wanted: fn(LinkType) -> bool| -> Vec<(usize, usize)> {
+                links.iter().filter(|(kind, _, _, x, y)| *x && *y && wanted(*kind)).map(|(_, a, b, ..)| (*a, *b)).collect()
+            };
+            let graph = graph(12, &links);
+            let found: BTreeSet<BTreeSet<NodeId>> =
+                graph.gestalts().into_iter().map(|gestalt| gestalt.nodes.into_iter().collect()).collect();
+            prop_assert_eq!(&found, &merged(12, &pairs(|_| true)));
+            let principals = merged(12, &pairs(|kind| kind == D));
+            for n in 0..12 {
+                prop_assert!(principals.contains(&graph.principal(&node(n))));
+                let gestalt = graph.gestalt(&Vertex::Node(node(n))).unwrap();
+                prop_assert!(found.contains(&gestalt.nodes.into_iter().collect()));
+            }
+        }
+    }
+}
