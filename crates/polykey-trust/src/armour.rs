@@ -159,6 +159,8 @@ fn read(run: &str) -> Result<PageClaim, ArmourError> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::cast::Person;
 
@@ -262,5 +264,24 @@ mod tests {
         refused(&many, &ArmourError::Malformed);
         let many: String = (0..MAX_PAGE_LEN / 20).map(|n| format!("{MARK}{n:05} ")).collect();
         refused(&many, &ArmourError::Several);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_gives_an_answer(text in "\\PC{0,80}", runs in prop::collection::vec("[0-9a-v]{0,40}[ x=]?", 0..5)) {
+            let marked: String = runs.iter().map(|run| format!("{MARK}{run}")).collect();
+            // Random base32 is never a claim.
+            let text = format!("{text}{marked}{text}");
+            prop_assert!(find(&text).is_err(), "{}", text);
+        }
+
+        #[test]
+        fn a_claim_in_any_text_is_found_or_refused(before in "\\PC{0,80}", after in "\\PC{0,80}") {
+            let claim = claim(1, "alice");
+            let text = format!("{before}{}{after}", short_line(&claim));
+            let found = find(&text);
+            prop_assert!(found.as_ref().map_or(true, |page| page.claim == claim.id()), "{:?}", found);
+            prop_assert!(found.is_ok() || after.starts_with(is_wordy) || text.matches(MARK).count() > 1);
+        }
     }
 }

@@ -86,7 +86,10 @@ pub fn known_chain(tx: &ReadTx<'_>, node: &NodeId) -> Result<Chain, TrustError> 
 }
 
 fn stored(node: &NodeId, bytes: &[u8]) -> Result<Claim, TrustError> {
-    Claim::accept_unverified(bytes.to_vec()).map_err(|source| TrustError::Claim { node: *node, source })
+    Claim::accept_unverified(bytes.to_vec()).map_err(|error| TrustError::Claim {
+        node: *node,
+        source: Box::new(error),
+    })
 }
 
 /// What was last seen of each chain.
@@ -167,7 +170,7 @@ pub fn receive(
         return receive_first(tx, node, entries, now);
     };
     let before = ours.head().vouched;
-    let merged = ours.merge(entries)?;
+    let merged = ours.merge(&entries)?;
     if ours.head().vouched != before {
         settle(tx, node)?;
     }

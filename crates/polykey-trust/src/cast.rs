@@ -117,13 +117,13 @@ pub(crate) fn link(kind: LinkType, issuer: &Person, subject: &Person, invitation
 /// Puts a link into both chains.
 pub(crate) fn tie(
     kind: LinkType,
-    a: (&Person, &mut Chain),
-    b: (&Person, &mut Chain),
+    (a, ours): (&Person, &mut Chain),
+    (b, theirs): (&Person, &mut Chain),
     invitation: u8,
 ) -> Link {
-    let link = link(kind, a.0, b.0, invitation);
+    let link = link(kind, a, b, invitation);
     let body = Body::Link(Box::new(link.clone()));
-    a.0.says(a.1, &body);
-    b.0.says(b.1, &body);
+    a.says(ours, &body);
+    b.says(theirs, &body);
     link
 }

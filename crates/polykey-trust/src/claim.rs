@@ -433,6 +433,8 @@ fn bounded(bytes: Vec<u8>) -> Result<Vec<u8>, ClaimError> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::cast::{Person, link, time};
 
@@ -615,5 +617,32 @@ mod tests {
         let body = Body::DeviceRemoved(Person::new(2).node());
         let made = Claim::sign(&a.keys.root, None, zero, time(1), &body);
         assert_eq!(made, Err(ClaimError::Number { node: a.node() }));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Payloads that somebody with a valid key made up: whatever comes out, it is never a panic, and what
+        /// is taken is read again as it was.
+        #[test]
+        fn made_up_payloads_are_taken_or_refused(
+            which in any::<prop::sample::Index>(),
+            at in any::<prop::sample::Index>(),
+            with in prop::collection::vec(any::<u8>(), 0..8),
+            cut in 0..8usize,
+        ) {
+            let claims = all();
+            let claim = &claims[which.index(claims.len())];
+            let statement = Statement::verify(Kind::Claim, claim.as_bytes().to_vec()).unwrap();
+            let mut payload = statement.payload().to_vec();
+            let from = at.index(payload.len());
+            let to = (from + cut).min(payload.len());
+            payload.splice(from..to, with);
+            let a = Person::new(1);
+            let forged = Statement::sign(Kind::Claim, &payload, &[&a.keys.root]);
+            if let Ok(read) = Claim::verify(forged.as_bytes().to_vec()) {
+                prop_assert_eq!(Claim::accept_unverified(read.as_bytes().to_vec()), Ok(read));
+            }
+        }
     }
 }

@@ -28,7 +28,7 @@ pub enum TrustError {
         /// Whose chain it is in.
         node: NodeId,
         /// What is wrong with it.
-        source: ClaimError,
+        source: Box<ClaimError>,
     },
     /// An entry or a chain is not acceptable.
     #[error(transparent)]

@@ -289,11 +289,7 @@ impl Graph {
         }
         let mut all: Vec<_> = members.values().map(|members| self.describe(members)).collect();
         all.sort_by(|a, b| {
-            (a.nodes.first().is_none(), &a.nodes, &a.identities).cmp(&(
-                b.nodes.first().is_none(),
-                &b.nodes,
-                &b.identities,
-            ))
+            (a.nodes.is_empty(), &a.nodes, &a.identities).cmp(&(b.nodes.is_empty(), &b.nodes, &b.identities))
         });
         all
     }
@@ -540,6 +536,20 @@ mod tests {
         a.insists(&mut old, &Body::Revoke(rotation), 20);
         let graph = build(&old, &new);
         assert_eq!(graph.principal(&a.node()), [a.node()].into());
+    }
+
+    #[test]
+    fn a_link_joins_all_of_both_sides() {
+        let apart = [(N, 0, 1, true, true), (N, 2, 3, true, true)];
+        assert_eq!(graph(4, &apart).gestalts().len(), 2);
+        for (a, b) in [(0, 2), (3, 1), (2, 1)] {
+            let joined = [&apart[..], &[(N, a, b, true, true)]].concat();
+            let graph = graph(4, &joined);
+            for n in 0..4 {
+                assert_eq!(graph.gestalt(&Vertex::Node(node(n))).unwrap().nodes.len(), 4);
+                assert_eq!(graph.principal(&node(n)).len(), 1);
+            }
+        }
     }
 
     const D: LinkType = LinkType::Device;

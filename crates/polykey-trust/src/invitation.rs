@@ -39,7 +39,7 @@ pub enum InvitationError {
     Link(#[from] LinkError),
     /// The claim for our own chain could not be made.
     #[error(transparent)]
-    Claim(#[from] ClaimError),
+    Claim(Box<ClaimError>),
     /// Nobody invited this.
     #[error("node {issuer} proposes a link that nobody here invited it to")]
     NotInvited {
@@ -236,7 +236,9 @@ fn embed(
     now: Timestamp,
 ) -> Result<(), InvitationError> {
     let place = book::known_chain(tx, &root.public())?.next_place();
-    let claim = Claim::sign(root, None, place, now, &Body::Link(Box::new(link.clone())))?;
+    let body = Body::Link(Box::new(link.clone()));
+    let claim = Claim::sign(root, None, place, now, &body)
+        .map_err(|error| InvitationError::Claim(Box::new(error)))?;
     book::append(tx, claim)?;
     Ok(())
 }
@@ -438,7 +440,7 @@ mod tests {
                 ChainError::Repeated { .. }
             )))
         ));
-        let open = db.read(|tx| all(tx)).unwrap();
+        let open = db.read(all).unwrap();
         assert_eq!(open, [invitation]);
     }
 
@@ -489,6 +491,6 @@ mod tests {
         }
         assert!(matches!(more(2), Err(TrustError::Full { .. })));
         more(100).unwrap();
-        assert_eq!(db.read(|tx| all(tx)).unwrap().len(), 1);
+        assert_eq!(db.read(all).unwrap().len(), 1);
     }
 }

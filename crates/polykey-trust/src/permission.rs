@@ -374,19 +374,16 @@ mod tests {
         let (_folder, db) = database();
         let [a] = [1].map(|seed| Person::new(seed).node());
         let empty = Graph::default();
-        let of_a = || of(&db.read(|tx| records(tx)).unwrap(), &empty, &a);
+        let of_a = || of(&db.read(records).unwrap(), &empty, &a);
         db.write(|tx| allow(tx, &a, Claim, time(1))).unwrap();
         db.write(|tx| trust(tx, &a, time(2))).unwrap();
         assert_eq!(of_a(), actions(&[Notify, Claim]));
-        assert_eq!(db.read(|tx| records(tx)).unwrap()[&a].since, time(1));
+        assert_eq!(db.read(records).unwrap()[&a].since, time(1));
         assert_eq!(db.write(|tx| untrust(tx, &empty, &a)).unwrap(), [a]);
         assert_eq!(of_a(), actions(&[Claim]));
         assert_eq!(db.write(|tx| untrust(tx, &empty, &a)).unwrap(), []);
         db.write(|tx| disallow(tx, &empty, &a, Claim)).unwrap();
-        assert!(
-            db.read(|tx| records(tx)).unwrap().is_empty(),
-            "nothing is left behind"
-        );
+        assert!(db.read(records).unwrap().is_empty(), "nothing is left behind");
         db.write(|tx| allow(tx, &a, Scan, time(1))).unwrap();
         assert!(db.write(|tx| forget(tx, &a)).unwrap());
         assert!(of_a().is_empty());
@@ -401,7 +398,7 @@ mod tests {
         let (_folder, db) = database();
         db.write(|tx| allow(tx, &a.node(), Scan, time(1))).unwrap();
         let check = |graph: &Graph, want: [bool; 3]| {
-            let records = db.read(|tx| records(tx)).unwrap();
+            let records = db.read(records).unwrap();
             let nodes = [&a, &b, &c].map(Person::node);
             assert_eq!(nodes.map(|node| of(&records, graph, &node).contains(Scan)), want);
             let reach = reach(&records, graph);
@@ -427,6 +424,27 @@ mod tests {
     }
 
     #[test]
+    fn an_ended_link_leaves_no_copy_of_a_right_behind() {
+        let [a, b] = [1, 2].map(Person::new);
+        let (mut x, mut y) = (a.chain(), b.chain());
+        let link = tie(LinkType::Device, (&a, &mut x), (&b, &mut y), 1);
+        let (_folder, db) = database();
+        db.write(|tx| allow(tx, &a.node(), Scan, time(1))).unwrap();
+        let tied = graph(&[&x, &y]);
+        b.says(&mut y, &Body::Revoke(link.id()));
+        let apart = graph(&[&x, &y]);
+        let records = db.read(records).unwrap();
+        assert_eq!(reach(&records, &tied).len(), 2);
+        assert_eq!(reach(&records, &apart), [(a.node(), actions(&[Scan]))].into());
+        // A node that was forgotten, and one that nobody knows, trip nobody.
+        assert!(db.write(|tx| forget(tx, &a.node())).unwrap());
+        let records = db.read(super::records).unwrap();
+        assert!(of(&records, &tied, &a.node()).is_empty());
+        assert!(of(&records, &Graph::default(), &b.node()).is_empty());
+        assert_eq!(db.write(|tx| follow(tx, &Graph::default())).unwrap(), []);
+    }
+
+    #[test]
     fn taking_away_works_on_whichever_device_is_named() {
         let [a, b] = [1, 2].map(Person::new);
         let (mut x, mut y) = (a.chain(), b.chain());
@@ -438,7 +456,7 @@ mod tests {
             db.write(|tx| disallow(tx, &graph, &b.node(), Scan)).unwrap(),
             [a.node()]
         );
-        assert!(db.read(|tx| records(tx)).unwrap().is_empty());
+        assert!(db.read(records).unwrap().is_empty());
     }
 
     #[test]
@@ -465,7 +483,7 @@ mod tests {
         }
         // The account is taken over, and its page carries the thief's claim.
         let after = page(&claims[1]);
-        let records = db.read(|tx| records(tx)).unwrap();
+        let records = db.read(records).unwrap();
         assert!(of(&records, &after, &a.node()).contains(Notify));
         assert!(of(&records, &after, &m.node()).is_empty());
     }

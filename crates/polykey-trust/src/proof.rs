@@ -497,7 +497,7 @@ mod tests {
             (row.former[0].link.proof, row.former[7].link.proof),
             (proof(1), proof(38))
         );
-        assert_eq!(db.read(|tx| all(tx)).unwrap(), [(identity.clone(), row)]);
+        assert_eq!(db.read(all).unwrap(), [(identity.clone(), row)]);
         assert!(db.write(|tx| forget(tx, &identity)).unwrap());
         assert!(!db.write(|tx| forget(tx, &identity)).unwrap());
     }

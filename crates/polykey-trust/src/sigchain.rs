@@ -29,7 +29,7 @@ pub const MAX_ENTRIES: usize = 2048;
 pub const MAX_OFFER: usize = 512;
 
 /// Why an entry does not fit its place, or a chain its node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChainError {
     /// An entry is no claim.
@@ -38,7 +38,7 @@ pub enum ChainError {
         /// Whose chain it is.
         node: NodeId,
         /// What is wrong with the entry.
-        source: ClaimError,
+        source: Box<ClaimError>,
     },
     /// Nothing was offered, or more than [`MAX_OFFER`] entries at once.
     #[error("{count} entries of the sigchain of node {node} are too few or too many at once")]
@@ -255,14 +255,14 @@ impl Chain {
     pub fn verify(node: NodeId, entries: Vec<Claim>) -> Result<Chain, ChainError> {
         let mut entries = entries.into_iter();
         let first = entries.next().ok_or(ChainError::Count { node, count: 0 })?;
-        let mut chain = Chain::begin(node, first)?;
+        let mut chain = Chain::begin(node, &first)?;
         for entry in entries {
             chain.push(entry)?;
         }
         Ok(chain)
     }
 
-    fn begin(node: NodeId, first: Claim) -> Result<Chain, ChainError> {
+    fn begin(node: NodeId, first: &Claim) -> Result<Chain, ChainError> {
         if first.node() != node {
             return Err(ChainError::OtherNode {
                 got: first.node(),
@@ -375,7 +375,7 @@ impl Chain {
     ///
     /// # Errors
     /// [`ChainError`] when they are no chain, or join ours before their first entry; ours is then as it was.
-    pub fn merge(&mut self, offered: Vec<Claim>) -> Result<Merged, ChainError> {
+    pub fn merge(&mut self, offered: &[Claim]) -> Result<Merged, ChainError> {
         let node = self.node;
         let count = offered.len();
         let first = offered.first().ok_or(ChainError::Count { node, count })?;
@@ -393,7 +393,7 @@ impl Chain {
         }
         let same = self.entries[at..]
             .iter()
-            .zip(&offered)
+            .zip(offered)
             .take_while(|(ours, theirs)| ours.id() == theirs.id())
             .count();
         let fork = at + same;
@@ -419,7 +419,7 @@ impl Chain {
     fn choose(&mut self, fork: usize, theirs: &[Claim]) -> Result<Merged, ChainError> {
         let from = fork as u64;
         let mut branch = match fork {
-            0 => Chain::begin(self.node, theirs[0].clone())?,
+            0 => Chain::begin(self.node, &theirs[0])?,
             _ => Chain::verify(self.node, self.entries[..fork].to_vec())?,
         };
         // A start with another recovery key is the root key's word alone against the one that we know.
@@ -479,6 +479,14 @@ impl Chain {
             number: head.number + 1,
             previous: head.id,
         }
+    }
+
+    /// When the next entry that the recovery key signs is said to be made: now, or later than the newest such entry
+    /// when the clock is behind, so that it counts as the newest.
+    pub fn vouch_time(&self, now: Timestamp) -> Timestamp {
+        now.max(Timestamp::from_millis(
+            self.vouched.0.as_millis().saturating_add(1),
+        ))
     }
 
     /// The first entry.
@@ -618,7 +626,10 @@ pub fn verify_entries(node: NodeId, entries: Vec<Vec<u8>>) -> Result<Vec<Claim>,
     entries
         .into_iter()
         .map(|bytes| {
-            let claim = Claim::verify(bytes).map_err(|source| ChainError::Claim { node, source })?;
+            let claim = Claim::verify(bytes).map_err(|error| ChainError::Claim {
+                node,
+                source: Box::new(error),
+            })?;
             match claim.node() {
                 got if got != node => Err(ChainError::OtherNode { got, want: node }),
                 _ => Ok(claim),

@@ -181,12 +181,12 @@ fn a_shorter_chain_changes_nothing_and_is_told() {
     }
     let whole = chain.clone();
     for len in 1..4 {
-        let merged = chain.merge(tail(&whole, 0)[..len].to_vec());
+        let merged = chain.merge(&tail(&whole, 0)[..len]);
         let number = len as u64 - 1;
         assert_eq!(merged, Ok(Merged::Shorter { number }));
     }
     for from in 0..4 {
-        assert_eq!(chain.merge(tail(&whole, from)), Ok(Merged::Same));
+        assert_eq!(chain.merge(&tail(&whole, from)), Ok(Merged::Same));
     }
     assert_eq!(chain, whole);
     for len in 1..=4 {
@@ -222,14 +222,14 @@ fn a_fork_by_the_root_key_alone_is_kept_out() {
     let before = chain.clone();
     let refused = tail(&thief, 1);
     assert_eq!(
-        chain.merge(tail(&thief, 0)),
+        chain.merge(&tail(&thief, 0)),
         Ok(Merged::Forked { from: 1, refused })
     );
     assert_eq!(chain, before);
     assert_eq!(chain.head().compare(&thief), Seen::Forked);
     // Not joined at our end: whoever asks from there is told to ask from further back.
     a.says(&mut chain, &identity("bob"));
-    let merged = chain.merge(tail(&thief, 2));
+    let merged = chain.merge(&tail(&thief, 2));
     let node = a.node();
     assert_eq!(merged, Err(ChainError::Earlier { node, number: 2 }));
 }
@@ -247,14 +247,31 @@ fn the_branch_that_the_recovery_key_opens_is_followed() {
     let mut reader = thief.clone();
     let dropped = tail(&thief, 1);
     assert_eq!(
-        reader.merge(tail(&owner, 0)),
+        reader.merge(&tail(&owner, 0)),
         Ok(Merged::Replaced { from: 1, dropped })
     );
     assert_eq!(reader, owner);
     assert_eq!(thief.head().compare(&owner), Seen::Branch);
     // And never back.
-    assert!(matches!(reader.merge(tail(&thief, 0)), Ok(Merged::Forked { .. })));
+    assert!(matches!(
+        reader.merge(&tail(&thief, 0)),
+        Ok(Merged::Forked { .. })
+    ));
     assert_eq!(reader, owner);
+}
+
+#[test]
+fn a_clock_that_is_behind_does_not_lose_a_branch() {
+    let [a] = people();
+    let mut left = a.chain();
+    a.insists(&mut left, &Body::Resume, 1000);
+    let mut owner = a.chain();
+    assert_eq!(left.vouch_time(time(2000)), time(2000));
+    a.insists(&mut owner, &Body::Resume, left.vouch_time(time(7)).as_millis());
+    assert!(matches!(
+        left.merge(&tail(&owner, 0)),
+        Ok(Merged::Replaced { from: 1, .. })
+    ));
 }
 
 #[test]
@@ -266,7 +283,7 @@ fn a_second_start_is_followed_only_with_the_same_recovery_key() {
     let anew = Chain::from_start(a.start_at(500));
     let mut reader = chain.clone();
     assert!(matches!(
-        reader.merge(tail(&anew, 0)),
+        reader.merge(&tail(&anew, 0)),
         Ok(Merged::Replaced { from: 0, .. })
     ));
     assert_eq!(reader, anew);
@@ -275,7 +292,7 @@ fn a_second_start_is_followed_only_with_the_same_recovery_key() {
     let forged = Chain::from_start(forged);
     let mut reader = chain.clone();
     assert!(matches!(
-        reader.merge(tail(&forged, 0)),
+        reader.merge(&tail(&forged, 0)),
         Ok(Merged::Forked { from: 0, .. })
     ));
     assert_eq!(reader, chain);
@@ -297,7 +314,7 @@ fn a_bad_entry_takes_nothing_in() {
     entries.extend([one, two]);
     let before = chain.clone();
     assert!(matches!(
-        chain.merge(entries),
+        chain.merge(&entries),
         Err(ChainError::Repeated { number: 3, .. })
     ));
     assert_eq!(chain, before);
@@ -308,7 +325,7 @@ fn a_chain_and_an_offer_are_bounded() {
     let [a] = people();
     let mut chain = a.chain();
     let entry = a.says(&mut chain, &identity("alice"));
-    assert!(chain.merge(vec![]).is_err());
+    assert!(chain.merge(&[]).is_err());
     assert!(verify_entries(a.node(), vec![]).is_err());
     let many = vec![entry.as_bytes().to_vec(); MAX_OFFER + 1];
     assert!(matches!(
@@ -447,7 +464,7 @@ proptest! {
             // Any cut and any later part of it merge into the whole.
             for cut in 1..chain.entries().len() {
                 let mut short = Chain::verify(chain.node(), tail(chain, 0)[..cut].to_vec()).unwrap();
-                short.merge(tail(chain, cut)).unwrap();
+                short.merge(&tail(chain, cut)).unwrap();
                 prop_assert_eq!(&short, chain);
             }
         }
@@ -488,7 +505,7 @@ proptest! {
             let mut reader = a.chain();
             // Twice: what lost against an earlier one may be a part of the winner.
             for branch in mixed.iter().chain(&mixed) {
-                reader.merge(tail(branch, 0)).unwrap();
+                reader.merge(&tail(branch, 0)).unwrap();
             }
             reader
         });
