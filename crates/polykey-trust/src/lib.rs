@@ -25,5 +25,6 @@ pub mod sigchain;
 mod tables;
 #[cfg(test)]
 mod trial;
+pub mod words;
 
 pub use error::TrustError;
