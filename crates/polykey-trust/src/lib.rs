@@ -21,6 +21,7 @@ pub mod invitation;
 pub mod link;
 pub mod permission;
 pub mod proof;
+pub mod provider;
 pub mod sigchain;
 mod tables;
 #[cfg(test)]
