@@ -14,6 +14,7 @@ pub mod book;
 #[cfg(test)]
 mod cast;
 pub mod claim;
+pub mod discovery;
 mod error;
 pub mod gestalt;
 pub mod identity;
