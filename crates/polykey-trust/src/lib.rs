@@ -10,6 +10,8 @@
 //! gestalts merge, nothing is granted. Start at [`sigchain::Chain`], [`book`] and [`gestalt::Graph`].
 
 pub mod armour;
+#[cfg(test)]
+mod attacks;
 pub mod book;
 #[cfg(test)]
 mod cast;
@@ -27,6 +29,8 @@ pub mod sigchain;
 mod tables;
 #[cfg(test)]
 mod trial;
+#[cfg(test)]
+mod vectors;
 pub mod words;
 
 pub use error::TrustError;
