@@ -1,8 +1,8 @@
 //! Who somebody is, and what they may do to us.
 //!
-//! A node speaks through its [sigchain](sigchain): numbered, hash-linked [claims](claim) about other nodes and
+//! A node speaks through its [sigchain]: numbered, hash-linked [claims](claim) about other nodes and
 //! about [identities](identity) elsewhere. What two ends say of each other is a link; connected nodes and
-//! identities are a [gestalt](gestalt), which *informs* who somebody is. Rights hang on node ids that the user
+//! identities are a [gestalt], which *informs* who somebody is. Rights hang on node ids that the user
 //! confirmed ([permission]) and reach only the devices of the same principal. Nobody signs what they did not
 //! ask for ([invitation]).
 //!

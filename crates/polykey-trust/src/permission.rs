@@ -250,7 +250,7 @@ pub fn reach(records: &Records, graph: &Graph) -> BTreeMap<NodeId, Actions> {
     reach
 }
 
-/// A device came under a permission, or left it, without the user having named it.
+/// A device came under a permission, or left it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReachNotice {
     /// The device.
@@ -261,7 +261,8 @@ pub struct ReachNotice {
     pub now: Actions,
 }
 
-/// Compares whom permissions reach with whom they reached when this was last asked, and remembers it.
+/// Compares whom permissions reach with whom they reached when this was last asked, and remembers it. Ask once after
+/// each change that the user made, and whenever a chain changed: what the second one tells is news to the user.
 ///
 /// # Errors
 /// [`TrustError::Store`], [`TrustError::Row`].

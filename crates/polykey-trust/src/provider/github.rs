@@ -7,6 +7,7 @@
 
 use serde_json::Value;
 
+use super::login::Token;
 use super::text::decoded;
 use super::{
     Answer, BaseUrl, Fetch, Method, Provider, ProviderError, Request, Step, body, json, same_account,
@@ -22,7 +23,7 @@ const JSON: &str = "application/vnd.github+json";
 pub struct GitHub {
     api: BaseUrl,
     gists: BaseUrl,
-    token: Option<String>,
+    token: Option<Token>,
 }
 
 impl std::fmt::Debug for GitHub {
@@ -52,7 +53,7 @@ impl GitHub {
 
     /// Sends this token with each request of the API.
     #[must_use]
-    pub fn with_token(mut self, token: String) -> GitHub {
+    pub fn with_token(mut self, token: Token) -> GitHub {
         self.token = Some(token);
         self
     }
@@ -61,7 +62,9 @@ impl GitHub {
         let mut request = Request::get(self.api.join(path), JSON);
         request.headers.push((API_VERSION.0, API_VERSION.1.to_owned()));
         if let Some(token) = &self.token {
-            request.headers.push(("authorization", format!("Bearer {token}")));
+            request
+                .headers
+                .push(("authorization", format!("Bearer {}", token.expose())));
         }
         request
     }

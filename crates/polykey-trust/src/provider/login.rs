@@ -7,6 +7,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use polykey_core::SecretBytes;
 use serde_json::Value;
 
 use super::{Answer, BaseUrl, Method, ProviderError, Request, body};
@@ -16,6 +17,7 @@ pub const SCOPE: &str = "gist";
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 /// Shortest and longest time between two questions, and longest life of a code.
 const INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+const MAX_TOKEN_LEN: usize = 1024;
 const MAX_LIFE: Duration = Duration::from_secs(60 * 60);
 /// What the service adds to the interval when it is asked too often (RFC 8628, section 3.5).
 const SLOWER: Duration = Duration::from_secs(5);
@@ -48,13 +50,25 @@ impl fmt::Debug for DeviceCode {
     }
 }
 
-/// An access token. Hidden from `Debug`.
-pub struct Token(String);
+/// An access token. Wiped on drop, hidden from `Debug`.
+pub struct Token(SecretBytes);
 
 impl Token {
+    /// Reads a token that was kept, or comes from a service.
+    ///
+    /// # Errors
+    /// [`ProviderError::Malformed`] when it has no characters, more than 1,024, or others than tokens have.
+    pub fn parse(bytes: SecretBytes) -> Result<Token, ProviderError> {
+        let text = bytes.expose();
+        if text.is_empty() || text.len() > MAX_TOKEN_LEN || !text.iter().all(is_plain) {
+            return Err(ProviderError::Malformed);
+        }
+        Ok(Token(bytes))
+    }
+
     /// The token, for the one place that stores it sealed or sends it.
     pub fn expose(&self) -> &str {
-        &self.0
+        std::str::from_utf8(self.0.expose()).expect("parsing let only ASCII in")
     }
 }
 
@@ -159,12 +173,8 @@ impl DeviceLogin {
     pub fn outcome(&self, code: &DeviceCode, answer: &Answer) -> Result<Login, ProviderError> {
         let found = form(answer)?;
         if let Some(token) = found["access_token"].as_str() {
-            return match token {
-                token if token.len() <= 1024 && !token.is_empty() && is_word(token) => {
-                    Ok(Login::Done(Token(token.to_owned())))
-                }
-                _ => Err(ProviderError::Malformed),
-            };
+            let token = SecretBytes::new(token.as_bytes().to_vec());
+            return Ok(Login::Done(Token::parse(token)?));
         }
         match found["error"].as_str() {
             Some("authorization_pending") => Ok(Login::Wait(code.interval)),
@@ -187,8 +197,11 @@ fn form(answer: &Answer) -> Result<Value, ProviderError> {
     serde_json::from_slice(bytes).map_err(|_| ProviderError::Malformed)
 }
 
-/// Characters that need no escaping in a form, a header field or a terminal.
 fn is_word(text: &str) -> bool {
-    text.bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b))
+    text.as_bytes().iter().all(is_plain)
+}
+
+/// Characters that need no escaping in a form, a header field or a terminal.
+fn is_plain(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(byte)
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::login::{DeviceLogin, Login};
+use proptest::prelude::*;
+
+use super::login::{DeviceLogin, Login, Token};
 use super::*;
 use crate::armour::{MARK, find};
 
@@ -432,9 +434,16 @@ fn base_urls_are_plain() {
     }
 }
 
+fn token(text: &[u8]) -> Result<Token, ProviderError> {
+    Token::parse(polykey_core::SecretBytes::new(text.to_vec()))
+}
+
 #[test]
 fn tokens_stay_out_of_logs() {
-    let github = GitHub::at("github.com", None).with_token("sesame".to_owned());
+    for bad in [&b""[..], b"a b", b"a\r\nx: y", b"\xff", &[b'a'; 1025]] {
+        assert!(token(bad).is_err());
+    }
+    let github = GitHub::at("github.com", None).with_token(token(b"sesame").unwrap());
     let request = github.publish("the line");
     assert_eq!(request.url, "https://api.github.com/gists");
     assert!(
@@ -518,4 +527,69 @@ fn a_login_goes_from_code_to_token() {
         assert!(ask(200, bad).is_err(), "{bad}");
     }
     assert!(ask(500, r#"{"access_token":"x"}"#).is_err());
+}
+
+/// Good answers of every service, to make bad ones from.
+fn good_answers() -> Vec<(&'static str, Vec<String>)> {
+    let text = |answer: Answer| match answer {
+        Answer::Http { body, .. } => String::from_utf8(body).unwrap(),
+        Answer::Txt(_) => unreachable!("these are pages"),
+    };
+    let gist = r#"{"owner":{"login":"alice"},"files":{"polykey-claim.txt":{"content":"x"}}}"#;
+    let actor = r#"{"preferredUsername":"alice","summary":"x","attachment":[{"value":"y"}]}"#;
+    vec![
+        (
+            "github.com:alice",
+            vec![text(gists("alice", "0a1b", FILE_NAME)), gist.to_owned()],
+        ),
+        (
+            "codeberg.org:alice",
+            vec![r#"{"login":"alice","description":"x"}"#.to_owned()],
+        ),
+        (
+            "gitlab.com:alice",
+            vec![
+                r#"[{"id":7,"username":"alice"}]"#.to_owned(),
+                r#"{"id":7,"username":"alice","bio":"x"}"#.to_owned(),
+            ],
+        ),
+        (
+            "mastodon.social:alice",
+            vec![
+                text(finger("acct:alice@mastodon.social", ACTOR)),
+                actor.to_owned(),
+            ],
+        ),
+    ]
+}
+
+proptest! {
+    /// Whatever a service answers, nobody panics, and nothing is fetched from another host.
+    #[test]
+    fn changed_answers_lead_nowhere_else(
+        which in 0..4usize,
+        status in prop::sample::select(vec![200u16, 201, 301, 403, 404, 429, 500]),
+        is_good in prop::bool::weighted(0.9),
+        at in any::<prop::sample::Index>(),
+        cut in 0..6usize,
+        with in "[ -~\u{e9}]{0,6}",
+    ) {
+        let (identity, answers) = &good_answers()[which];
+        let providers = Providers::default();
+        let mut reading = providers.read(&id(identity)).unwrap();
+        let host = identity.split(':').next().unwrap();
+        for body in answers {
+            let Fetch::Http(request) = reading.fetch() else { panic!("these are pages") };
+            let asked = request.url.strip_prefix("https://").unwrap().split('/').next().unwrap();
+            prop_assert!(asked == host || asked.strip_suffix(host).is_some_and(|front| front.ends_with('.')), "{}", asked);
+            let mut bytes = body.clone().into_bytes();
+            let from = at.index(bytes.len());
+            bytes.splice(from..(from + cut).min(body.len()), with.bytes());
+            let answer = http(if is_good { 200 } else { status }, bytes);
+            match reading.answer(&answer) {
+                Ok(Step::Fetch(_)) => {}
+                _ => break,
+            }
+        }
+    }
 }
