@@ -8,11 +8,12 @@
 
 use std::collections::HashSet;
 use std::io::{ErrorKind, Read};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use polykey_core::hash::{Hasher, hash};
 use polykey_core::padme::padded_len;
+use polykey_core::scrub::{DEEP, scrubbed};
 use polykey_core::{ObjectId, Random, VaultId, label};
 use polykey_store::Objects;
 
@@ -170,7 +171,8 @@ impl Stager {
         }
     }
 
-    /// Seals pieces here while another thread writes those before to the disk.
+    /// Reads pieces here, while a second thread seals those before and a third writes those before these to the
+    /// disk.
     fn stage_files(
         &self,
         kind: Kind,
@@ -178,13 +180,10 @@ impl Stager {
         ended: bool,
         from: &mut dyn Read,
     ) -> Result<Staged, VaultError> {
-        let mut files = StagedFiles {
-            ids: Vec::new(),
-            place: self.place.clone(),
-        };
         std::thread::scope(|scope| {
+            let (to_seal, read) = sync_channel::<Piece>(IN_FLIGHT);
             let (to_disk, sealed) = sync_channel::<(ObjectId, Piece, usize)>(IN_FLIGHT);
-            let (to_us, spare) = sync_channel::<Piece>(IN_FLIGHT + 1);
+            let (to_us, spare) = sync_channel::<Piece>(2 * IN_FLIGHT + 2);
             let objects = &self.place.objects;
             let writer = scope.spawn(move || {
                 let mut batch = objects.batch();
@@ -195,16 +194,19 @@ impl Stager {
                 }
                 batch.finish()
             });
-            let sealing = self.seal_all(kind, first, ended, from, &mut files, |id, piece, len| {
-                to_disk.send((id, piece, len)).ok()?;
+            // The stack of a thread that has ended may be kept for the next one, so keys are wiped off it.
+            let sealer = scope.spawn(move || scrubbed::<DEEP, _>(|| self.seal_all(&read, &to_disk)));
+            let reading = read_all(kind, first, ended, from, |piece| {
+                to_seal.send(piece).ok()?;
                 Some(spare.try_recv().unwrap_or_else(|_| Piece::new(PIECE_LEN)))
             });
-            // The writer ends when nothing more can come. After an error its files go with `files`.
-            drop(to_disk);
+            // Each ends when nothing more can come. After an error the files go with `files`.
+            drop(to_seal);
+            let (objects, files) = sealer.join().expect("the sealer does not panic");
             let written = writer.join().expect("the writer does not panic");
-            let (content, objects) = match (written, sealing) {
+            let content = match (written, reading) {
                 (Err(disk), _) => return Err(disk.into()),
-                (Ok(()), sealing) => sealing?,
+                (Ok(()), reading) => reading?,
             };
             Ok(Staged {
                 content,
@@ -215,56 +217,73 @@ impl Stager {
         })
     }
 
+    /// Seals pieces as they come, until there are no more or nobody takes them: then whoever took them says why.
     fn seal_all(
         &self,
-        kind: Kind,
-        mut piece: Piece,
-        mut ended: bool,
-        from: &mut dyn Read,
-        files: &mut StagedFiles,
-        mut write: impl FnMut(ObjectId, Piece, usize) -> Option<Piece>,
-    ) -> Result<(Content, Vec<ObjectRef>), VaultError> {
-        let mut digest = Hasher::new(label::CONTENT_DIGEST);
+        read: &Receiver<Piece>,
+        write: &SyncSender<(ObjectId, Piece, usize)>,
+    ) -> (Vec<ObjectRef>, StagedFiles) {
         let mut objects = Vec::new();
-        let (mut size, mut left) = (0, u64::MAX);
-        while left > 0 {
-            if !ended {
-                ended = fill(&mut piece, from)?;
-            }
-            digest.update(piece.plain());
-            size += piece.len() as u64;
-            if size > MAX_SECRET_LEN {
-                return Err(VaultError::TooLarge {
-                    limit: MAX_SECRET_LEN,
-                });
-            }
-            if ended {
-                let rest = padded_len(size) - objects.len() as u64 * PIECE_LEN as u64;
-                let len = rest.min(PIECE_LEN as u64);
-                piece.pad_to(usize::try_from(len).expect("one piece"));
-                left = rest - len;
-            }
+        let mut files = StagedFiles {
+            ids: Vec::new(),
+            place: self.place.clone(),
+        };
+        for mut piece in read {
             let (object, bytes) = piece.seal(&self.vault, objects.len() as u64, &*self.random);
             let len = bytes.len();
             files.add(object.id);
-            // The writer has stopped: its own error says why.
-            let Some(next) = write(object.id, piece, len) else {
-                return Err(VaultError::Input(ErrorKind::BrokenPipe.into()));
-            };
+            if write.send((object.id, piece, len)).is_err() {
+                break;
+            }
             objects.push(object);
-            piece = next;
         }
-        let content = Content {
-            kind,
-            size,
-            digest: digest.finish(),
-            objects: u32::try_from(objects.len()).expect("bounded by the size"),
-        };
-        Ok((content, objects))
+        (objects, files)
     }
 }
 
-/// Sealed pieces on their way to the disk.
+/// Reads `from` to its end, pads what came, and gives it away piece by piece; `give` has a buffer for the next.
+fn read_all(
+    kind: Kind,
+    mut piece: Piece,
+    mut ended: bool,
+    from: &mut dyn Read,
+    mut give: impl FnMut(Piece) -> Option<Piece>,
+) -> Result<Content, VaultError> {
+    let mut digest = Hasher::new(label::CONTENT_DIGEST);
+    let (mut size, mut objects, mut left) = (0, 0, u64::MAX);
+    while left > 0 {
+        if !ended {
+            ended = fill(&mut piece, from)?;
+        }
+        digest.update(piece.plain());
+        size += piece.len() as u64;
+        if size > MAX_SECRET_LEN {
+            return Err(VaultError::TooLarge {
+                limit: MAX_SECRET_LEN,
+            });
+        }
+        if ended {
+            let rest = padded_len(size) - u64::from(objects) * PIECE_LEN as u64;
+            let len = rest.min(PIECE_LEN as u64);
+            piece.pad_to(usize::try_from(len).expect("one piece"));
+            left = rest - len;
+        }
+        // Whoever takes the pieces has stopped: the writer's own error says why.
+        let Some(next) = give(piece) else {
+            return Err(VaultError::Input(ErrorKind::BrokenPipe.into()));
+        };
+        objects += 1;
+        piece = next;
+    }
+    Ok(Content {
+        kind,
+        size,
+        digest: digest.finish(),
+        objects,
+    })
+}
+
+/// Pieces on their way from one thread to the next.
 const IN_FLIGHT: usize = 8;
 
 /// Reads until the piece is full; true when the stream ended before.
