@@ -178,7 +178,7 @@ fn messages() -> (Vec<Request>, Vec<Response>) {
     };
     let responses = vec![
         Response::Items(items),
-        Response::Objects(vec![vec![8; 300]]),
+        Response::Objects(vec![vec![8; 300].into()]),
         removed,
         Response::Refused,
     ];
@@ -195,7 +195,7 @@ fn messages_of_sync() {
     }
     for response in responses {
         check("response", &response.encode(), |bytes| {
-            Some(Response::decode(bytes).ok()?.encode())
+            Some(Response::decode(&bytes.to_vec().into()).ok()?.encode())
         });
     }
     let announcement = Announcement {

@@ -95,6 +95,12 @@ impl Writer {
         self
     }
 
+    /// Writes the head of a byte string of `len` bytes, which the caller puts behind [`Writer::into_part`].
+    pub fn head_of_bytes(&mut self, len: usize) -> &mut Self {
+        infallible!(self.0.bytes_len(len as u64));
+        self
+    }
+
     /// Writes a text.
     pub fn text(&mut self, value: &str) -> &mut Self {
         infallible!(self.0.str(value));
@@ -111,6 +117,11 @@ impl Writer {
     pub fn null(&mut self) -> &mut Self {
         infallible!(self.0.null());
         self
+    }
+
+    /// What was written, which need not be a whole item: the caller writes the rest elsewhere.
+    pub fn into_part(self) -> Vec<u8> {
+        self.0.into_writer()
     }
 
     /// The finished item.

@@ -69,7 +69,7 @@ where
         let asked = Instant::now();
         let response = serve(from, &me.node(), &request)?.encode();
         let served = Instant::now();
-        pull.receive(to, Response::decode(&response)?)?;
+        pull.receive(to, Response::decode(&response.into())?)?;
         serving += (served - asked).as_secs_f64();
         asking += (asked - start).as_secs_f64() + served.elapsed().as_secs_f64();
     }

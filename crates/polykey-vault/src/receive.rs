@@ -397,7 +397,7 @@ mod tests {
                 let bytes = Replica::object(&from.vault, object)
                     .expect("sound")
                     .expect("there");
-                batch.objects.push((*object, bytes));
+                batch.objects.push((*object, bytes.into()));
             }
             batch.commits.push(verified);
         }

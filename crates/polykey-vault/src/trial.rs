@@ -227,7 +227,7 @@ fn pull_answers<T: Replica>(
     let mut pull = Pull::new(me, peer, Seen::default());
     while let Some(request) = pull.next(to).expect("open") {
         let request = Request::decode(&request.encode()).expect("reads back");
-        let response = Response::decode(&answer(request).encode()).expect("reads back");
+        let response = Response::decode(&answer(request).encode().into()).expect("reads back");
         pull.receive(to, response).expect("stored");
     }
     pull.report().clone()

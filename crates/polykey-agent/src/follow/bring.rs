@@ -56,7 +56,7 @@ pub async fn bring_in(
     let name = open.name.clone();
     let replica = Vault::clone(&open.vault);
     drop(open);
-    let line = Line::new(running.clone(), from);
+    let line = Arc::new(Line::new(running.clone(), from));
     let wrong = |error: VaultError| vault_problem("that is pulled", error);
     let is_kept = share.is_some();
     let mut came = false;
@@ -66,10 +66,10 @@ pub async fn bring_in(
     };
     let me = running.me();
     let pulled = match share {
-        None => pull(&line, replica, me, before, wrong, &mut told).await,
+        None => pull(line, replica, me, before, wrong, &mut told).await,
         Some(share) => {
             let rationed = Rationed::new(replica, share);
-            pull(&line, rationed, me, before, RationError::problem, &mut told).await
+            pull(line, rationed, me, before, RationError::problem, &mut told).await
         }
     };
     let title = node.contacts.title(&from);

@@ -18,7 +18,7 @@ use std::time::Duration;
 use polykey_api::{Code, Problem};
 use polykey_core::{NodeId, VaultId};
 use polykey_net::{ConnectionInfo, Farewell, Mode, Net, NetConfig, NetError, NodeAddress, Path, Peer};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::agent::Agent;
@@ -45,6 +45,9 @@ const BINDING: Duration = Duration::from_secs(5);
 const PORT: &[u8] = b"port";
 /// Requests of one connection that are worked on at a time; the others wait at the peer.
 const AT_ONCE: usize = 16;
+/// Requests of all pulls that go out before the ones before them are answered: enough to keep a line and the disk
+/// busy at the same time, and few enough for the memory that their answers take.
+const AHEAD: usize = 5;
 
 /// The network of an agent. Clones are one network.
 #[derive(Clone)]
@@ -74,6 +77,7 @@ pub struct Running {
     tasks: Mutex<JoinSet<()>>,
     pulling: Mutex<HashMap<VaultId, Pulling>>,
     asked: Asked,
+    ahead: Arc<Semaphore>,
 }
 
 /// Pulls of one vault that run, and whether it changed meanwhile.
@@ -199,6 +203,7 @@ impl Network {
                         tasks: Mutex::default(),
                         pulling: Mutex::default(),
                         asked: Asked::default(),
+                        ahead: Arc::new(Semaphore::new(AHEAD)),
                     }));
                 }
                 Ok(Err(error)) => failed = Some(no_network(settings, port, &error)),
@@ -467,6 +472,10 @@ impl Ask for Line {
 
     async fn ask(&self, request: Request) -> Result<Answer, AskError> {
         self.running.ask(self.node, request).await
+    }
+
+    fn place_ahead(&self) -> Option<OwnedSemaphorePermit> {
+        self.running.ahead.clone().try_acquire_owned().ok()
     }
 }
 

@@ -5,6 +5,7 @@ use std::future::Future;
 use polykey_api::{Code, Problem};
 use polykey_core::NodeId;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::frame::{Budget, FrameError, read_only_frame, write_only_frame};
 use super::message::{Answer, MessageError, Refusal, Request};
@@ -89,7 +90,7 @@ impl AskError {
 }
 
 /// A way to ask a node, over one connection or another.
-pub trait Ask: Send + Sync {
+pub trait Ask: Send + Sync + 'static {
     /// The node.
     fn node(&self) -> NodeId;
 
@@ -98,6 +99,10 @@ pub trait Ask: Send + Sync {
     /// # Errors
     /// [`AskError`].
     fn ask(&self, request: Request) -> impl Future<Output = Result<Answer, AskError>> + Send;
+
+    /// A place for a request that goes out before the ones before it are answered, when there is one. It is given
+    /// back on drop, when what the answer brought is stored.
+    fn place_ahead(&self) -> Option<OwnedSemaphorePermit>;
 }
 
 /// Asks on one pair of streams.
@@ -110,13 +115,13 @@ pub async fn ask(
     from: &mut (impl AsyncRead + Unpin),
     budget: &Budget,
 ) -> Result<Answer, AskError> {
-    let sent = write_only_frame(to, &request.encode()).await;
+    let sent = write_only_frame(to, &[request.encode().into()]).await;
     // Whoever refuses may do so before it has read all of the request.
     let (bytes, _held) = match read_only_frame(from, request.max_answer(), budget).await {
         Ok(read) => read,
         Err(error) => return Err(sent.err().unwrap_or(error).into()),
     };
-    match Answer::decode(request, &bytes)? {
+    match Answer::read(request, &bytes.into())? {
         Answer::Refused(refusal, text) => Err(AskError::Refused { refusal, text }),
         answer => Ok(answer),
     }

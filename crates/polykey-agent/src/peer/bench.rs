@@ -1,5 +1,7 @@
 //! Agents in one process for the tests of the protocol, and a way to ask them without a network.
 
+use std::sync::Arc;
+
 use polykey_api::start::StartOrder;
 use polykey_core::NodeId;
 use polykey_core::genesis::SigchainStart;
@@ -10,7 +12,7 @@ use polykey_core::sealing::EncryptionKey;
 use polykey_core::{Key, Timestamp};
 use polykey_vault::charter::{Joiner, Role};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex, split};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::frame::Budget;
 use super::keys::NodeKeys;
@@ -54,7 +56,7 @@ impl Bench {
         Bench { _dir: dir, agent }
     }
 
-    pub(crate) fn node(&self) -> std::sync::Arc<Node> {
+    pub(crate) fn node(&self) -> Arc<Node> {
         self.agent.node().expect("unlocked")
     }
 
@@ -154,6 +156,7 @@ pub(crate) struct Wire {
     pub(crate) to: Agent,
     pub(crate) me: NodeId,
     pub(crate) left: std::sync::atomic::AtomicUsize,
+    ahead: Arc<Semaphore>,
 }
 
 impl Wire {
@@ -162,6 +165,7 @@ impl Wire {
             to: to.agent.clone(),
             me,
             left: left.into(),
+            ahead: Arc::new(Semaphore::new(3)),
         }
     }
 }
@@ -188,5 +192,9 @@ impl Ask for Wire {
         });
         let (mut reader, mut writer) = split(here);
         ask(&request, &mut writer, &mut reader, &Budget::default()).await
+    }
+
+    fn place_ahead(&self) -> Option<OwnedSemaphorePermit> {
+        self.ahead.clone().try_acquire_owned().ok()
     }
 }

@@ -8,6 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use polykey_vault::sync::Blob;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -109,8 +110,9 @@ pub async fn read_only_frame(
 ) -> Result<(Vec<u8>, Held), FrameError> {
     let deadline = Instant::now() + WHOLE_TIME;
     let read = async {
-        let mut head = [0; 4];
-        fill(stream, &mut head).await?;
+        let mut head = Vec::with_capacity(4);
+        append(stream, &mut head, 4).await?;
+        let head = head.try_into().expect("four bytes were read");
         let len = usize::try_from(u32::from_be_bytes(head)).unwrap_or(usize::MAX);
         if len > max {
             return Err(FrameError::TooLong { len, max });
@@ -119,12 +121,12 @@ pub async fn read_only_frame(
         let mut held = Held::default();
         while frame.len() < len {
             let start = frame.len();
-            // Twice as much as has come, so that copying stays cheap and holding does, too.
-            let step = (len - start).min(start.max(STEP));
+            // Four times as much as has come, so that copying stays cheap and holding does, too.
+            let step = (len - start).min((3 * start).max(STEP));
             let more = timeout(STEP_TIME, budget.hold(step)).await;
             held.add(more.map_err(|_| FrameError::Silent)?);
-            frame.resize(start + step, 0);
-            fill(stream, &mut frame[start..]).await?;
+            frame.reserve_exact(step);
+            append(stream, &mut frame, step).await?;
         }
         match timeout(STEP_TIME, stream.read(&mut [0])).await {
             Err(_) => Err(FrameError::Silent),
@@ -138,34 +140,41 @@ pub async fn read_only_frame(
         .unwrap_or(Err(FrameError::Silent))
 }
 
-async fn fill(stream: &mut (impl AsyncRead + Unpin), buffer: &mut [u8]) -> Result<(), FrameError> {
-    let mut have = 0;
-    while have < buffer.len() {
-        match timeout(STEP_TIME, stream.read(&mut buffer[have..])).await {
+/// Reads `len` bytes more, into memory that was taken for them.
+async fn append(
+    stream: &mut (impl AsyncRead + Unpin),
+    frame: &mut Vec<u8>,
+    len: usize,
+) -> Result<(), FrameError> {
+    let mut rest = stream.take(len as u64);
+    while rest.limit() > 0 {
+        match timeout(STEP_TIME, rest.read_buf(frame)).await {
             Err(_) => return Err(FrameError::Silent),
             Ok(Err(error)) => return Err(error.into()),
             Ok(Ok(0)) => return Err(FrameError::Cut),
-            Ok(Ok(read)) => have += read,
+            Ok(Ok(_)) => {}
         }
     }
     Ok(())
 }
 
-/// Writes one frame and ends the stream.
+/// Writes one frame, whose `parts` follow each other, and ends the stream.
 ///
 /// # Errors
 /// [`FrameError`].
 pub async fn write_only_frame(
     stream: &mut (impl AsyncWrite + Unpin),
-    frame: &[u8],
+    parts: &[Blob],
 ) -> Result<(), FrameError> {
     let deadline = Instant::now() + WHOLE_TIME;
     let write = async {
-        let len = u32::try_from(frame.len()).map_err(|_| FrameError::TooLong {
-            len: frame.len(),
+        let len: usize = parts.iter().map(Blob::len).sum();
+        let head = u32::try_from(len).map_err(|_| FrameError::TooLong {
+            len,
             max: usize::try_from(u32::MAX).unwrap_or(usize::MAX),
         })?;
-        for mut part in [&len.to_be_bytes()[..], frame] {
+        let head = head.to_be_bytes();
+        for mut part in std::iter::once(&head[..]).chain(parts.iter().map(Blob::as_slice)) {
             while !part.is_empty() {
                 match timeout(STEP_TIME, stream.write(part)).await {
                     Err(_) => return Err(FrameError::Silent),
@@ -205,8 +214,8 @@ mod tests {
     async fn frames_cross_and_their_memory_is_counted_until_they_are_dropped() {
         let (mut here, mut there) = duplex(1000);
         let sent: Vec<u8> = (0..100_000).map(|at| (at % 251) as u8).collect();
-        let copy = sent.clone();
-        let writer = tokio::spawn(async move { write_only_frame(&mut here, &copy).await });
+        let parts: Vec<Blob> = sent.chunks(33_333).map(|part| part.to_vec().into()).collect();
+        let writer = tokio::spawn(async move { write_only_frame(&mut here, &parts).await });
         let budget = Budget::default();
         let (frame, mut held) = read_only_frame(&mut there, 100_000, &budget)
             .await
@@ -260,7 +269,7 @@ mod tests {
         dripping.await.expect("no panic");
 
         let (mut here, _there) = duplex(10);
-        let stuck = write_only_frame(&mut here, &[0; 100]).await;
+        let stuck = write_only_frame(&mut here, &[vec![0; 100].into()]).await;
         assert!(matches!(stuck, Err(FrameError::Silent)));
         assert_eq!(budget.free(), BUDGET);
     }

@@ -17,7 +17,7 @@
 use polykey_core::codec::{CodecError, Reader, Writer};
 use polykey_core::{NodeId, VaultId, VaultName};
 use polykey_vault::charter::Role;
-use polykey_vault::sync;
+use polykey_vault::sync::{self, Blob};
 
 use crate::contacts::Place;
 
@@ -212,6 +212,7 @@ impl Request {
     /// Longest answer that there can be.
     pub const fn max_answer(&self) -> usize {
         match self {
+            Request::Sync(sync::Request::Objects { .. }) => sync::message::MAX_OBJECTS_LEN + 64,
             Request::Sync(_) => MAX_ANSWER_LEN,
             Request::Ping | Request::Announce(_) | Request::Notify(_) | Request::Keep { .. } => 1024,
             Request::Who => (MAX_RECORDS + 1) * 4096,
@@ -327,6 +328,18 @@ impl Answer {
         Answer::Refused(refusal, text.to_owned())
     }
 
+    /// The frame, in parts that follow each other: what a vault sends is not copied.
+    pub fn to_parts(&self) -> Vec<Blob> {
+        let Answer::Sync(response) = self else {
+            return vec![self.encode().into()];
+        };
+        let parts = response.to_parts();
+        let mut out = Writer::new();
+        out.array(2).u64(0);
+        out.head_of_bytes(parts.iter().map(Blob::len).sum());
+        std::iter::once(out.into_part().into()).chain(parts).collect()
+    }
+
     /// The frame.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::new();
@@ -389,9 +402,17 @@ impl Answer {
     /// # Errors
     /// [`MessageError`], also for an answer to another kind of request.
     pub fn decode(request: &Request, bytes: &[u8]) -> Result<Answer, MessageError> {
-        let mut from = Reader::new(bytes, request.max_answer(), "an answer")?;
+        Answer::read(request, &bytes.to_vec().into())
+    }
+
+    /// As [`Answer::decode`], without copying what is for a vault: it is a part of the frame.
+    ///
+    /// # Errors
+    /// [`MessageError`].
+    pub fn read(request: &Request, frame: &Blob) -> Result<Answer, MessageError> {
+        let mut from = Reader::new(frame.as_slice(), request.max_answer(), "an answer")?;
         let answer = match (from.array()?, from.u64()?) {
-            (2, 0) => Answer::value(request, &mut from)?,
+            (2, 0) => Answer::value(request, frame, &mut from)?,
             (3, 1) => {
                 let number = from.u64()?;
                 let refusal = Refusal::from_number(number).ok_or_else(|| from.shape())?;
@@ -407,7 +428,7 @@ impl Answer {
         Ok(answer)
     }
 
-    fn value(request: &Request, from: &mut Reader<'_>) -> Result<Answer, MessageError> {
+    fn value(request: &Request, frame: &Blob, from: &mut Reader<'_>) -> Result<Answer, MessageError> {
         Ok(match request {
             Request::Ping | Request::Announce(_) | Request::Notify(_) => {
                 from.key(0)?;
@@ -434,7 +455,7 @@ impl Answer {
                 }
                 Answer::Offers(offers)
             }
-            Request::Sync(_) => Answer::Sync(sync::Response::decode(from.bytes()?)?),
+            Request::Sync(_) => Answer::Sync(sync::Response::decode(&frame.part(from.bytes()?))?),
             Request::Genesis(_) => {
                 from.array_of(3)?;
                 Answer::Genesis(Beginning::read(from)?)
@@ -528,6 +549,13 @@ mod tests {
             (all[1].clone(), keys),
             (all[2].clone(), Answer::Offers(vec![offer("a"), offer("")])),
             (all[3].clone(), Answer::Sync(sync::Response::Refused)),
+            (
+                all[3].clone(),
+                Answer::Sync(sync::Response::Objects(vec![
+                    vec![5; 70_000].into(),
+                    vec![6; 3].into(),
+                ])),
+            ),
             (all[4].clone(), Answer::Done),
             (all[5].clone(), Answer::Done),
             (all[6].clone(), Answer::Genesis(beginning.clone())),
@@ -548,6 +576,9 @@ mod tests {
         for (request, answer) in answers() {
             let bytes = answer.encode();
             assert!(bytes.len() <= request.max_answer());
+            let parts = answer.to_parts();
+            let parts: Vec<&[u8]> = parts.iter().map(Blob::as_slice).collect();
+            assert_eq!(parts.concat(), bytes);
             assert_eq!(Answer::decode(&request, &bytes), Ok(answer.clone()));
             for other in requests() {
                 if let Ok(read) = Answer::decode(&other, &bytes) {
@@ -572,7 +603,7 @@ mod tests {
         }
         for (request, answer) in answers() {
             let bytes = answer.encode();
-            for cut in 0..bytes.len() {
+            for cut in (0..bytes.len()).filter(|cut| *cut < 100 || bytes.len() - cut < 100) {
                 assert!(
                     Answer::decode(&request, &bytes[..cut]).is_err(),
                     "{answer:?} {cut}"

@@ -15,7 +15,7 @@ use polykey_api::{Code, Problem};
 use polykey_core::clock::SystemClock;
 use polykey_core::{Clock, NodeId, VaultId};
 use polykey_vault::charter::Role;
-use polykey_vault::sync::{self, Replica, Seen};
+use polykey_vault::sync::{self, Blob, Replica, Seen};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::frame::{Budget, FrameError, read_only_frame, write_only_frame};
@@ -40,8 +40,8 @@ const MAX_STRANGER_LEN: usize = 16 << 10;
 const ONE_RECORD: Duration = Duration::from_secs(60);
 /// So many kinds are remembered for that.
 const MAX_REMEMBERED: usize = 4096;
-/// Memory that making an answer of a pull may take.
-const ANSWER_ROOM: usize = 3 << 20;
+/// Memory that making an answer of a pull takes, but for the one with the longest commit that there can be.
+const ANSWER_ROOM: usize = sync::message::MAX_OBJECTS_LEN;
 
 /// What holds other nodes to good manners; shared by all streams of an agent.
 #[derive(Default)]
@@ -110,14 +110,14 @@ pub async fn serve_stream(
         Ok((bytes, _held)) => match Request::decode(&bytes) {
             Ok(request) => {
                 let (answer, held) = agent.answer(from, standing, request).await;
-                let bytes = answer.encode();
+                let parts = answer.to_parts();
                 let _held = held.map(|mut held| {
-                    held.shrink(bytes.len());
+                    held.shrink(parts.iter().map(Blob::len).sum());
                     held
                 });
                 drop(answer);
                 // A peer that does not take its answer has lost it.
-                let _ = write_only_frame(writer, &bytes).await;
+                let _ = write_only_frame(writer, &parts).await;
                 return Conduct::Fair;
             }
             Err(error) => {
@@ -131,7 +131,7 @@ pub async fn serve_stream(
         Err(_) => return Conduct::Fair,
     };
     agent.note_peer(from, &Action::new("peer.nonsense"), None, false);
-    let _ = write_only_frame(writer, &answer.encode()).await;
+    let _ = write_only_frame(writer, &answer.to_parts()).await;
     conduct
 }
 

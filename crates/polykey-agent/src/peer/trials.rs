@@ -1,5 +1,7 @@
 //! Two agents in one process: scan, clone, pull, both ways, with the way cut in between.
 
+use std::sync::Arc;
+
 use polykey_core::statement::{Kind, Statement};
 use polykey_core::{NodeId, VaultId};
 use polykey_vault::charter::Role;
@@ -17,7 +19,7 @@ async fn bring(to: &Bench, from: &Bench, vault: VaultId, requests: usize) -> Res
     let wire = Wire::new(from, to.id(), requests);
     let wrong = |error: VaultError| vault_problem("x", error);
     pull(
-        &wire,
+        Arc::new(wire),
         Vault::clone(&open.vault),
         to.id(),
         Seen::default(),

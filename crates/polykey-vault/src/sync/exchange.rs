@@ -46,7 +46,7 @@ where
     while let Some(request) = pull.next(to).map_err(ExchangeError::To)? {
         let request = Request::decode(&request.encode())?;
         let response = serve_holder(from, &me, &request).map_err(ExchangeError::From)?;
-        let response = Response::decode(&response.encode())?;
+        let response = Response::decode(&response.encode().into())?;
         pull.receive(to, response).map_err(ExchangeError::To)?;
         progress(pull.report());
     }

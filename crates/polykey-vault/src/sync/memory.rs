@@ -275,7 +275,7 @@ pub(crate) fn pull_from(
             break;
         };
         let request = Request::decode(&request.encode()).unwrap();
-        let response = Response::decode(&answer(me.node, request).encode()).unwrap();
+        let response = Response::decode(&answer(me.node, request).encode().into()).unwrap();
         pull.receive(me, response).unwrap_or_else(|never| match never {});
     }
     pull.next(me).unwrap_or_else(|never| match never {});
@@ -393,7 +393,9 @@ impl Replica for Memory {
                 header,
             });
         }
-        self.objects.extend(batch.objects);
+        let objects = batch.objects.into_iter();
+        self.objects
+            .extend(objects.map(|(id, bytes)| (id, bytes.into_vec())));
         Ok(None)
     }
 

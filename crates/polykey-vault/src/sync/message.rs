@@ -16,7 +16,9 @@
 use polykey_core::codec::{CodecError, Reader, Writer};
 use polykey_core::id::{ActorId, NodeId, ObjectId, StatementId, VaultId};
 
+use super::blob::Blob;
 use crate::charter::LineId;
+use crate::object::MAX_OBJECT_LEN;
 
 /// Longest message in bytes: a commit with the largest header and body, and what goes with it.
 pub const MAX_MESSAGE_LEN: usize = 12 << 20;
@@ -24,6 +26,8 @@ pub const MAX_MESSAGE_LEN: usize = 12 << 20;
 pub const BATCH_LEN: usize = 1 << 20;
 /// A response with objects is not filled further once it is this long: each costs the puller a transaction.
 pub const OBJECTS_LEN: usize = 4 << 20;
+/// Longest response with objects: one more follows as long as it may still be filled.
+pub const MAX_OBJECTS_LEN: usize = OBJECTS_LEN + MAX_OBJECT_LEN + 8 * MAX_WANTED;
 /// Most charter ids in one message.
 pub const MAX_CHARTER_IDS: usize = 1024;
 /// Most lines in one message.
@@ -166,8 +170,8 @@ pub struct Items {
 pub enum Response {
     /// To [`Request::Items`].
     Items(Items),
-    /// To [`Request::Objects`]: as many as fit, of those that the peer has.
-    Objects(Vec<Vec<u8>>),
+    /// To [`Request::Objects`]: as many as fit, of those that the peer has, in the order of the request.
+    Objects(Vec<Blob>),
     /// The puller was removed: the removal and what it follows, as far as the puller lacks it.
     Removed {
         /// Charter entries, each after its parents.
@@ -255,6 +259,16 @@ impl Request {
 impl Response {
     /// The message.
     pub fn encode(&self) -> Vec<u8> {
+        let parts = self.to_parts();
+        let mut message = Vec::with_capacity(parts.iter().map(Blob::len).sum());
+        for part in &parts {
+            message.extend_from_slice(part.as_slice());
+        }
+        message
+    }
+
+    /// The message, cut where objects begin and end: these are not copied.
+    pub fn to_parts(&self) -> Vec<Blob> {
         let mut w = Writer::new();
         match self {
             Response::Items(items) => {
@@ -270,8 +284,17 @@ impl Response {
                 w.bool(items.more);
             }
             Response::Objects(objects) => {
-                w.array(2).u64(3);
-                write_blobs(&mut w, objects);
+                w.array(2).u64(3).array(objects.len());
+                let mut parts = Vec::with_capacity(2 * objects.len() + 1);
+                for object in objects {
+                    w.head_of_bytes(object.len());
+                    parts.push(std::mem::take(&mut w).into_part().into());
+                    parts.push(object.clone());
+                }
+                if objects.is_empty() {
+                    parts.push(w.finish().into());
+                }
+                return parts;
             }
             Response::Removed { entries, more } => {
                 w.array(3).u64(4);
@@ -282,15 +305,15 @@ impl Response {
                 w.array(1).u64(5);
             }
         }
-        w.finish()
+        vec![w.finish().into()]
     }
 
-    /// Reads a message.
+    /// Reads a message. Objects are not copied: they are parts of it.
     ///
     /// # Errors
     /// [`MessageError`].
-    pub fn decode(bytes: &[u8]) -> Result<Response, MessageError> {
-        let mut d = Decoder::new(bytes)?;
+    pub fn decode(message: &Blob) -> Result<Response, MessageError> {
+        let mut d = Decoder::new(message.as_slice())?;
         let response = match (d.r.array()?, d.r.u64()?) {
             (6, 2) => Response::Items(Items {
                 heads: d.ids()?,
@@ -299,7 +322,7 @@ impl Response {
                 commits: d.list(MAX_ITEMS, Decoder::commit)?,
                 more: d.r.bool()?,
             }),
-            (2, 3) => Response::Objects(d.blobs()?),
+            (2, 3) => Response::Objects(d.list(MAX_ITEMS, |d| Ok(message.part(d.r.bytes()?)))?),
             (3, 4) => Response::Removed {
                 entries: d.blobs()?,
                 more: d.r.bool()?,
@@ -454,6 +477,10 @@ mod tests {
         }
     }
 
+    fn read(bytes: &[u8]) -> Result<Response, MessageError> {
+        Response::decode(&bytes.to_vec().into())
+    }
+
     fn requests() -> Vec<Request> {
         let vault = VaultId::from_bytes([7; 32]);
         vec![
@@ -485,7 +512,8 @@ mod tests {
                 }],
                 more: true,
             }),
-            Response::Objects(vec![vec![8; 100]]),
+            Response::Objects(vec![vec![8; 100].into(), vec![9; 30].into()]),
+            Response::Objects(Vec::new()),
             Response::Removed {
                 entries: vec![vec![1]],
                 more: false,
@@ -500,7 +528,7 @@ mod tests {
             assert_eq!(Request::decode(&request.encode()), Ok(request));
         }
         for response in responses() {
-            assert_eq!(Response::decode(&response.encode()), Ok(response));
+            assert_eq!(Response::decode(&response.encode().into()), Ok(response));
         }
         let announcement = Announcement {
             vault: VaultId::from_bytes([7; 32]),
@@ -518,22 +546,33 @@ mod tests {
             .chain(&responses().iter().map(Response::encode).collect::<Vec<_>>())
         {
             for len in 0..bytes.len() {
-                assert!(Request::decode(&bytes[..len]).is_err() && Response::decode(&bytes[..len]).is_err());
+                assert!(Request::decode(&bytes[..len]).is_err() && read(&bytes[..len]).is_err());
             }
             let longer = [&bytes[..], &[0]].concat();
-            assert!(Request::decode(&longer).is_err() && Response::decode(&longer).is_err());
+            assert!(Request::decode(&longer).is_err() && read(&longer).is_err());
         }
     }
 
     #[test]
     fn a_message_of_one_kind_is_not_read_as_another() {
         for request in requests() {
-            assert!(Response::decode(&request.encode()).is_err());
+            assert!(read(&request.encode()).is_err());
             assert!(Announcement::decode(&request.encode()).is_err());
         }
         for response in responses() {
             assert!(Request::decode(&response.encode()).is_err());
         }
+    }
+
+    #[test]
+    fn the_longest_response_with_objects_fits_its_bound() {
+        // As many as one request names, all but one of them as long as leaves room for that one.
+        let each = (OBJECTS_LEN - 1) / (MAX_WANTED - 1);
+        let mut objects: Vec<Blob> = vec![vec![0; each].into(); MAX_WANTED - 1];
+        objects.push(vec![0; MAX_OBJECT_LEN].into());
+        assert!(objects.iter().map(Blob::len).sum::<usize>() > OBJECTS_LEN);
+        let len = Response::Objects(objects).encode().len();
+        assert!(len <= MAX_OBJECTS_LEN, "{len}");
     }
 
     #[test]
@@ -547,15 +586,12 @@ mod tests {
             Request::decode(&too_many.encode()),
             Err(MessageError::TooMany { limit })
         );
-        let too_many = Response::Objects(vec![Vec::new(); MAX_ITEMS + 1]);
+        let too_many = Response::Objects(vec![Vec::new().into(); MAX_ITEMS + 1]);
         let limit = MAX_ITEMS;
-        assert_eq!(
-            Response::decode(&too_many.encode()),
-            Err(MessageError::TooMany { limit })
-        );
-        let too_long = Response::Objects(vec![vec![0; MAX_MESSAGE_LEN]]).encode();
+        assert_eq!(read(&too_many.encode()), Err(MessageError::TooMany { limit }));
+        let too_long = Response::Objects(vec![vec![0; MAX_MESSAGE_LEN].into()]).encode();
         assert!(matches!(
-            Response::decode(&too_long),
+            read(&too_long),
             Err(MessageError::Malformed(CodecError::TooLong { .. }))
         ));
     }

@@ -6,7 +6,7 @@
 //! Each item is verified before it is stored. The peer keeps no state, and every request is made anew from
 //! what the puller has stored, so that an interrupted pull resumes by itself.
 //!
-//! - [`message`]: what is sent. [`replica`]: what a place that holds the set can do.
+//! - [`message`]: what is sent. [`blob`]: bytes in it that are not copied. [`replica`]: what a place that holds the set can do.
 //! - [`mod@exchange`]: both in one process. [`folder`]: a replica in a plain folder.
 //! - `notebook`: what a vault remembers about others.
 //! - [`pull`]: the asking side. [`mod@serve`]: the answering side.
@@ -14,6 +14,7 @@
 //! Always: no message makes us take memory before its length was checked; what a peer claims is never
 //! believed, only what is signed; a keeper without keys can do all of it.
 
+pub mod blob;
 pub mod exchange;
 pub mod folder;
 mod load;
@@ -31,6 +32,7 @@ pub mod serve;
 mod trials;
 mod vault;
 
+pub use blob::Blob;
 pub use exchange::{ExchangeError, exchange};
 pub use folder::{FolderError, FolderReplica};
 pub use message::{Announcement, CommitItem, Have, Items, MessageError, Request, Response, Tip};

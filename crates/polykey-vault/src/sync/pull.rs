@@ -1,29 +1,39 @@
 //! The asking side: brings in what a peer has and we lack.
 //!
 //! The caller takes a request from [`Pull::next`], sends it, gives the response to [`Pull::receive`], and goes
-//! on until `next` has no more. It may stop at any time: all that was verified is stored, and a new pull goes
-//! on from there.
+//! on until `next` has no more. It may stop at any time: all that was stored stays, and a new pull goes on from
+//! there.
+//!
+//! Once the commits are here, a caller may have several requests for objects under way: it takes more of them
+//! before it has the answers, and gives those in the order of the requests. To store one batch while the next
+//! is on its way, it calls [`Pull::take`], then `next`, and then [`Pull::store`]; `receive` is the first and the
+//! last in one.
 //!
 //! Always: each item is verified before it is stored: signature, hash, place in its line and graph, charter
 //! heads, and that its author was ever let in. The first bad item ends the pull. A peer that claims to have
 //! more than it sends, or sends the same again and again, ends it, too.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use polykey_core::hash::hash;
 use polykey_core::id::{NodeId, ObjectId, StatementId, VaultId};
 use polykey_core::label;
 use polykey_core::statement::{Kind, Statement};
 
+use super::blob::Blob;
 use super::message::{
-    CommitItem, Have, Items, MAX_CHARTER_IDS, MAX_LINES, MAX_POINTS, MAX_POINTS_IN_ALL, MAX_WANTED, Request,
-    Response, Tip,
+    CommitItem, Have, Items, MAX_CHARTER_IDS, MAX_LINES, MAX_POINTS, MAX_POINTS_IN_ALL, MAX_WANTED,
+    OBJECTS_LEN, Request, Response, Tip,
 };
 use super::replica::{Batch, Blame, CommitHeader, Evidence, Offence, Replica};
 use crate::charter::{Charter, CharterError, Entry, LineId};
+use crate::object::MAX_OBJECT_LEN;
 
 /// A peer that answers this often in a row and sends nothing new is left alone.
 const MAX_IDLE: u32 = 4;
+/// So many objects fill an answer when they are as large as they can be. What one request names and its answer
+/// does not bring is asked for again, so requests begin with no more than that.
+const FULL: usize = OBJECTS_LEN / MAX_OBJECT_LEN;
 
 /// What a peer said it has, to be remembered until the next pull from it: less than that is stale.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -84,8 +94,15 @@ pub struct Pull {
     asked_deep: bool,
     /// Responses in a row that brought nothing.
     idle: u32,
+    /// True while a request for entries and commits is under way: what comes next depends on its answer.
+    asked_items: bool,
     objects: bool,
-    wanted: Vec<ObjectId>,
+    /// The objects that each request under way names, the oldest first.
+    asked: VecDeque<Vec<ObjectId>>,
+    /// So many objects the next request names.
+    names: usize,
+    /// Objects that came and are not stored yet.
+    taken: Vec<(ObjectId, Blob)>,
     absent: BTreeSet<ObjectId>,
     report: PullReport,
 }
@@ -100,8 +117,11 @@ impl Pull {
             deep: BTreeSet::new(),
             asked_deep: false,
             idle: 0,
+            asked_items: false,
             objects: false,
-            wanted: Vec::new(),
+            asked: VecDeque::new(),
+            names: FULL,
+            taken: Vec::new(),
             absent: BTreeSet::new(),
             report: PullReport {
                 outcome: Outcome::Unfinished,
@@ -115,43 +135,65 @@ impl Pull {
         }
     }
 
-    /// The next request; `None` when the pull is at its end.
+    /// The next request. `None` when there is nothing to ask before what is under way is answered and stored; when
+    /// nothing is, the pull is at its end.
     ///
     /// # Errors
     /// What the replica says.
     pub fn next<R: Replica>(&mut self, replica: &R) -> Result<Option<Request>, R::Error> {
-        if self.report.outcome != Outcome::Unfinished {
+        if self.report.outcome != Outcome::Unfinished || self.asked_items {
             return Ok(None);
         }
-        let charter = replica.charter()?;
         if !self.objects {
+            let charter = replica.charter()?;
             let lines = self.have(replica)?;
             self.asked_deep = !self.deep.is_empty();
+            self.asked_items = true;
             return Ok(Some(Request::Items {
                 vault: charter.id(),
                 charter: charter.samples(MAX_CHARTER_IDS - 64),
                 lines,
             }));
         }
-        self.wanted = replica.missing_objects(MAX_WANTED, &self.absent)?;
-        if self.wanted.is_empty() {
+        let mut except = self.absent.clone();
+        except.extend(self.asked.iter().flatten());
+        except.extend(self.taken.iter().map(|(object, _)| *object));
+        let wanted = replica.missing_objects(self.names, &except)?;
+        if !wanted.is_empty() {
+            self.asked.push_back(wanted.clone());
+            return Ok(Some(Request::Objects {
+                vault: replica.charter()?.id(),
+                wanted,
+            }));
+        }
+        if self.asked.is_empty() && self.taken.is_empty() {
             self.report.outcome = match self.absent.is_empty() {
                 true => Outcome::Complete,
                 false => Outcome::WithoutObjects,
             };
-            return Ok(None);
         }
-        Ok(Some(Request::Objects {
-            vault: charter.id(),
-            wanted: self.wanted.clone(),
-        }))
+        Ok(None)
     }
 
-    /// Takes in the response to the last request.
+    /// Takes in the response to the oldest request under way, and stores what it brings.
     ///
     /// # Errors
     /// What the replica says. What the peer did wrong is no error but an outcome.
     pub fn receive<R: Replica>(&mut self, replica: &mut R, response: Response) -> Result<(), R::Error> {
+        self.take(replica, response)?;
+        self.store(replica)
+    }
+
+    /// Verifies the response to the oldest request under way. Entries and commits are stored at once, as the next
+    /// request depends on them; objects wait for [`Pull::store`].
+    ///
+    /// # Errors
+    /// As [`Pull::receive`].
+    pub fn take<R: Replica>(&mut self, replica: &mut R, response: Response) -> Result<(), R::Error> {
+        if self.report.outcome != Outcome::Unfinished {
+            return Ok(());
+        }
+        self.asked_items = false;
         match response {
             Response::Refused => {
                 self.report.outcome = Outcome::Refused;
@@ -162,6 +204,23 @@ impl Pull {
             Response::Objects(objects) if self.objects => self.take_objects(replica, objects),
             _ => self.offence(replica, None, Offence::Disorder, Vec::new()),
         }
+    }
+
+    /// True when there are objects that were taken and not stored.
+    pub fn holds_objects(&self) -> bool {
+        !self.taken.is_empty()
+    }
+
+    /// Stores the objects that were taken, durably.
+    ///
+    /// # Errors
+    /// What the replica says.
+    pub fn store<R: Replica>(&mut self, replica: &mut R) -> Result<(), R::Error> {
+        let batch = Batch {
+            objects: std::mem::take(&mut self.taken),
+            ..Batch::default()
+        };
+        self.keep(replica, batch).map(drop)
     }
 
     /// What the pull has brought so far, and how it ended.
@@ -235,7 +294,7 @@ impl Pull {
             ..
         } = intake;
         let progress = !batch.entries.is_empty() || !batch.commits.is_empty();
-        if let Some(refused) = self.store(replica, batch)? {
+        if let Some(refused) = self.keep(replica, batch)? {
             hostile = true;
             evidence.push(Evidence {
                 peer: self.peer,
@@ -292,7 +351,7 @@ impl Pull {
     }
 
     /// Stores what is there and counts it; the commit that the replica refused, if any.
-    fn store<R: Replica>(
+    fn keep<R: Replica>(
         &mut self,
         replica: &mut R,
         batch: Batch<R::Commit>,
@@ -340,7 +399,7 @@ impl Pull {
             ..
         } = intake;
         let progress = !batch.is_empty();
-        self.store(replica, batch)?;
+        self.keep(replica, batch)?;
         for evidence in evidence {
             replica.keep_evidence(evidence)?;
         }
@@ -354,28 +413,29 @@ impl Pull {
         Ok(())
     }
 
-    fn take_objects<R: Replica>(&mut self, replica: &mut R, objects: Vec<Vec<u8>>) -> Result<(), R::Error> {
-        let mut wanted = std::mem::take(&mut self.wanted);
-        let mut batch = Batch::default();
-        let mut bad = None;
+    fn take_objects<R: Replica>(&mut self, replica: &mut R, objects: Vec<Blob>) -> Result<(), R::Error> {
+        let Some(mut wanted) = self.asked.pop_front() else {
+            return self.offence(replica, None, Offence::Disorder, Vec::new());
+        };
+        let (named, came) = (wanted.len(), objects.len());
+        let mut len = 0;
         for bytes in objects {
-            let id = object_id(&bytes);
+            let id = object_id(bytes.as_slice());
             let Some(at) = wanted.iter().position(|object| *object == id) else {
-                bad = Some(bytes);
-                break;
+                return self.offence(replica, None, Offence::BadItem, bytes.as_slice().to_vec());
             };
             wanted.swap_remove(at);
-            batch.objects.push((id, bytes));
+            len += bytes.as_slice().len();
+            self.taken.push((id, bytes));
         }
-        if batch.is_empty() {
+        if came == 0 {
             self.absent.extend(wanted);
-        } else {
-            self.store(replica, batch)?;
+        } else if came < named {
+            self.names = came.max(FULL);
+        } else if named == self.names && len <= OBJECTS_LEN / 2 {
+            self.names = (named * 2).min(MAX_WANTED);
         }
-        match bad {
-            Some(bytes) => self.offence(replica, None, Offence::BadItem, bytes),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     fn offence<R: Replica>(
@@ -526,7 +586,7 @@ impl<'r, R: Replica> Intake<'r, R> {
             if named.get(&id).is_none_or(|len| *len as usize != bytes.len()) {
                 return Ok(self.refuse(None, Offence::BadItem, bytes));
             }
-            self.batch.objects.push((id, bytes));
+            self.batch.objects.push((id, bytes.into()));
         }
         self.numbers.insert((header.line, header.seq), header.id);
         self.headers.insert(header.id, header.clone());

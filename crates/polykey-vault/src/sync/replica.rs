@@ -6,6 +6,7 @@
 use polykey_core::id::{NodeId, ObjectId, StatementId, VaultId};
 use polykey_core::statement::Statement;
 
+use super::blob::Blob;
 use super::message::{CommitItem, Tip};
 use crate::charter::{Charter, LineId};
 
@@ -45,7 +46,7 @@ pub struct Batch<C> {
     /// Commits, each after what it follows.
     pub commits: Vec<(C, CommitHeader)>,
     /// Objects; their commits are here or in this batch.
-    pub objects: Vec<(ObjectId, Vec<u8>)>,
+    pub objects: Vec<(ObjectId, Blob)>,
 }
 
 impl<C> Default for Batch<C> {

@@ -69,7 +69,7 @@ fn answer<R: Replica>(replica: &R, charter: &Charter, request: &Request) -> Resu
                 }
                 if let Some(bytes) = replica.object(object)? {
                     len += bytes.len();
-                    objects.push(bytes);
+                    objects.push(bytes.into());
                 }
             }
             Ok(Response::Objects(objects))

@@ -1,5 +1,7 @@
 //! Trials of sync: many replicas that converge, and peers that lie.
 
+use std::collections::VecDeque;
+
 use proptest::prelude::*;
 
 use polykey_core::hash::hash;
@@ -9,11 +11,12 @@ use polykey_core::statement::Statement;
 
 use super::memory::{Memory, REFUSED, SMALL, Sketch, Stored, item, pull, pull_from};
 use super::message::{Items, Request, Response, Tip};
-use super::pull::Outcome;
+use super::pull::{Outcome, Pull, PullReport, Seen};
 use super::replica::{Offence, Replica};
 use super::serve::{announce, serve};
 use crate::charter::cast::{Person, merge};
 use crate::charter::{Charter, Role, SetAside, Verdict};
+use crate::object::MAX_OBJECT_LEN;
 
 const ENOUGH: usize = 1000;
 
@@ -115,6 +118,118 @@ fn an_interrupted_pull_resumes_wherever_it_stopped() {
     }
     assert!(pulls > 4, "several batches");
     assert_eq!(mine.set(), theirs.set());
+}
+
+/// Pulls with up to `most` requests for objects under way; `answer` sees the number of each. How many objects were
+/// asked for, and how it ended.
+fn pull_ahead(
+    me: &mut Memory,
+    peer: &Memory,
+    most: usize,
+    mut answer: impl FnMut(usize, Response) -> Response,
+) -> (usize, PullReport) {
+    let mut pull = Pull::new(me.node, peer.node, Seen::default());
+    let (mut under_way, mut asked, mut number) = (VecDeque::new(), 0, 0);
+    loop {
+        while under_way.len() < most
+            && let Some(request) = pull.next(me).unwrap()
+        {
+            if let Request::Objects { wanted, .. } = &request {
+                assert!(wanted.iter().all(|object| !me.objects.contains_key(object)));
+                asked += wanted.len();
+            }
+            under_way.push_back(request);
+        }
+        // What was taken is stored only now, with the next ones under way.
+        pull.store(me).unwrap();
+        let Some(request) = under_way.pop_front() else {
+            if pull.next(me).unwrap().is_none() {
+                return (asked, pull.report().clone());
+            }
+            panic!("it asks again though nothing was stored");
+        };
+        let response = answer(number, serve(peer, &me.node, &request).unwrap());
+        number += 1;
+        pull.take(me, response).unwrap();
+    }
+}
+
+#[test]
+fn requests_under_way_together_bring_all_and_ask_for_nothing_twice() {
+    for (count, len) in [(300, 3000), (40, MAX_OBJECT_LEN), (1, 100)] {
+        let (a, _, mut mine, theirs) = pair();
+        mine.write(&a.root, 1, &vec![len; count]);
+        for most in 1..5 {
+            let mut theirs = theirs.clone();
+            let (asked, report) = pull_ahead(&mut theirs, &mine, most, |_, response| response);
+            assert_eq!(
+                (report.outcome, report.objects),
+                (Outcome::Complete, count as u64)
+            );
+            assert_eq!(asked, count, "{count} of {len}, {most} at a time");
+            assert_eq!(theirs.set(), mine.set());
+        }
+    }
+}
+
+#[test]
+fn answers_that_bring_less_than_was_asked_for_are_made_up_for() {
+    let (a, _, mut mine, mut theirs) = pair();
+    mine.write(&a.root, 1, &[3000; 100]);
+    let (asked, report) = pull_ahead(&mut theirs, &mine, 3, |number, response| match response {
+        Response::Objects(mut objects) if number % 2 == 0 => {
+            objects.truncate(1);
+            Response::Objects(objects)
+        }
+        response => response,
+    });
+    assert_eq!((report.outcome, report.objects), (Outcome::Complete, 100));
+    assert!(asked > 100, "some were asked for again");
+    assert_eq!(theirs.set(), mine.set());
+}
+
+#[test]
+fn what_came_before_a_bad_answer_stays_and_what_comes_after_it_is_not_looked_at() {
+    let (a, _, mut mine, mut theirs) = pair();
+    mine.write(&a.root, 1, &[3000; 100]);
+    let (_, report) = pull_ahead(&mut theirs, &mine, 3, |number, response| match response {
+        Response::Objects(mut objects) if number == 2 => {
+            objects[3] = vec![7; 3000].into();
+            Response::Objects(objects)
+        }
+        response => response,
+    });
+    assert_eq!(report.outcome, Outcome::Hostile);
+    // One whole answer, and three objects of the bad one.
+    assert_eq!((report.objects, theirs.objects.len()), (16 + 3, 16 + 3));
+    assert_eq!(theirs.evidence.len(), 1);
+    // So is an answer that nobody waits for.
+    let mut theirs = Memory::new(theirs.node, mine.charter.clone());
+    let mut pull = Pull::new(theirs.node, mine.node, Seen::default());
+    while !pull.holds_objects() {
+        let request = pull.next(&theirs).unwrap().expect("there is more");
+        let response = serve(&mine, &theirs.node, &request).unwrap();
+        pull.take(&mut theirs, response).unwrap();
+    }
+    pull.receive(&mut theirs, Response::Objects(Vec::new())).unwrap();
+    assert_eq!(
+        (pull.report().outcome, pull.report().objects),
+        (Outcome::Hostile, 16)
+    );
+}
+
+#[test]
+fn nothing_is_asked_while_the_answer_decides_what_to_ask() {
+    let (a, _, mut mine, mut theirs) = pair();
+    mine.write(&a.root, 1, &[20]);
+    let mut pull = Pull::new(theirs.node, mine.node, Seen::default());
+    let request = pull.next(&theirs).unwrap().expect("the first");
+    assert_eq!(pull.next(&theirs).unwrap(), None);
+    assert_eq!(pull.report().outcome, Outcome::Unfinished);
+    let response = serve(&mine, &theirs.node, &request).unwrap();
+    pull.receive(&mut theirs, response).unwrap();
+    assert_eq!(pull.next(&theirs).unwrap(), None);
+    assert_eq!(pull.report().outcome, Outcome::Complete);
 }
 
 #[test]
@@ -306,7 +421,7 @@ fn broken_hashes_name_the_sender() {
     theirs.write(&b.root, 2, &[500]);
     let mut honest = Vec::new();
     let report = pull_from(&mut mine, peer, ENOUGH, |node, request| match request {
-        Request::Objects { .. } => Response::Objects(vec![vec![0; 500]]),
+        Request::Objects { .. } => Response::Objects(vec![vec![0; 500].into()]),
         items => {
             honest.push(());
             serve(&theirs, &node, &items).unwrap()
@@ -615,7 +730,7 @@ proptest! {
         a.rekeys(&mut mine.charter, &[]);
         mine.write(&a.root, seed[0], &[30, 300]);
         let whole = mine.set();
-        let mut pull = super::pull::Pull::new(theirs.node, mine.node, super::pull::Seen::default());
+        let mut pull = Pull::new(theirs.node, mine.node, Seen::default());
         let mut first = true;
         while let Some(request) = pull.next(&theirs).unwrap() {
             let mut bytes = serve(&mine, &theirs.node, &request).unwrap().encode();
@@ -624,7 +739,7 @@ proptest! {
                 bytes[at] ^= 1 << (seed[1] % 8);
                 first = false;
             }
-            match Response::decode(&bytes) {
+            match Response::decode(&bytes.into()) {
                 Ok(response) => pull.receive(&mut theirs, response).unwrap(),
                 Err(_) => break,
             }

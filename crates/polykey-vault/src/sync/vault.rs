@@ -158,11 +158,11 @@ impl Replica for Vault {
         let mut places: HashMap<ObjectId, ObjectRow> = HashMap::new();
         let mut files = shared.objects.batch();
         for (object, bytes) in objects {
-            if bytes.len() > INLINE_LEN {
-                files.write(&object, &bytes)?;
+            if bytes.as_slice().len() > INLINE_LEN {
+                files.write(&object, bytes.as_slice())?;
                 places.insert(object, ObjectRow::File);
             } else {
-                places.insert(object, ObjectRow::Inline(bytes));
+                places.insert(object, ObjectRow::Inline(bytes.into_vec()));
             }
         }
         files.finish()?;

@@ -94,12 +94,12 @@ impl Replica for FolderReplica {
         } = batch;
         let (small, large): (Vec<_>, Vec<_>) = objects
             .into_iter()
-            .partition(|(_, bytes)| bytes.len() <= INLINE_LEN);
+            .partition(|(_, bytes)| bytes.as_slice().len() <= INLINE_LEN);
         if !large.is_empty() {
             let folder = files(&self.env, &self.folder, OBJECTS)?;
             let mut batch = folder.batch();
             for (id, bytes) in &large {
-                batch.write(id, bytes)?;
+                batch.write(id, bytes.as_slice())?;
             }
             batch.finish()?;
             for (id, _) in &large {
@@ -108,7 +108,8 @@ impl Replica for FolderReplica {
                 lock(&self.damaged).remove(id);
             }
         }
-        let mut small: HashMap<ObjectId, Vec<u8>> = small.into_iter().collect();
+        let small = small.into_iter().map(|(id, bytes)| (id, bytes.into_vec()));
+        let mut small: HashMap<ObjectId, Vec<u8>> = small.collect();
         let mut pack = Pack::default();
         for entry in &entries {
             pack.entries.push(entry.as_bytes().to_vec());
