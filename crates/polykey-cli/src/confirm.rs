@@ -25,6 +25,10 @@ pub fn confirm(cx: &Context<'_>, question: &str) -> Result<(), Problem> {
     let _ = stderr.flush();
     let mut answer = String::new();
     let _ = std::io::stdin().read_line(&mut answer);
+    if !answer.ends_with('\n') {
+        // Ctrl-D leaves the cursor behind the question.
+        let _ = writeln!(stderr);
+    }
     if matches!(answer.trim(), "y" | "Y" | "yes" | "Yes") {
         return Ok(());
     }

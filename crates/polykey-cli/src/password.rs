@@ -4,11 +4,12 @@
 //! prompt. With `PK_PASSWORD` or `PK_TOKEN` set, or with a file named, nothing ever prompts.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use polykey_api::{Code, Problem};
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::process::{Signal, getpid, kill_process};
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
 /// Longest password file.
@@ -80,45 +81,100 @@ pub fn read_file(path: &Path) -> Result<Secret, Problem> {
 /// # Errors
 /// [`Code::Unauthenticated`] when there is no terminal; [`Code::Usage`] when the user breaks off.
 pub fn ask(prompt: &str) -> Result<Secret, Problem> {
-    // Whoever types at once, or pastes, would be faster than the prompt's own switching off.
-    let _hidden = Hidden::new();
-    rpassword::prompt_password(prompt)
-        .map(|text| Zeroizing::new(text.into_bytes()))
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::Interrupted => {
-                Problem::new(Code::Usage, "no password was given")
-            }
-            _ => Problem::new(
-                Code::Unauthenticated,
-                "a password is needed, and there is no terminal to ask on",
-            )
-            .hint("set PK_PASSWORD, or use `--password-file`"),
-        })
+    let mut terminal = Hidden::open().map_err(|error| {
+        Problem::new(
+            Code::Unauthenticated,
+            "a password is needed, and there is no terminal to ask on",
+        )
+        .hint("set PK_PASSWORD, or use `--password-file`")
+        .caused_by(&error)
+    })?;
+    let typed = terminal.line(prompt);
+    drop(terminal);
+    let given_up = || Problem::new(Code::Usage, "no password was given");
+    match typed {
+        Ok(Typed::Line(line)) => Ok(line),
+        Ok(Typed::End) => Err(given_up()),
+        Ok(Typed::Key(signal)) => {
+            // The shell that waits for us must see the signal, or a script goes on after a Ctrl-C.
+            let _ = kill_process(getpid(), signal);
+            Err(given_up())
+        }
+        Err(error) => Err(given_up().caused_by(&error)),
+    }
 }
 
-/// The terminal shows nothing that is typed while this lives.
-struct Hidden(Option<(File, Termios)>);
+/// What a person typed.
+enum Typed {
+    /// A line, without its end.
+    Line(Secret),
+    /// Nothing more will come.
+    End,
+    /// The key that sends this signal.
+    Key(Signal),
+}
+
+/// The terminal, which shows nothing that is typed while this lives.
+///
+/// Its keys for interrupt and quit send no signal meanwhile but end the line, as Enter does: a signal would end
+/// the process before the terminal is as it was, and the shell would go on without showing what is typed.
+struct Hidden {
+    terminal: File,
+    before: Termios,
+}
 
 impl Hidden {
-    fn new() -> Hidden {
-        Hidden(Hidden::switch_off())
+    fn open() -> io::Result<Hidden> {
+        let terminal = File::options().read(true).write(true).open("/dev/tty")?;
+        let before = tcgetattr(&terminal)?;
+        let mut silent = before.clone();
+        silent.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
+        silent.local_modes.insert(LocalModes::ICANON);
+        silent.special_codes[SpecialCodeIndex::VEOL] = before.special_codes[SpecialCodeIndex::VINTR];
+        silent.special_codes[SpecialCodeIndex::VEOL2] = before.special_codes[SpecialCodeIndex::VQUIT];
+        tcsetattr(&terminal, OptionalActions::Now, &silent)?;
+        Ok(Hidden { terminal, before })
     }
 
-    fn switch_off() -> Option<(File, Termios)> {
-        let terminal = File::options().read(true).write(true).open("/dev/tty").ok()?;
-        let before = tcgetattr(&terminal).ok()?;
-        let mut silent = before.clone();
-        silent.local_modes.remove(LocalModes::ECHO);
-        tcsetattr(&terminal, OptionalActions::Now, &silent).ok()?;
-        Some((terminal, before))
+    /// Shows `prompt` and reads a line.
+    fn line(&mut self, prompt: &str) -> io::Result<Typed> {
+        self.terminal.write_all(prompt.as_bytes())?;
+        let typed = self.read();
+        // Whatever ended the line was not shown.
+        self.terminal.write_all(b"\n")?;
+        typed
+    }
+
+    fn read(&mut self) -> io::Result<Typed> {
+        let key = |index| Some(self.before.special_codes[index]).filter(|key| *key != 0);
+        let (interrupt, quit) = (key(SpecialCodeIndex::VINTR), key(SpecialCodeIndex::VQUIT));
+        // No terminal gives more of a line at once.
+        let mut buffer = Zeroizing::new([0; 4096]);
+        let mut line = Zeroizing::new(Vec::with_capacity(buffer.len()));
+        while line.len() < buffer.len() {
+            let count = self.terminal.read(&mut buffer[..])?;
+            let Some((last, rest)) = buffer[..count].split_last() else {
+                break;
+            };
+            line.extend_from_slice(rest);
+            match *last {
+                b'\n' => return Ok(Typed::Line(line)),
+                key if Some(key) == interrupt => return Ok(Typed::Key(Signal::INT)),
+                key if Some(key) == quit => return Ok(Typed::Key(Signal::QUIT)),
+                byte => line.push(byte),
+            }
+        }
+        Ok(if line.is_empty() {
+            Typed::End
+        } else {
+            Typed::Line(line)
+        })
     }
 }
 
 impl Drop for Hidden {
     fn drop(&mut self) {
-        if let Some((terminal, before)) = &self.0 {
-            let _ = tcsetattr(terminal, OptionalActions::Now, before);
-        }
+        let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
     }
 }
 

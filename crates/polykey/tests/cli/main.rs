@@ -17,6 +17,7 @@ mod lifecycle;
 mod listing;
 mod network;
 mod processes;
+mod prompts;
 mod readme;
 mod relay;
 mod secrets;
