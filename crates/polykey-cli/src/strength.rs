@@ -39,9 +39,9 @@ pub fn strength(password: &str, known: &[&str]) -> (Strength, String) {
     };
     let advice = match strength {
         Strength::Weak => {
-            "four or more words that do not belong together are easy to keep and hard to guess".to_owned()
+            "Four or more words that do not belong together are easy to keep and hard to guess.".to_owned()
         }
-        Strength::Fair => "longer is better".to_owned(),
+        Strength::Fair => "Longer is better.".to_owned(),
         Strength::Good => String::new(),
     };
     match judged.feedback().and_then(|feedback| feedback.warning()) {
