@@ -424,6 +424,37 @@ fn folders_go_in_and_out_whole() {
 }
 
 #[test]
+fn a_concealed_value_is_not_taken_from_the_command_line() {
+    let home = with_vault();
+    let ended = home
+        .pk_with_input(["secrets", "set", "v:r", "--field", "pin=1234"], b"x")
+        .ended(64)
+        .silent()
+        .says("--field pin`");
+    assert!(!ended.stderr.contains("1234"), "{ended:?}");
+    home.pk(["secrets", "cat", "v:r"]).ended(66);
+}
+
+#[test]
+fn a_field_takes_a_file_from_stdin() {
+    let home = with_vault();
+    let bytes: Vec<u8> = (0..=255).collect();
+    let set = |args: &[&str]| {
+        let args = ["secrets", "set", "v:r"].iter().chain(args);
+        home.pk_with_input(args, &bytes)
+    };
+    set(&["--file", "key=-"]).ok();
+    assert_eq!(cat(&home, "v:r#key"), bytes);
+    for twice in [
+        ["--file", "a=-", "--file", "b=-"],
+        ["--file", "a=-", "--field", "b"],
+    ] {
+        set(&twice).ended(64).silent();
+    }
+    assert_eq!(cat(&home, "v:r#key"), bytes);
+}
+
+#[test]
 fn records_have_fields() {
     let home = with_vault();
     fs::write(home.path().join("key"), b"\xff\x00").expect("writes");

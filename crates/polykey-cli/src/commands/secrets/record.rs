@@ -31,7 +31,7 @@ pub struct Set {
     /// A concealed field: asked for, or read from stdin (one line each when there are several)
     #[arg(long, value_name = "NAME")]
     field: Vec<String>,
-    /// A field that holds a file
+    /// A field that holds a file (`-` is stdin)
     #[arg(long, value_name = "NAME=PATH")]
     file: Vec<String>,
     /// Take a field away
@@ -51,6 +51,22 @@ pub async fn set(cx: &Context<'_>, args: Set) -> Result<Done, Problem> {
         return Err(Problem::new(Code::Usage, "there is no field to set")
             .hint("pass `--text NAME=VALUE`, `--field NAME`, `--file NAME=PATH` or `--unset NAME`"));
     }
+    if let Some(pair) = args.field.iter().find(|name| name.contains('=')) {
+        let name = pair.split('=').next().unwrap_or_default();
+        return Err(Problem::new(
+            Code::Usage,
+            format!(
+                "the value of the concealed field {name} cannot be on the command line, where others see it"
+            ),
+        )
+        .hint(format!(
+            "pass `--field {name}` and give the value on stdin or when asked"
+        )));
+    }
+    let from_stdin = args.file.iter().filter(|pair| pair.ends_with("=-")).count();
+    if from_stdin > 1 || (from_stdin == 1 && !args.field.is_empty()) {
+        return Err(Problem::new(Code::Usage, "stdin can be read for one thing only"));
+    }
     let mut fields = Vec::new();
     for pair in &args.text {
         let (name, value) = split(pair)?;
@@ -58,11 +74,10 @@ pub async fn set(cx: &Context<'_>, args: Set) -> Result<Done, Problem> {
     }
     for pair in &args.file {
         let (name, path) = split(pair)?;
-        let mut bytes = Zeroizing::new(Vec::new());
-        open_file(Path::new(path))?
-            .take(MAX_FIELD + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|error| Problem::new(Code::Io, format!("cannot read {path:?}")).caused_by(&error))?;
+        let bytes = match path {
+            "-" => read_all(io::stdin().lock(), "stdin")?,
+            path => read_all(open_file(Path::new(path))?, path)?,
+        };
         fields.push(field(name, FieldKind::File, &bytes));
     }
     for (name, value) in args.field.iter().zip(concealed(&args.field)?) {
@@ -77,6 +92,15 @@ pub async fn set(cx: &Context<'_>, args: Set) -> Result<Done, Problem> {
     };
     let written = cx.call(&secrets::SET, &question).await?;
     tell(cx, &secret, &written)
+}
+
+/// One byte more than a field holds is enough to be told so by the agent.
+fn read_all(from: impl Read, name: &str) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    from.take(MAX_FIELD + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Problem::new(Code::Io, format!("cannot read {name:?}")).caused_by(&error))?;
+    Ok(bytes)
 }
 
 fn split(pair: &str) -> Result<(&str, &str), Problem> {
