@@ -66,6 +66,8 @@ impl Settings {
             host,
             port: order.agent_port.filter(|port| *port != 0),
             seeds: list(order.seed_nodes.as_deref())
+                // The seeds of the network itself: it has none.
+                .filter(|part| *part != "<defaults>")
                 .map(seed)
                 .collect::<Result<_, _>>()?,
             relays,
@@ -84,9 +86,10 @@ fn list(text: Option<&str>) -> impl Iterator<Item = &str> {
     parts.filter(|part| !part.is_empty())
 }
 
-/// `id@host:port`.
+/// `id@host:port`, or the original's form of it with `pk://` in front.
 fn seed(text: &str) -> Result<(NodeId, Place), Problem> {
-    let parsed = text.split_once('@').and_then(|(node, place)| {
+    let bare = text.strip_prefix("pk://").unwrap_or(text);
+    let parsed = bare.split_once('@').and_then(|(node, place)| {
         let place: Place = place.parse().ok()?;
         Some((node.parse().ok()?, place))
     });
@@ -140,7 +143,9 @@ mod tests {
             order.network = Some("offline".to_owned());
             order.agent_host = Some("127.0.0.1".to_owned());
             order.agent_port = Some(5000);
-            order.seed_nodes = Some(format!("{node}@127.0.0.1:5001; {node}@[::1]:5002;"));
+            order.seed_nodes = Some(format!(
+                "{node}@127.0.0.1:5001; pk://{node}@[::1]:5002;<defaults>;"
+            ));
         })
         .expect("good");
         assert_eq!((settings.mode, settings.port), (Mode::Offline, Some(5000)));
