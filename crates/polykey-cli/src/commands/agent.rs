@@ -1,9 +1,9 @@
 //! `agent`: start, stop, lock and inspect the agent.
 
 use std::fmt::Write as _;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -209,8 +209,15 @@ impl CodeFile {
             .truncate(false)
             .mode(0o600)
             .open(path);
+        // One that was there may be open to others, and then the code would be.
+        let private = opened.and_then(|file| {
+            if file.metadata()?.is_file() {
+                file.set_permissions(Permissions::from_mode(0o600))?;
+            }
+            Ok(file)
+        });
         Ok(CodeFile {
-            file: opened.map_err(|error| cannot_write(path, &error))?,
+            file: private.map_err(|error| cannot_write(path, &error))?,
             path: path.to_owned(),
             leftover,
         })
@@ -223,8 +230,12 @@ impl CodeFile {
     pub fn write(mut self, words: &str) -> Result<(), Problem> {
         self.leftover = false;
         let line = Zeroizing::new(format!("{words}\n"));
-        self.file
-            .set_len(0)
+        // A pipe or a terminal has nothing to take away.
+        let emptied = match self.file.metadata() {
+            Ok(kind) if kind.is_file() => self.file.set_len(0),
+            other => other.map(drop),
+        };
+        emptied
             .and_then(|()| self.file.write_all(line.as_bytes()))
             .map_err(|error| cannot_write(&self.path, &error))
     }
@@ -287,25 +298,38 @@ pub fn start(cx: &Context<'_>, args: &Start) -> Result<Done, Problem> {
         seed_nodes: args.seed_nodes.clone().or(base.seed_nodes.take()),
         ..base
     };
-    let mut code_file = if new { args.new.code_file()? } else { None };
+    let mut code = NewCode {
+        file: if new { args.new.code_file()? } else { None },
+        known: order.recovery_code.is_some(),
+    };
     if args.background {
         let started = cx.start_background(&order)?;
-        return print_started(cx, code_file, started);
+        return print_started(cx, &mut code, started);
     }
     let mut printed = Ok(Done::All);
     drop(password);
     cx.local.run(order, &mut |started| {
-        printed = print_started(cx, code_file.take(), started.clone());
+        printed = print_started(cx, &mut code, started.clone());
     })?;
     cx.out.line("Stopping Agent");
     printed
 }
 
-fn print_started(cx: &Context<'_>, file: Option<CodeFile>, mut started: Started) -> Result<Done, Problem> {
-    if let Some(file) = file
-        && let Some(words) = started.recovery_code.take()
-    {
-        file.write(&words)?;
+/// What becomes of the recovery code of a new node.
+struct NewCode {
+    /// The file that it goes into, if one is named.
+    file: Option<CodeFile>,
+    /// Whoever starts the agent gave it. Then it is not printed: unattended starts leave what they print in logs.
+    known: bool,
+}
+
+fn print_started(cx: &Context<'_>, code: &mut NewCode, mut started: Started) -> Result<Done, Problem> {
+    let file = code.file.take();
+    if file.is_some() || code.known {
+        let words = started.recovery_code.take().map(Zeroizing::new);
+        if let (Some(file), Some(words)) = (file, words) {
+            file.write(&words)?;
+        }
     }
     cx.out.answer(&started, |started| {
         let mut text = format!(

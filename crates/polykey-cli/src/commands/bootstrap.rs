@@ -3,6 +3,7 @@
 use clap::Args;
 use polykey_api::Problem;
 use polykey_api::start::{Bootstrapped, StartOrder};
+use serde::Serialize;
 
 use crate::commands::agent::NewNode;
 use crate::context::Context;
@@ -18,6 +19,15 @@ Examples:
 pub struct Bootstrap {
     #[command(flatten)]
     new: NewNode,
+}
+
+/// The answer; without the code when that went into a file.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Made<'a> {
+    node_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovery_code: Option<&'a str>,
 }
 
 /// Makes the node.
@@ -37,9 +47,16 @@ pub fn run(cx: &Context<'_>, args: &Bootstrap) -> Result<Done, Problem> {
         made.node_id,
         cx.node_path.display()
     ));
-    cx.out
-        .answer(&made, |made: &Bootstrapped| match made.recovery_code.as_str() {
-            "" => String::new(),
-            code => format!("recoveryCode\t{code}"),
-        })
+    let Bootstrapped {
+        node_id,
+        recovery_code,
+    } = &made;
+    let answer = Made {
+        node_id,
+        recovery_code: Some(recovery_code.as_str()).filter(|code| !code.is_empty()),
+    };
+    cx.out.answer(&answer, |made| {
+        let line = |code| format!("recoveryCode\t{code}");
+        made.recovery_code.map(line).unwrap_or_default()
+    })
 }

@@ -199,6 +199,13 @@ fn the_recovery_code_makes_the_same_node_again() {
     );
     again.pk(["agent", "start", "--background"]).ok();
     assert_eq!(again.status()["nodeId"], home.status()["nodeId"]);
+    // Whoever gives the code knows it, and what an unattended start prints stays in a log.
+    let unattended = Home::empty();
+    let mut start = unattended.command(["agent", "start", "--background", "--json"]);
+    start.env("PK_RECOVERY_CODE", &code);
+    let started = run(start, b"").ok().json();
+    assert_eq!(started["nodeId"], home.status()["nodeId"]);
+    assert_eq!(started.get("recoveryCode"), None);
     let broken = Home::empty();
     std::fs::write(broken.path().join("code"), "abandon ".repeat(24)).expect("writes");
     broken.pk(["bootstrap", "--recovery-code-file", "code"]).ended(65);

@@ -211,3 +211,31 @@ fn no_node_is_made_whose_recovery_code_goes_nowhere() {
     made("other").ended(73);
     assert!(!home.path().join("other").exists());
 }
+
+#[test]
+fn a_recovery_code_in_a_file_is_for_its_owner_alone_and_in_no_answer() {
+    use std::os::unix::fs::PermissionsExt;
+    let made = |args: &[&str]| {
+        let home = Home::empty();
+        let code = home.path().join("code");
+        std::fs::write(&code, "x".repeat(1000)).expect("writes");
+        std::fs::set_permissions(&code, std::fs::Permissions::from_mode(0o644)).expect("ours");
+        let args = args.iter().chain(&["--json", "--recovery-code-out-file", "code"]);
+        let answer = home.pk(args).ok().json();
+        assert!(answer["nodeId"].is_string(), "{answer}");
+        assert_eq!(answer.get("recoveryCode"), None);
+        let mode = std::fs::metadata(&code).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let words = std::fs::read_to_string(&code).expect("text");
+        assert_eq!(words.split_whitespace().count(), 24, "{words}");
+    };
+    made(&["bootstrap"]);
+    made(&["agent", "start", "--background"]);
+    // What is no file takes it as well.
+    let home = Home::empty();
+    let ended = home
+        .pk(["bootstrap", "--quiet", "--recovery-code-out-file", "/dev/stderr"])
+        .ok()
+        .silent();
+    assert_eq!(ended.stderr.split_whitespace().count(), 24, "{ended:?}");
+}
