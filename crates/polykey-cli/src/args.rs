@@ -7,7 +7,8 @@ use std::ffi::OsString;
 use std::mem::ManuallyDrop;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::commands::{
     agent, audit, bootstrap, completions, config, doctor, keys, man, nodes, notifications, relay, secrets,
@@ -148,6 +149,7 @@ fn group(name: &str) -> Option<clap::Command> {
 pub struct Global {
     /// Folder of the node [default: the user's data folder]
     #[arg(long, global = true, value_name = "PATH", env = "PK_NODE_PATH")]
+    #[arg(value_parser = OsStringValueParser::new().map(PathBuf::from), value_hint = ValueHint::DirPath)]
     pub node_path: Option<PathBuf>,
     /// Read the password from this file (`-` for stdin)
     #[arg(long, global = true, value_name = "FILE")]

@@ -120,7 +120,9 @@ impl<'l> Context<'l> {
         local: &'l dyn Local,
         bad_config: BadConfig,
     ) -> Result<Self, Problem> {
-        let node_path = match &global.node_path {
+        // An empty variable is as good as none; an empty flag is a mistake.
+        let chosen = |path: &&PathBuf| flags.contains("node-path") || !path.as_os_str().is_empty();
+        let node_path = match global.node_path.as_ref().filter(chosen) {
             Some(path) => std::path::absolute(path)
                 .map_err(|error| Problem::new(Code::Usage, "the node path is empty").caused_by(&error))?,
             None => default_node_path()?,
@@ -258,6 +260,7 @@ impl<'l> Context<'l> {
     async fn connect_live(&self, status: &Status) -> Result<Client, Problem> {
         if let (Some(want), Some(is)) = (&self.global.node_id, &status.node_id)
             && want != is
+            && !want.is_empty()
         {
             return Err(Problem::new(
                 Code::NodeNotFound,

@@ -98,11 +98,25 @@ pub struct Start {
     #[arg(long, value_name = "ADDRESS", env = "PK_AGENT_HOST")]
     agent_host: Option<String>,
     /// Port on which other nodes reach this one
-    #[arg(long, value_name = "PORT", env = "PK_AGENT_PORT")]
-    agent_port: Option<u16>,
+    #[arg(long, value_name = "PORT", env = "PK_AGENT_PORT", value_parser = port)]
+    agent_port: Option<Port>,
     /// Nodes to begin with: `id@address:port`, parted by semicolons
     #[arg(long, value_name = "NODES", env = "PK_SEED_NODES")]
     seed_nodes: Option<String>,
+}
+
+/// A port, or nothing: an empty variable is as good as none.
+#[derive(Debug, Clone, Copy)]
+pub struct Port(Option<u16>);
+
+fn port(text: &str) -> Result<Port, String> {
+    if text.is_empty() {
+        return Ok(Port(None));
+    }
+    match text.parse() {
+        Ok(port) => Ok(Port(Some(port))),
+        Err(_) => Err(format!("a port is a number from 0 to {}", u16::MAX)),
+    }
 }
 
 /// What a new node is made of; shared with `bootstrap`.
@@ -294,7 +308,7 @@ pub fn start(cx: &Context<'_>, args: &Start) -> Result<Done, Problem> {
         err_file: absolute(&args.background_err_file),
         network: args.network.clone().or(base.network.take()),
         agent_host: args.agent_host.clone().or(base.agent_host.take()),
-        agent_port: args.agent_port.or(base.agent_port),
+        agent_port: args.agent_port.and_then(|port| port.0).or(base.agent_port),
         seed_nodes: args.seed_nodes.clone().or(base.seed_nodes.take()),
         ..base
     };

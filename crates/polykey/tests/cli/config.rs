@@ -284,3 +284,33 @@ fn an_agent_can_be_seen_and_ended_whatever_the_file_says() {
     assert_eq!(home.status()["status"], "DEAD");
     home.pk(["agent", "start", "--background"]).ended(78);
 }
+
+#[test]
+fn an_empty_variable_is_as_good_as_none_and_an_empty_flag_a_mistake() {
+    let home = Home::empty();
+    let with = |args: &[&str]| {
+        let mut command = home.command(args);
+        for name in ["PK_NODE_PATH", "PK_NODE_ID", "PK_NO_AUTOSTART", "PK_NETWORK"] {
+            command.env(name, "");
+        }
+        run(command, b"")
+    };
+    let origin = with(&["config", "show", "--origin", "--json"]).ok().json();
+    let default = home.path().join("data/polykey");
+    assert_eq!(origin["node-path"]["value"], default.to_str().expect("text"));
+    assert_eq!(origin["node-path"]["origin"], "default");
+    let with = |args: &[&str]| {
+        let mut command = home.command(args);
+        command
+            .env("PK_NODE_PATH", "")
+            .env("PK_NODE_ID", "")
+            .env("PK_AGENT_PORT", "")
+            .env("PK_AGENT_HOST", "")
+            .env("PK_SEED_NODES", "");
+        run(command, b"")
+    };
+    with(&["agent", "start", "--background"]).ok();
+    with(&["vaults", "create", "v"]).ok();
+    assert!(default.join("node.db").exists());
+    with(&["vaults", "list", "--node-path", ""]).ended(64).silent();
+}
