@@ -25,6 +25,9 @@ const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// A live agent that does not answer is shown as its lock file has it after this.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 
+/// And after this, when it does take the question.
+const HALTED_PATIENCE: Duration = Duration::from_secs(3);
+
 /// What to do with the agent.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
@@ -369,9 +372,12 @@ async fn status(cx: &Context<'_>) -> Result<Done, Problem> {
             break status;
         }
         let socket = status.socket.clone().unwrap_or_default();
-        if let Ok(mut client) = Client::connect(Path::new(&socket)).await
-            && let Ok(live) = client.call(&STATUS, &Nothing {}).await
-        {
+        let asked = async {
+            let mut client = Client::connect(Path::new(&socket)).await.ok()?;
+            client.call(&STATUS, &Nothing {}).await.ok()
+        };
+        // An agent that hangs, or was halted, takes the connection and never answers.
+        if let Ok(Some(live)) = tokio::time::timeout(HALTED_PATIENCE, asked).await {
             break live;
         }
         if begin.elapsed() > ANSWER_PATIENCE {
@@ -412,8 +418,12 @@ async fn stop(cx: &Context<'_>) -> Result<Done, Problem> {
         State::Live => {
             let stopped = async {
                 let mut link = cx.link(Autostart::Never).await?;
-                link.ask(async |client: &mut Client| client.call(&STOP, &Nothing {}).await)
-                    .await
+                link.ask(async |client: &mut Client| {
+                    let told = client.call(&STOP, &Nothing {});
+                    let told = tokio::time::timeout(STOP_PATIENCE, told).await;
+                    told.unwrap_or_else(|_| Err(no_end(&before)))
+                })
+                .await
             };
             match stopped.await {
                 // Another one told it first.
@@ -430,12 +440,22 @@ async fn stop(cx: &Context<'_>) -> Result<Done, Problem> {
             break;
         }
         if begin.elapsed() > STOP_PATIENCE {
-            return Err(Problem::new(Code::Busy, "the agent does not come to its end"));
+            return Err(no_end(&before));
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     cx.out.success("the agent has stopped");
     Ok(Done::All)
+}
+
+fn no_end(agent: &Status) -> Problem {
+    let problem = Problem::new(Code::Busy, "the agent does not come to its end");
+    match agent.pid {
+        Some(pid) => problem.hint(format!(
+            "end it the hard way: `kill -9 {pid}`; what was acknowledged is safe"
+        )),
+        None => problem,
+    }
 }
 
 async fn lock(cx: &Context<'_>) -> Result<Done, Problem> {

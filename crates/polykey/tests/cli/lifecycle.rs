@@ -239,3 +239,20 @@ fn a_recovery_code_in_a_file_is_for_its_owner_alone_and_in_no_answer() {
         .silent();
     assert_eq!(ended.stderr.split_whitespace().count(), 24, "{ended:?}");
 }
+
+#[test]
+fn a_halted_agent_is_shown_and_not_waited_for() {
+    use rustix::process::Signal;
+    let home = Home::live();
+    let pid = home.agent_pid();
+    home.signal(Signal::STOP);
+    let shown = home.pk(["agent", "status", "--json"]);
+    let ended = home.pk(["agent", "stop"]);
+    let halted = rustix::process::Pid::from_raw(pid).expect("not zero");
+    rustix::process::kill_process(halted, Signal::CONT).expect("our own agent");
+    assert_eq!(shown.ok().json()["status"], "LIVE");
+    ended.ended(75).silent().says(&format!("kill -9 {pid}"));
+    // What it was told while it was halted it does when it can.
+    home.pk(["agent", "stop"]).ok();
+    assert_eq!(home.status()["status"], "DEAD");
+}
