@@ -40,6 +40,7 @@ pub mod sharing;
 pub mod signals;
 pub mod stacks;
 pub mod start;
+pub mod successor;
 pub mod tables;
 pub mod tickets;
 pub mod vaults;

@@ -37,6 +37,7 @@ use crate::post::Post;
 use crate::replicas::Replicas;
 use crate::replicas::allowance::Allowance;
 use crate::sharing::shares::Shares;
+use crate::successor;
 use crate::tables::IDENTITY;
 use crate::tickets::Tickets;
 use crate::vaults::Vaults;
@@ -172,10 +173,9 @@ pub fn create(paths: &NodePaths, order: &StartOrder, random: &dyn Random) -> Res
 /// # Errors
 /// [`Code::WrongPassword`], [`Code::NoNode`], [`Code::BadData`].
 pub fn open(paths: &NodePaths, password: &Password, random: &dyn Random) -> Result<Node, Problem> {
-    let master = read_key_file(paths)?
-        .unlock_password(password)
-        .map_err(unlock_problem)?;
-    load(paths, master, PasswordCheck::new(password, random))
+    let file = read_key_file(paths)?;
+    let master = file.unlock_password(password).map_err(unlock_problem)?;
+    load(paths, &file, master, PasswordCheck::new(password, random))
 }
 
 /// Checks a password against the key file.
@@ -231,7 +231,7 @@ fn reset_password(
     )
     .map_err(|error| Problem::new(Code::Io, "the password cannot be stretched").caused_by(&error))?;
     replace(&paths.keys(), &file.encode())?;
-    load(paths, master, PasswordCheck::new(password, random))
+    load(paths, &file, master, PasswordCheck::new(password, random))
 }
 
 /// Writes what a new node is.
@@ -261,9 +261,15 @@ fn found(
     read_node(paths, master, db, password)
 }
 
-fn load(paths: &NodePaths, master: MasterKey, password: PasswordCheck) -> Result<Node, Problem> {
+fn load(
+    paths: &NodePaths,
+    file: &KeyFile,
+    master: MasterKey,
+    password: PasswordCheck,
+) -> Result<Node, Problem> {
     let db = Database::open(&paths.database(), &database_key(&master), &StoreEnv::default())
         .map_err(|error| failure::store(&error))?;
+    successor::settle(&db, paths, file)?;
     read_node(paths, master, db, password)
 }
 
@@ -491,11 +497,18 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Problem> {
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Problem> {
     let beside = path.with_extension("new");
     write_new(&beside, bytes)?;
-    let rename = || {
-        fs::rename(&beside, path)?;
-        File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
-    };
-    rename().map_err(|error| disk(&error, "write", path))
+    fs::rename(&beside, path).map_err(|error| disk(&error, "write", path))?;
+    sync_folder_of(path)
+}
+
+/// Makes the name `path` durable.
+pub(crate) fn sync_folder_of(path: &Path) -> Result<(), Problem> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    sync_folder(folder).map_err(|error| disk(&error, "sync", folder))
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 /// Moves what lies in the node path, but for the lock and its socket, into `discarded/<time>`.

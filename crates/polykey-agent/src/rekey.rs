@@ -3,26 +3,28 @@
 //! The master key stays, so nothing at rest is sealed again: a new password rewrites one slot of the key
 //! file, a new root key both slots and the node's own records. The former root key is kept, sealed: vaults
 //! that were joined with it go on under it until their charters know the new one.
+//!
+//! Always: whoever knows the present recovery code or the one that was [proposed](propose) opens the node after a
+//! crash at any moment; how, [`successor`](crate::successor) says.
 
-use polykey_api::Problem;
-use polykey_api::keys::Renewed;
-use polykey_api::{Code, keys::RenewRequest};
+use std::fs;
+
+use polykey_api::keys::{Proposal, RenewRequest, Renewed};
+use polykey_api::{Code, Problem};
 use polykey_core::genesis::SigchainStart;
+use polykey_core::key_file::KeyFile;
 use polykey_core::key_record::KeyRecord;
 use polykey_core::password::{Limits, Password};
-use polykey_core::recovery::RecoveryCode;
+use polykey_core::recovery::{RecoveryCode, RecoveryKeys};
 use polykey_core::rotation::Rotation;
 use polykey_core::sign::SigningKey;
-use polykey_core::{Clock, Key, Random, clock::SystemClock, label};
+use polykey_core::{Clock, Key, Random, clock::SystemClock};
 
 use crate::failure;
 use crate::node::{Node, PasswordCheck};
-use crate::open::{
-    self, FORMER, FORMER_RECORDS, FORMER_STARTS, KEY_RECORDS, ROOT, ROTATIONS, SEEDS, SIGCHAIN,
-    former_context,
-};
+use crate::open;
 use crate::paths::NodePaths;
-use crate::tables::IDENTITY;
+use crate::successor::{self, Successor};
 
 /// Whether the old root key names the new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,30 +35,60 @@ pub enum Tie {
     None,
 }
 
+/// Why keys were not changed.
+#[derive(Debug)]
+pub enum RekeyError {
+    /// All is as it was, on the disk and in memory.
+    Unchanged(Problem),
+    /// The disk may hold the old keys or the new ones: those in memory are not to be used any more.
+    Unsure(Problem),
+}
+
+impl From<Problem> for RekeyError {
+    fn from(problem: Problem) -> Self {
+        RekeyError::Unchanged(problem)
+    }
+}
+
 /// Makes `password` the one that opens the node. The old one opens no file any more.
 ///
 /// # Errors
-/// What the disk says; the old password then still holds.
+/// [`RekeyError`].
 pub fn set_password(
     node: &Node,
     paths: &NodePaths,
     password: &Password,
     limits: Limits,
     random: &dyn Random,
-) -> Result<(), Problem> {
-    let mut file = open::read_key_file(paths)?;
+) -> Result<(), RekeyError> {
+    let before = open::read_key_file(paths)?;
+    let mut file = before.clone();
     file.set_password(&node.master, password, limits, random)
-        .map_err(|error| Problem::new(Code::Io, "the password cannot be stretched").caused_by(&error))?;
-    open::replace(&paths.keys(), &file.encode())?;
+        .map_err(|error| cannot_stretch(&error))?;
+    replace_key_file(paths, &before, &file)?;
     node.set_password_check(PasswordCheck::new(password, random));
     Ok(())
 }
 
-/// Takes a new root key from a new recovery code. The node must be opened again to use it.
+/// A new recovery code and the node id that goes with it, to be shown before [`take_new_root`] takes them.
 ///
 /// # Errors
-/// [`Code::WrongPassword`] when the recovery code is needed and is not this node's; what the disk says. The
-/// node then still opens with the old password.
+/// [`Code::WrongPassword`] when `present`, the present recovery code, is given and is not this node's.
+pub fn propose(node: &Node, present: Option<&str>, random: &dyn Random) -> Result<Proposal, Problem> {
+    if let Some(words) = present {
+        check_present(node, words)?;
+    }
+    let code = RecoveryCode::generate(random);
+    Ok(Proposal {
+        node_id: code.keys().root.public().to_string(),
+        recovery_code: String::from_utf8_lossy(code.words().expose()).into_owned(),
+    })
+}
+
+/// Takes a new root key from a recovery code that was [proposed](propose). The node must be opened again to use it.
+///
+/// # Errors
+/// [`RekeyError`]; [`Code::WrongPassword`] in it when the present recovery code is needed and is not this node's.
 pub fn take_new_root(
     node: &Node,
     paths: &NodePaths,
@@ -65,47 +97,54 @@ pub fn take_new_root(
     password: &Password,
     limits: Limits,
     random: &dyn Random,
-) -> Result<Renewed, Problem> {
-    let code = RecoveryCode::generate(random);
-    let keys = code.keys();
+) -> Result<Renewed, RekeyError> {
+    let keys = open::recovery_code(&request.new_recovery_code)?.keys();
+    let successor = successor(node, request, tie, &keys)?;
+    let before = open::read_key_file(paths)?;
+    let mut file = before.clone();
+    file.set_password(&node.master, password, limits, random)
+        .map_err(|error| cannot_stretch(&error))?;
+    file.set_code(&node.master, &keys, random);
+    successor
+        .prepare(node, &file, random)
+        .map_err(|error| failure::store(&error))?;
+    replace_key_file(paths, &before, &file)?;
+    // The new key holds. What fails now, the next opening does.
+    if let Err(problem) = successor::settle(&node.db, paths, &file) {
+        tracing::warn!("the new root key takes its place later: {problem}");
+    }
+    Ok(Renewed {
+        node_id: successor.root.public().to_string(),
+    })
+}
+
+fn successor(
+    node: &Node,
+    request: &RenewRequest,
+    tie: Tie,
+    keys: &RecoveryKeys,
+) -> Result<Successor, Problem> {
     let root = SigningKey::from_seed(&Key::copy_of(keys.root.expose_seed()));
+    if std::iter::once(&node.root)
+        .chain(&node.former)
+        .any(|had| had.public() == root.public())
+    {
+        return Err(
+            Problem::new(Code::Usage, "the new recovery code is one that this node has had")
+                .hint("take a new one"),
+        );
+    }
     let rotation = match tie {
         Tie::None => None,
         Tie::Named => Some(name_successor(node, request, &root, &keys.recovery)?),
     };
     let key_record = KeyRecord::first(&root, node.encryption.public());
-    let start = SigchainStart::sign(&root, &keys, &key_record, SystemClock.now());
-    let mut file = open::read_key_file(paths)?;
-    file.set_password(&node.master, password, limits, random)
-        .map_err(|error| Problem::new(Code::Io, "the password cannot be stretched").caused_by(&error))?;
-    file.set_code(&node.master, &keys, random);
-
-    let number = node.former.len() as u64;
-    let place = number.to_be_bytes();
-    let sealed = |context: &[u8], key: &SigningKey| {
-        let seed = Key::copy_of(key.expose_seed());
-        node.master.seal_seed(label::MASTER_ROOT, context, &seed, random)
-    };
-    let (old, new) = (sealed(&former_context(number), &node.root), sealed(ROOT, &root));
-    node.db
-        .write(|tx| {
-            tx.put(IDENTITY, FORMER, &place, &old)?;
-            tx.put(IDENTITY, FORMER_RECORDS, &place, node.key_record.as_bytes())?;
-            tx.put(IDENTITY, FORMER_STARTS, &place, node.sigchain_start.as_bytes())?;
-            if let Some(rotation) = &rotation {
-                tx.put(IDENTITY, ROTATIONS, &place, rotation.as_bytes())?;
-            }
-            tx.put(IDENTITY, SEEDS, ROOT, &new)?;
-            tx.put(IDENTITY, KEY_RECORDS, &0u64.to_be_bytes(), key_record.as_bytes())?;
-            tx.put(IDENTITY, SIGCHAIN, &0u64.to_be_bytes(), start.as_bytes())
-        })
-        .map_err(|error| failure::store(&error))?;
-    // A crash before this leaves the new root key behind the old password and the old code: usable, and
-    // renewed again by whoever missed the answer.
-    open::replace(&paths.keys(), &file.encode())?;
-    Ok(Renewed {
-        node_id: root.public().to_string(),
-        recovery_code: String::from_utf8_lossy(code.words().expose()).into_owned(),
+    let start = SigchainStart::sign(&root, keys, &key_record, SystemClock.now());
+    Ok(Successor {
+        root,
+        key_record,
+        start,
+        rotation,
     })
 }
 
@@ -119,13 +158,7 @@ fn name_successor(
         Problem::new(Code::Usage, "the recovery code is needed to name a successor")
             .hint("set PK_RECOVERY_CODE, or use `keys reset` when it is lost")
     })?;
-    let present = open::recovery_code(words)?.keys().recovery;
-    if present.public() != node.sigchain_start.recovery_public() {
-        return Err(Problem::new(
-            Code::WrongPassword,
-            "the recovery code belongs to another node",
-        ));
-    }
+    let present = check_present(node, words)?;
     let place = (1, node.sigchain_start.id());
     Rotation::sign(
         &node.root,
@@ -136,4 +169,220 @@ fn name_successor(
         recovery.public(),
     )
     .map_err(|error| Problem::new(Code::Internal, "the successor cannot be named").caused_by(&error))
+}
+
+/// The recovery key of the present code.
+fn check_present(node: &Node, words: &str) -> Result<SigningKey, Problem> {
+    let present = open::recovery_code(words)?.keys().recovery;
+    if present.public() != node.sigchain_start.recovery_public() {
+        return Err(Problem::new(
+            Code::WrongPassword,
+            "the recovery code belongs to another node",
+        ));
+    }
+    Ok(present)
+}
+
+/// Puts `file` in the place of `before`.
+fn replace_key_file(paths: &NodePaths, before: &KeyFile, file: &KeyFile) -> Result<(), RekeyError> {
+    open::replace(&paths.keys(), &file.encode()).map_err(|problem| {
+        // A name that was not made durable is the new one until the machine stops, and the old one then.
+        match fs::read(paths.keys()) {
+            Ok(bytes) if bytes == before.encode() => RekeyError::Unchanged(problem),
+            _ => RekeyError::Unsure(problem),
+        }
+    })
+}
+
+fn cannot_stretch(error: &dyn std::error::Error) -> Problem {
+    Problem::new(Code::Io, "the password cannot be stretched").caused_by(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use polykey_api::start::StartOrder;
+    use polykey_core::password::Level;
+    use polykey_core::random::OsRandom;
+
+    use super::*;
+
+    const OLD: &str = "correct horse";
+    const NEW: &str = "battery staple";
+
+    struct Place {
+        _dir: tempfile::TempDir,
+        paths: NodePaths,
+        code: String,
+    }
+
+    fn password(text: &str) -> Password {
+        Password::new(text).expect("short")
+    }
+
+    fn cheap() -> Limits {
+        Limits::named(Level::Min, Level::Min)
+    }
+
+    impl Place {
+        fn new() -> Place {
+            let dir = tempfile::tempdir().expect("a temporary folder");
+            let order = StartOrder {
+                node_path: dir.path().join("node"),
+                password: Some(data_encoding::BASE64.encode(OLD.as_bytes())),
+                ops_limit: Some("min".to_owned()),
+                mem_limit: Some("min".to_owned()),
+                ..StartOrder::default()
+            };
+            let paths = NodePaths::new(order.node_path.clone());
+            paths.create().expect("a folder");
+            let opened = open::create(&paths, &order, &OsRandom).expect("a node");
+            let code = opened.recovery_code.expect("a new node").expose().to_vec();
+            opened.node.close().expect("closes");
+            Place {
+                _dir: dir,
+                paths,
+                code: String::from_utf8(code).expect("words"),
+            }
+        }
+
+        fn open(&self, text: &str) -> Result<Node, Code> {
+            open::open(&self.paths, &password(text), &OsRandom).map_err(|problem| problem.code)
+        }
+
+        fn request(&self, proposal: &Proposal) -> RenewRequest {
+            RenewRequest {
+                password: String::new(),
+                new_recovery_code: proposal.recovery_code.clone(),
+                recovery_code: Some(self.code.clone()),
+                ops_limit: None,
+                mem_limit: None,
+            }
+        }
+
+        fn take(&self, node: &Node, proposal: &Proposal) -> Result<Renewed, RekeyError> {
+            let request = self.request(proposal);
+            take_new_root(
+                node,
+                &self.paths,
+                &request,
+                Tie::Named,
+                &password(NEW),
+                cheap(),
+                &OsRandom,
+            )
+        }
+
+        /// Demands that the node opens by this password and this code, and by no other ones.
+        #[track_caller]
+        fn check(&self, id: &str, (good, bad): (&str, &str), (code, other): (&str, &str), when: &str) {
+            assert_eq!(self.open(bad).map(drop), Err(Code::WrongPassword), "{when}");
+            let node = self.open(good).unwrap_or_else(|code| panic!("{code:?} {when}"));
+            assert_eq!(node.id().to_string(), id, "{when}");
+            let file = open::read_key_file(&self.paths).expect("reads");
+            let keys = |words: &str| open::recovery_code(words).expect("a code").keys();
+            assert!(file.unlock_code(&keys(code)).is_ok(), "{when}");
+            assert!(file.unlock_code(&keys(other)).is_err(), "{when}");
+            // What the file opens by also names the next successor.
+            propose(&node, Some(code), &OsRandom).expect("the present code");
+            let refused = propose(&node, Some(other), &OsRandom).map_err(|problem| problem.code);
+            assert_eq!(refused.map(drop), Err(Code::WrongPassword), "{when}");
+            node.close().expect("closes");
+        }
+    }
+
+    #[test]
+    fn wherever_a_renewal_breaks_off_one_password_and_one_code_open_the_node() {
+        for steps in 0..=3 {
+            let place = Place::new();
+            let node = place.open(OLD).expect("opens");
+            let id = node.id().to_string();
+            let proposal = propose(&node, Some(&place.code), &OsRandom).expect("proposed");
+            let keys = open::recovery_code(&proposal.recovery_code)
+                .expect("a code")
+                .keys();
+            let next = successor(&node, &place.request(&proposal), Tie::Named, &keys).expect("made");
+            let before = open::read_key_file(&place.paths).expect("reads");
+            let mut file = before.clone();
+            file.set_password(&node.master, &password(NEW), cheap(), &OsRandom)
+                .expect("8 KiB");
+            file.set_code(&node.master, &keys, &OsRandom);
+            if steps > 0 {
+                next.prepare(&node, &file, &OsRandom).expect("stored");
+            }
+            if steps > 1 {
+                replace_key_file(&place.paths, &before, &file).expect("replaced");
+            }
+            if steps > 2 {
+                successor::settle(&node.db, &place.paths, &file).expect("settled");
+            }
+            // What is open is the former key until the node is opened again.
+            assert_eq!(node.id().to_string(), id);
+            node.close().expect("closes");
+            let (old, new) = (place.code.as_str(), proposal.recovery_code.as_str());
+            for again in ["", ", once more"] {
+                let when = format!("after {steps} steps{again}");
+                if steps < 2 {
+                    place.check(&id, (OLD, NEW), (old, new), &when);
+                } else {
+                    place.check(&proposal.node_id, (NEW, OLD), (new, old), &when);
+                }
+            }
+            let node = place.open(if steps < 2 { OLD } else { NEW }).expect("opens");
+            assert_eq!(node.former.len(), usize::from(steps > 1));
+            node.close().expect("closes");
+        }
+    }
+
+    #[test]
+    fn a_new_password_between_the_steps_changes_nothing() {
+        let place = Place::new();
+        let node = place.open(OLD).expect("opens");
+        let proposal = propose(&node, None, &OsRandom).expect("proposed");
+        // The key file cannot be replaced: the records of the next root key wait in vain.
+        let draft = place.paths.keys().with_extension("new");
+        fs::create_dir(&draft).expect("free");
+        let refused = place.take(&node, &proposal);
+        assert!(matches!(refused, Err(RekeyError::Unchanged(_))), "{refused:?}");
+        let changed = set_password(&node, &place.paths, &password(NEW), cheap(), &OsRandom);
+        assert!(matches!(changed, Err(RekeyError::Unchanged(_))), "{changed:?}");
+        assert!(node.is_password(&polykey_core::SecretBytes::copy_from(OLD.as_bytes())));
+        fs::remove_dir(&draft).expect("empty");
+        set_password(&node, &place.paths, &password(NEW), cheap(), &OsRandom).expect("changed");
+        let id = node.id().to_string();
+        node.close().expect("closes");
+        place.check(&id, (NEW, OLD), (&place.code, &proposal.recovery_code), "then");
+    }
+
+    #[test]
+    fn a_code_is_taken_once() {
+        let place = Place::new();
+        let node = place.open(OLD).expect("opens");
+        let own = Proposal {
+            node_id: node.id().to_string(),
+            recovery_code: place.code.clone(),
+        };
+        let refused = place.take(&node, &own);
+        assert!(
+            matches!(&refused, Err(RekeyError::Unchanged(problem)) if problem.code == Code::Usage),
+            "{refused:?}"
+        );
+        let proposal = propose(&node, None, &OsRandom).expect("proposed");
+        place.take(&node, &proposal).expect("taken");
+        node.close().expect("closes");
+        let node = place.open(NEW).expect("opens");
+        let refused = place.take(&node, &own);
+        assert!(matches!(refused, Err(RekeyError::Unchanged(_))), "{refused:?}");
+        node.close().expect("closes");
+    }
+
+    #[test]
+    fn a_key_file_that_cannot_be_looked_at_leaves_doubt() {
+        let place = Place::new();
+        let before = open::read_key_file(&place.paths).expect("reads");
+        fs::remove_file(place.paths.keys()).expect("there");
+        // A folder takes no file's place.
+        fs::create_dir(place.paths.keys()).expect("free");
+        let replaced = replace_key_file(&place.paths, &before, &before);
+        assert!(matches!(replaced, Err(RekeyError::Unsure(_))), "{replaced:?}");
+    }
 }

@@ -24,10 +24,14 @@ pub const ENCRYPT: Endpoint<EncryptQuery, ()> =
 /// Decrypts the body.
 pub const DECRYPT: Endpoint<Nothing, ()> =
     Endpoint::new("/v1/keys/decrypt", "Decrypt bytes", Shape::Transform);
-/// A new root key that the old one names as its successor.
+/// Shows a new recovery code before [`RENEW`] or [`RESET`] takes it. Nothing changes yet, so that at no moment
+/// a code holds that nobody has seen.
+pub const PROPOSE: Endpoint<ProposeRequest, Proposal> =
+    Endpoint::json("/v1/keys/propose", "A new recovery code, to be taken later");
+/// Takes a new root key that the old one names as its successor.
 pub const RENEW: Endpoint<RenewRequest, Renewed> =
     Endpoint::json("/v1/keys/renew", "Take a new root key, named by the old one");
-/// A new root key without a tie to the old one.
+/// Takes a new root key without a tie to the old one.
 pub const RESET: Endpoint<RenewRequest, Renewed> = Endpoint::json("/v1/keys/reset", "Take a new root key");
 /// Certificates made from the node key, leaf first.
 pub const CERTIFICATES: Endpoint<Nothing, Certificates> =
@@ -120,12 +124,33 @@ pub struct EncryptQuery {
     pub key_record: Option<String>,
 }
 
-/// Asks for a new root key.
+/// Asks for a new recovery code.
+#[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ProposeRequest {
+    /// The present recovery code, to be checked, for a root key that the old one shall name.
+    #[serde(default)]
+    pub recovery_code: Option<String>,
+}
+
+/// A root key that the node may take.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Proposal {
+    /// The id that the node will have.
+    pub node_id: String,
+    /// The recovery code that it will have.
+    pub recovery_code: String,
+}
+
+/// Takes a new root key.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct RenewRequest {
     /// The new password, in base64.
     pub password: String,
+    /// The new recovery code, which its user has seen: that of a [`Proposal`].
+    pub new_recovery_code: String,
     /// The present recovery code, which names a successor together with the root key.
     #[serde(default)]
     pub recovery_code: Option<String>,
@@ -137,14 +162,12 @@ pub struct RenewRequest {
     pub mem_limit: Option<String>,
 }
 
-/// A new root key.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+/// A new root key that holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Renewed {
     /// The new id of the node.
     pub node_id: String,
-    /// The new recovery code.
-    pub recovery_code: String,
 }
 
 /// One certificate.

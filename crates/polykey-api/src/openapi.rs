@@ -37,6 +37,7 @@ pub fn page() -> OpenApi {
         .call(&keys::VERIFY)
         .raw(&keys::ENCRYPT)
         .raw(&keys::DECRYPT)
+        .call(&keys::PROPOSE)
         .call(&keys::RENEW)
         .call(&keys::RESET)
         .call(&keys::CERTIFICATES)

@@ -259,6 +259,11 @@ impl KeyFile {
         self.recovery = recovery_slot(&self.id, master, recovery, random);
     }
 
+    /// The random salt of the recovery slot: tells the slot of one code from that of another.
+    pub fn code_salt(&self) -> &[u8; SALT_LEN] {
+        &self.recovery.salt
+    }
+
     /// What one guess at the password costs.
     pub fn limits(&self) -> Limits {
         self.limits
@@ -421,7 +426,12 @@ mod tests {
     #[test]
     fn a_new_code_replaces_the_old_one() {
         let (mut file, master) = made();
+        let salt = *file.code_salt();
+        file.set_password(&master, &password("hunter2"), cheap(), &OsRandom)
+            .expect("8 KiB");
+        assert_eq!(*file.code_salt(), salt, "a password leaves the code's slot alone");
         file.set_code(&master, &code(2), &OsRandom);
+        assert_ne!(*file.code_salt(), salt);
         same(file.unlock_code(&code(2)), &master);
         same(file.unlock_password(&password("hunter2")), &master);
         assert_eq!(file.unlock_code(&code(1)).map(drop), Err(UnlockError::WrongCode));

@@ -5,8 +5,8 @@ use std::io;
 use axum::body::Body;
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use polykey_api::keys::{
-    Certificate, Certificates, EncryptQuery, ExportRequest, PasswordRequest, PrivateJwe, PublicJwk,
-    RenewRequest, Renewed, Signature, Verdict, VerifyQuery,
+    Certificate, Certificates, EncryptQuery, ExportRequest, PasswordRequest, PrivateJwe, Proposal,
+    ProposeRequest, PublicJwk, RenewRequest, Renewed, Signature, Verdict, VerifyQuery,
 };
 use polykey_api::{Code, Nothing, Problem};
 use polykey_core::key_record::KeyRecord;
@@ -19,7 +19,7 @@ use polykey_core::{Clock, NodeId, SecretBytes, clock::SystemClock};
 use crate::agent::Agent;
 use crate::blocking::{BodyReader, blocking, streamed, to_the_end};
 use crate::door::{Action, Caller};
-use crate::rekey::{self, Tie};
+use crate::rekey::{self, RekeyError, Tie};
 use crate::{certificate, jwk, open};
 
 /// The public keys.
@@ -46,13 +46,23 @@ pub async fn password(agent: Agent, caller: Caller, request: PasswordRequest) ->
     let pass = agent.enter(&caller, Action::new("keys.password")).await?;
     let (password, limits) = new_password(&request.password, &request.ops_limit, &request.mem_limit)?;
     to_the_end(async move {
-        let _transition = agent.transition().await;
+        let transition = agent.transition().await;
         let (node, paths) = (pass.node().clone(), agent.paths().clone());
-        blocking(move || rekey::set_password(&node, &paths, &password, limits, &OsRandom)).await?;
+        drop(pass);
+        let changed = change(move || rekey::set_password(&node, &paths, &password, limits, &OsRandom)).await;
+        drop(transition);
+        settled(&agent, changed).await?;
         agent.sessions().forget_all();
         Ok(Nothing {})
     })
     .await
+}
+
+/// A recovery code that may be taken. Nothing changes.
+pub async fn propose(agent: Agent, caller: Caller, request: ProposeRequest) -> Result<Proposal, Problem> {
+    let pass = agent.enter(&caller, Action::new("keys.propose")).await?;
+    let node = pass.node().clone();
+    blocking(move || rekey::propose(&node, request.recovery_code.as_deref(), &OsRandom)).await
 }
 
 /// A new root key that the old one names.
@@ -78,17 +88,39 @@ async fn new_root(
     let paths = agent.paths().clone();
     to_the_end(async move {
         let transition = agent.transition().await;
-        let renewed = blocking(move || {
-            rekey::take_new_root(&node, &paths, &request, tie, &password, limits, &OsRandom)
-        })
-        .await?;
+        let changed =
+            change(move || rekey::take_new_root(&node, &paths, &request, tie, &password, limits, &OsRandom))
+                .await;
         drop(transition);
+        let renewed = settled(&agent, changed).await?;
         agent.lock_keys().await;
         let turn = agent.backoff().turn().await;
         agent.unlock_keys(turn, &again).await?;
         Ok(renewed)
     })
     .await
+}
+
+/// Runs a change of keys.
+async fn change<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, RekeyError> + Send + 'static,
+) -> Result<T, RekeyError> {
+    let ended = blocking(move || Ok(work())).await;
+    // After a panic nobody knows how far it came.
+    ended.unwrap_or_else(|problem| Err(RekeyError::Unsure(problem)))
+}
+
+/// What came of a change of keys. Keys that may not be those on the disk are dropped.
+async fn settled<T>(agent: &Agent, changed: Result<T, RekeyError>) -> Result<T, Problem> {
+    match changed {
+        Ok(done) => Ok(done),
+        Err(RekeyError::Unchanged(problem)) => Err(problem),
+        Err(RekeyError::Unsure(problem)) => {
+            agent.lock_keys().await;
+            Err(problem
+                .hint("the agent is locked: open it with the new password or, if that is wrong, the old one"))
+        }
+    }
 }
 
 /// Signs the body.

@@ -47,6 +47,7 @@ fn calls() -> Routes {
         .json(&api::keys::PUBLIC, keys::public)
         .json(&api::keys::EXPORT, keys::export)
         .json(&api::keys::PASSWORD, keys::password)
+        .json(&api::keys::PROPOSE, keys::propose)
         .json(&api::keys::RENEW, keys::renew)
         .json(&api::keys::RESET, keys::reset)
         .upload(&api::keys::SIGN, keys::sign)

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use polykey_api::agent::{LOGIN, UnlockRequest};
 use polykey_api::keys::{
-    self, EncryptQuery, ExportRequest, PrivateJwe, PublicJwk, RenewRequest, VerifyQuery,
+    self, EncryptQuery, ExportRequest, PrivateJwe, ProposeRequest, PublicJwk, RenewRequest, VerifyQuery,
 };
 use polykey_api::{Code, Endpoint, Nothing, Problem};
 use polykey_client::{Auth, Client, Download};
@@ -302,27 +302,37 @@ async fn new_root(
         ops_limit,
         mem_limit,
     } = request(cx, &password);
-    let renewed = link
-        .client()
-        .call(
-            endpoint,
-            &RenewRequest {
-                password: text,
-                recovery_code: code
-                    .filter(|_| wants_code)
-                    .map(|code| String::from_utf8_lossy(&code).into_owned()),
-                ops_limit,
-                mem_limit,
-            },
-        )
-        .await?;
-    cx.out.answer(&renewed, |renewed| {
+    let code = code
+        .filter(|_| wants_code)
+        .map(|code| String::from_utf8_lossy(&code).into_owned());
+    let question = ProposeRequest {
+        recovery_code: code.clone(),
+    };
+    let proposal = link.client().call(&keys::PROPOSE, &question).await?;
+    // The new code is out before it holds: at no moment holds one that nobody has seen.
+    cx.out.answer(&proposal, |proposal| {
         format!(
             "nodeId\t{}\nrecoveryCode\t{}",
-            renewed.node_id, renewed.recovery_code
+            proposal.node_id, proposal.recovery_code
         )
     })?;
-    // The answer with the recovery code is out: what fails now is only a matter of comfort.
+    let request = RenewRequest {
+        password: text,
+        new_recovery_code: proposal.recovery_code,
+        recovery_code: code,
+        ops_limit,
+        mem_limit,
+    };
+    if let Err(problem) = link.client().call(endpoint, &request).await {
+        cx.out.warn(&format!(
+            "keep both recovery codes: the new one holds if `polykey agent status` shows {} once the agent is unlocked",
+            proposal.node_id
+        ));
+        return Err(problem);
+    }
+    cx.out
+        .success("the new keys, recovery code and password hold; the old ones open nothing any more");
+    // What fails now is only a matter of comfort.
     if let Err(problem) = keep_session(cx, &mut link, &password).await {
         cx.out.warn(&format!("no new session: {problem}"));
     }

@@ -248,3 +248,28 @@ fn renewing_without_the_recovery_code_says_how_to_go_on() {
         .says("--recovery-code-file")
         .says("polykey keys reset");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn no_recovery_code_holds_that_could_not_be_shown() {
+    let home = Home::empty();
+    let code = recovery_code(&home);
+    let id = home.status()["nodeId"].clone();
+    for command in ["renew", "reset"] {
+        let full = std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .expect("Linux has one");
+        let mut renew = home.command(["keys", command]);
+        renew
+            .env("PK_PASSWORD_NEW", "new")
+            .env("PK_RECOVERY_CODE", &code)
+            .stdin(std::process::Stdio::null())
+            .stdout(full);
+        let ended = renew.output().expect("runs");
+        assert_eq!(ended.status.code(), Some(74), "{command}: {ended:?}");
+        assert_eq!(home.status()["nodeId"], id);
+        home.pk(["keys", "public"]).ok();
+        home.pk_as("new", ["keys", "public"]).ended(77);
+    }
+}

@@ -89,8 +89,17 @@ fn keys_change_as_a_whole_although_the_caller_hangs_up() {
     let before = home.status()["nodeId"].clone();
     let basic = data_encoding::BASE64.encode(format!(":{PASSWORD}").as_bytes());
     let new = data_encoding::BASE64.encode(b"battery staple");
-    let body = format!(r#"{{"password":"{new}","ops_limit":"min","mem_limit":"min"}}"#);
     let head = format!("authorization: Basic {basic}\r\n");
+    let proposal = exchange(&home, &request("/v1/keys/propose", &head, "{}"));
+    let (_, proposal) = proposal.split_once("\r\n\r\n").expect("an answer");
+    let proposal: serde_json::Value = serde_json::from_str(proposal).expect("JSON");
+    let body = serde_json::json!({
+        "password": new,
+        "newRecoveryCode": proposal["recoveryCode"],
+        "opsLimit": "min",
+        "memLimit": "min",
+    });
+    let body = body.to_string();
     let mut stream = connect(&home);
     stream
         .write_all(&request("/v1/keys/reset", &head, &body))
