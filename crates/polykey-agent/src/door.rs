@@ -14,6 +14,7 @@ use polykey_core::scrub::{SHALLOW, scrubbed};
 use polykey_core::{NodeId, SecretBytes};
 
 use crate::agent::Agent;
+use crate::blocking::blocking;
 use crate::node::Node;
 
 /// Who is at the other end of a connection, as the kernel says.
@@ -133,9 +134,9 @@ impl Agent {
     ///
     /// # Errors
     /// [`Code::Locked`] while the keys are locked; else [`Code::Unauthenticated`],
-    /// [`Code::WrongPassword`] or [`Code::BadToken`].
+    /// [`Code::WrongPassword`] or [`Code::BadToken`]; [`Code::Io`] when no audit record can be stored or wait.
     pub async fn enter(&self, caller: &Caller, action: Action) -> Result<Pass, Problem> {
-        let checked = self.check(caller).await;
+        let checked = self.check(caller, &action).await;
         match &checked {
             Ok(pass) => self.record(caller, &action, Some(pass.session())),
             Err(_) => self.record(caller, &action, None),
@@ -149,7 +150,7 @@ impl Agent {
     /// # Errors
     /// As [`Agent::enter`].
     pub async fn enter_to_look(&self, caller: &Caller, action: &Action) -> Result<Pass, Problem> {
-        let checked = self.check(caller).await;
+        let checked = self.check(caller, action).await;
         if checked.is_err() {
             self.record(caller, action, None);
         }
@@ -174,13 +175,16 @@ impl Agent {
         if !allowed {
             return Err(not_for_you());
         }
+        if node.audit.is_full() {
+            return Err(no_record("too many wait"));
+        }
         Ok(Pass {
             node,
             session: "peer".to_owned(),
         })
     }
 
-    async fn check(&self, caller: &Caller) -> Result<Pass, Problem> {
+    async fn check(&self, caller: &Caller, action: &Action) -> Result<Pass, Problem> {
         if let Origin::Node(_) = caller.origin {
             return Err(not_for_you());
         }
@@ -212,8 +216,25 @@ impl Agent {
                 }
             }
         };
+        // Nothing is done that leaves no record; but there must be a way to end what cannot go on.
+        if node.audit.is_full() && !ENDS.contains(&action.event) {
+            let audit = node.clone();
+            blocking(move || audit.audit.flush().map_err(|error| no_record(&error))).await?;
+        }
         Ok(Pass { node, session })
     }
+}
+
+/// Actions that are let through although their record finds no place.
+const ENDS: &[&str] = &["agent.stop", "agent.lockall"];
+
+/// The answer while the audit log takes nothing, and nothing waits for it any more.
+fn no_record(error: &str) -> Problem {
+    Problem::new(
+        Code::Io,
+        format!("no audit record can be stored, so nothing is done: {error}"),
+    )
+    .hint("make room where the disk is full; else run `polykey agent stop`, then try again")
 }
 
 /// What another node must be for a request to be looked at.
@@ -267,6 +288,34 @@ mod tests {
     use axum::http::HeaderValue;
 
     use super::*;
+    use crate::audit::Entry;
+    use crate::peer::bench::{Bench, PASSWORD};
+    use crate::pending::MAX_ENTRIES;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn nothing_is_done_whose_record_finds_no_place() {
+        let bench = Bench::new();
+        let node = bench.node();
+        let caller = || Caller {
+            origin: Origin::Process(Peer { uid: 1, pid: None }),
+            credentials: Credentials::Password(SecretBytes::copy_from(PASSWORD)),
+        };
+        let enter = async |event| {
+            let entered = bench.agent.enter(&caller(), Action::new(event)).await;
+            entered.map(drop).map_err(|problem| problem.code)
+        };
+        node.db.close().expect("closes");
+        assert_eq!(enter("secrets.read").await, Ok(()));
+        assert!(node.audit.flush().is_err(), "the database takes nothing");
+        assert_eq!(enter("secrets.read").await, Ok(()), "some records may wait");
+        (0..MAX_ENTRIES).for_each(|_| node.audit.append(&Entry::default()));
+        assert_eq!(enter("secrets.read").await, Err(Code::Io));
+        let peer = bench.agent.admit(&Caller::node(node.id()), Right::Anybody);
+        assert_eq!(peer.map(drop).map_err(|problem| problem.code), Err(Code::Io));
+        for event in ENDS {
+            assert_eq!(enter(event).await, Ok(()), "{event}");
+        }
+    }
 
     #[track_caller]
     fn check(header: &str, want: &str) {

@@ -6,9 +6,9 @@
 use crate::audit::Entry;
 
 /// So many records wait.
-const MAX_ENTRIES: usize = 4096;
+pub const MAX_ENTRIES: usize = 4096;
 /// So much memory they may take.
-const MAX_BYTES: usize = 4 << 20;
+pub const MAX_BYTES: usize = 4 << 20;
 
 /// Records that wait, oldest first.
 #[derive(Debug, Default)]
@@ -35,17 +35,22 @@ impl Pending {
     /// All of them, and one more that says how many found no place.
     pub fn take(&mut self) -> Vec<Entry> {
         let Pending {
-            mut entries, dropped, ..
+            mut entries,
+            dropped: lost,
+            ..
         } = std::mem::take(self);
-        if let Some((time, count)) = dropped {
-            entries.push(Entry {
-                time,
-                event: "audit.dropped".to_owned(),
-                targets: vec![format!("{count} records")],
-                ..Entry::default()
-            });
-        }
+        entries.extend(lost.map(|(time, count)| dropped(time, count)));
         entries
+    }
+}
+
+/// The record that says how many found no place, the last of them at `time`.
+pub fn dropped(time: u64, count: u64) -> Entry {
+    Entry {
+        time,
+        event: "audit.dropped".to_owned(),
+        targets: vec![format!("{count} records")],
+        ..Entry::default()
     }
 }
 

@@ -10,6 +10,10 @@
 //! only where their chain is whole. The number and the hash of the last forgotten one stay as the point from
 //! which the rest is checked, and a record of its own says what went.
 //!
+//! A database that takes nothing, after a failed sync or on a full disk, leaves records in memory and in the tail:
+//! so many as wait for a locked node, and no more. Then the door lets nobody in any more, and what comes
+//! all the same is counted.
+//!
 //! Always: sequence numbers have no holes; what was edited or removed is found by [`Audit::verify`].
 
 mod record;
@@ -30,6 +34,7 @@ use polykey_core::{Clock, Key, clock::SystemClock, label};
 use polykey_store::{Database, StoreError, WriteTx};
 use tokio::sync::watch;
 
+use crate::pending::{MAX_BYTES, MAX_ENTRIES, dropped};
 use crate::tables::AUDIT;
 pub use record::Entry;
 use record::{Head, NOTHING, decode, encode};
@@ -78,6 +83,13 @@ struct State {
     tail: File,
     tail_len: usize,
     queue: Vec<(u64, Vec<u8>)>,
+    /// How many are not stored yet, also of those that are being stored, and how long they are together.
+    waiting: usize,
+    waiting_bytes: usize,
+    /// The last attempt to store failed, and none has succeeded since.
+    stuck: bool,
+    /// When the last record that found no place came, and how many did not.
+    dropped: Option<(u64, u64)>,
     /// Somebody waits: no more gathering.
     hurry: bool,
     end: bool,
@@ -126,7 +138,11 @@ impl Audit {
                 tail: file,
                 tail_len: LONG_TAIL,
                 hurry: !queue.is_empty(),
+                waiting: queue.len(),
+                waiting_bytes: total(&queue),
                 queue,
+                stuck: false,
+                dropped: None,
                 end: false,
                 may_spend: false,
                 failed: None,
@@ -151,9 +167,14 @@ impl Audit {
     }
 
     /// Appends a record. It survives the end of this process when this returns, and a power failure
-    /// [`GATHER`] later.
+    /// [`GATHER`] later. When the log [is full](Audit::is_full) it is only counted.
     pub fn append(&self, entry: &Entry) {
         self.shared.append(entry);
+    }
+
+    /// True when the database takes nothing and no more records can wait for it. [`Audit::flush`] tries again.
+    pub fn is_full(&self) -> bool {
+        self.shared.lock().is_full()
     }
 
     /// Keeps about `records` of the newest records from now on, and forgets older ones; 0 keeps all.
@@ -222,7 +243,13 @@ impl Audit {
     /// Stores what is left and ends the writing.
     pub fn close(&mut self) {
         let _ = self.flush();
-        self.shared.lock().end = true;
+        let mut state = self.shared.lock();
+        // How many found no place is to be known after the next opening: the tail takes it.
+        if let Some(dropped) = state.take_dropped() {
+            self.shared.push(&mut state, &dropped);
+        }
+        state.end = true;
+        drop(state);
         self.shared.wake.notify_all();
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();
@@ -238,6 +265,17 @@ impl Drop for Audit {
     }
 }
 
+impl State {
+    fn is_full(&self) -> bool {
+        self.stuck && (self.waiting >= MAX_ENTRIES || self.waiting_bytes >= MAX_BYTES)
+    }
+
+    /// The record of those that found no place, once.
+    fn take_dropped(&mut self) -> Option<Entry> {
+        self.dropped.take().map(|(time, count)| dropped(time, count))
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic between two fields would leave a gap in the chain, which `verify` would show.
@@ -246,6 +284,17 @@ impl Shared {
 
     fn append(&self, entry: &Entry) {
         let mut state = self.lock();
+        if state.is_full() {
+            let (_, count) = state.dropped.unwrap_or_default();
+            state.dropped = Some((entry.time, count + 1));
+            return;
+        }
+        self.push(&mut state, entry);
+        drop(state);
+        self.wake.notify_all();
+    }
+
+    fn push(&self, state: &mut State, entry: &Entry) {
         let seq = state.last.seq + 1;
         let record = encode(seq, entry);
         let hash = record::chain(&self.key, &state.last.hash, &record);
@@ -253,17 +302,17 @@ impl Shared {
         let value = [&hash[..], &record].concat();
         let frame = frame(&self.tail_key, seq, &value);
         state.tail_len += frame.len();
+        state.waiting += 1;
+        state.waiting_bytes += value.len();
         state.queue.push((seq, value));
         let written = append_whole(&mut state.tail, &frame);
         state.hurry |= written.is_err();
         state.failed = None;
         // Records of a full disk wait in memory, but not without bound.
         state.may_spend |= MAKES_ROOM.contains(&entry.event.as_str()) || state.queue.len() > FULL;
-        drop(state);
         if let Err(error) = written {
             tracing::error!(%error, "the tail of the audit log cannot be written");
         }
-        self.wake.notify_all();
     }
 
     /// Walks the chain behind `start` up to `head`.
@@ -381,6 +430,12 @@ impl Shared {
             state = self.lock();
             match stored {
                 Ok(seq) => {
+                    state.stuck = false;
+                    state.waiting -= batch.len();
+                    state.waiting_bytes -= total(&batch);
+                    if let Some(dropped) = state.take_dropped() {
+                        self.push(&mut state, &dropped);
+                    }
                     // What came meanwhile is in the tail as well, and stays there until it is stored too.
                     if (state.queue.is_empty() || state.tail_len > LONG_TAIL)
                         && let Err(error) = self.restart_tail(&mut state)
@@ -396,6 +451,7 @@ impl Shared {
                 }
                 Err(error) => {
                     tracing::error!(%error, "audit records cannot be stored");
+                    state.stuck = true;
                     state.failed = Some(error.to_string());
                     let newer = std::mem::replace(&mut state.queue, batch);
                     state.queue.extend(newer);
@@ -435,6 +491,10 @@ impl Shared {
         }
         Ok(*seq)
     }
+}
+
+fn total(records: &[(u64, Vec<u8>)]) -> usize {
+    records.iter().map(|(_, value)| value.len()).sum()
 }
 
 fn group_key(seq: u64) -> [u8; 8] {
@@ -700,6 +760,49 @@ mod tests {
         let audit = log.open();
         audit.flush().expect("stores");
         assert_eq!(audit.group(1).expect("reads").len(), 1);
+    }
+
+    #[test]
+    fn records_that_nothing_takes_wait_within_bounds_and_the_rest_is_counted() {
+        let log = Log::new();
+        let audit = log.open();
+        audit.shared.db.close().expect("closes");
+        append(&audit, 1);
+        assert!(audit.flush().is_err());
+        assert!(!audit.is_full());
+        append(&audit, MAX_ENTRIES + 99);
+        assert!(audit.is_full() && audit.flush().is_err());
+        assert_eq!(audit.shared.lock().waiting, MAX_ENTRIES);
+        let tail = || std::fs::metadata(log.tail()).expect("there").len();
+        let before = tail();
+        append(&audit, 900);
+        assert_eq!(tail(), before);
+        drop(audit);
+        let audit = log.open();
+        audit.flush().expect("stores");
+        let told = MAX_ENTRIES as u64 + 1;
+        let records = audit.group(told).expect("reads");
+        let last = records.last().expect("some");
+        assert_eq!((last.seq, last.path.as_str()), (told, "audit.dropped"));
+        assert_eq!(last.targets, ["1000 records"]);
+        assert!(audit.verify().expect("reads").valid);
+    }
+
+    #[test]
+    fn large_records_that_nothing_takes_wait_within_bounds() {
+        let log = Log::new();
+        let audit = log.open();
+        audit.shared.db.close().expect("closes");
+        let large = Entry {
+            targets: vec!["x".repeat(8 << 10); 50],
+            ..entry("secrets.env")
+        };
+        audit.append(&large);
+        assert!(audit.flush().is_err());
+        (0..100).for_each(|_| audit.append(&large));
+        let state = audit.shared.lock();
+        assert!(state.is_full() && state.waiting_bytes < MAX_BYTES + (1 << 20));
+        assert_eq!(state.waiting as u64 + state.dropped.expect("some").1, 101);
     }
 
     #[test]
