@@ -25,6 +25,7 @@ pub fn reason(error: &io::Error) -> &'static str {
         io::ErrorKind::ReadOnlyFilesystem => ": the disk is read-only",
         io::ErrorKind::PermissionDenied => ": this user may not",
         io::ErrorKind::IsADirectory => ": it is a folder",
+        io::ErrorKind::Unsupported => ": it is no plain file",
         io::ErrorKind::NotADirectory => ": something above it is no folder",
         _ if error.raw_os_error() == Some(LOOP) => ": it is a link, which is not followed",
         _ => "",

@@ -29,6 +29,7 @@ pub mod open;
 pub mod paths;
 pub mod peer;
 pub mod pending;
+pub mod plain;
 pub mod post;
 pub mod rekey;
 pub mod relay;

@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 use polykey_api::agent::Status;
 use rustix::fs::{FlockOperation, flock};
 
+use crate::plain;
+
 /// The file has this length, padded with spaces: JSON ends at the first.
 const LEN: usize = 1024;
 /// A reader of the state holds the lock for an instant; a starter tries again for this long.
@@ -44,14 +46,9 @@ impl NodeLock {
     /// # Errors
     /// [`LockError::Held`] when another process keeps it.
     pub fn take(path: &Path) -> Result<NodeLock, LockError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
-            .open(path)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = plain::open(options.mode(0o600), path)?;
         let start = Instant::now();
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {

@@ -33,6 +33,7 @@ use crate::failure::{self, disk};
 use crate::jwk::{self, JwkError};
 use crate::node::{Node, PasswordCheck};
 use crate::paths::NodePaths;
+use crate::plain;
 use crate::post::Post;
 use crate::replicas::Replicas;
 use crate::replicas::allowance::Allowance;
@@ -195,7 +196,7 @@ pub fn check(paths: &NodePaths, password: &Password) -> Result<(), Problem> {
 /// [`Code::NoNode`], [`Code::BadData`], [`Code::Io`].
 pub fn read_key_file(paths: &NodePaths) -> Result<KeyFile, Problem> {
     let path = paths.keys();
-    let bytes = read_small(&path, MAX_KEY_FILE_LEN).map_err(|error| match error.kind() {
+    let bytes = plain::read(&path, MAX_KEY_FILE_LEN).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => no_node(paths),
         _ => disk(&error, "read", &path),
     })?;
@@ -466,15 +467,6 @@ fn no_node(paths: &NodePaths) -> Problem {
         format!("there is no node in {} yet", paths.root().display()),
     )
     .hint("run `polykey init`, or `polykey bootstrap` in a script")
-}
-
-fn read_small(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    io::Read::read_to_end(
-        &mut io::Read::take(File::open(path)?, limit as u64 + 1),
-        &mut bytes,
-    )?;
-    Ok(bytes)
 }
 
 /// Writes a file that is new: what an interruption left there goes first, and a link with it.

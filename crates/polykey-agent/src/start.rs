@@ -21,7 +21,6 @@ use polykey_api::{Code, Problem};
 use polykey_core::SecretBytes;
 use polykey_core::random::OsRandom;
 use polykey_core::scrub::{self, DEEP, scrubbed};
-use rustix::fs::OFlags;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 
@@ -33,7 +32,7 @@ use crate::node::Node;
 use crate::open::{self, Opened};
 use crate::paths::NodePaths;
 use crate::replicas::allowance::DEFAULT_QUOTA;
-use crate::{handlers, harden, server, signals, stacks};
+use crate::{handlers, harden, plain, server, signals, stacks};
 
 /// Running requests get this long to end.
 const GRACE: Duration = Duration::from_millis(1000);
@@ -339,10 +338,10 @@ fn detach(order: &StartOrder) -> Result<(), Problem> {
     paths
         .create()
         .map_err(|error| disk(&error, "make", paths.root()))?;
-    // Where the user wants it, or at our own place, where a link would be somebody else's doing.
+    // Where the user wants it, or at our own place, where anything but a plain file would be somebody else's doing.
     let open = |wanted: &Option<PathBuf>| match wanted {
-        Some(wanted) => append(wanted, OFlags::empty()),
-        None => append(&paths.log(), OFlags::NOFOLLOW),
+        Some(wanted) => append(wanted, |options, path| options.open(path)),
+        None => append(&paths.log(), plain::open),
     };
     let moved = |error: rustix::io::Errno| {
         Problem::new(Code::Io, "the standard streams cannot be moved").caused_by(&error)
@@ -354,12 +353,10 @@ fn detach(order: &StartOrder) -> Result<(), Problem> {
     std::env::set_current_dir("/").map_err(|error| disk(&error, "enter", Path::new("/")))
 }
 
-fn append(path: &Path, flags: OFlags) -> Result<File, Problem> {
-    OpenOptions::new()
-        .custom_flags(flags.bits().cast_signed())
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(|error| disk(&error, "write", path))
+fn append(
+    path: &Path,
+    open: impl FnOnce(&mut OpenOptions, &Path) -> io::Result<File>,
+) -> Result<File, Problem> {
+    let mut options = OpenOptions::new();
+    open(options.create(true).append(true).mode(0o600), path).map_err(|error| disk(&error, "write", path))
 }

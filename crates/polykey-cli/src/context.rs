@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 use crate::args::Global;
 use crate::output::Output;
 use crate::password::{self, Given, Secret};
-use crate::settings::{Settings, bytes, find_setting};
+use crate::settings::{self, Settings, bytes, find_setting};
 
 /// A starting or stopping agent is waited for this long.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,6 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// Between two looks at the lock file.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// Longest saved token that is read; a good one has 64 bytes.
+const MAX_TOKEN: u64 = 4096;
 /// A person may mistype this often.
 const ATTEMPTS: u32 = 3;
 
@@ -373,7 +375,9 @@ impl<'l> Context<'l> {
     }
 
     fn saved_token(&self) -> Option<String> {
-        let text = std::fs::read_to_string(self.token_path()).ok()?;
+        let mut text = String::new();
+        let file = settings::open_plain(&self.token_path()).ok()?;
+        file.take(MAX_TOKEN).read_to_string(&mut text).ok()?;
         let token = text.trim();
         (!token.is_empty()).then(|| token.to_owned())
     }

@@ -7,11 +7,13 @@
 //! Always: no secret stands in the file, which backups and dotfile repositories copy freely.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use polykey_api::{Code, Problem};
+use rustix::fs::OFlags;
 use toml_edit::{DocumentMut, Item, Value};
 
 /// Longest file that is read.
@@ -410,13 +412,29 @@ fn from_environment(setting: &Setting) -> Option<String> {
     Some(text)
 }
 
+/// Opens a file of the node path, also through a link: people keep their settings in one place. What is no file,
+/// such as a pipe, is not waited for.
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidInput`] for what is no file; else what the system says.
+pub fn open_plain(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file")),
+    }
+}
+
 /// The text of the file, if there is one.
 ///
 /// # Errors
 /// [`Code::Config`].
 pub fn text_of(path: &Path) -> Result<Option<String>, Problem> {
     let mut text = String::new();
-    match File::open(path).and_then(|file| file.take(MAX_LEN + 1).read_to_string(&mut text)) {
+    match open_plain(path).and_then(|file| file.take(MAX_LEN + 1).read_to_string(&mut text)) {
         Ok(length) if length as u64 > MAX_LEN => Err(Problem::new(
             Code::Config,
             format!("{} is longer than a configuration can be", path.display()),

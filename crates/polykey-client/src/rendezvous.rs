@@ -1,12 +1,14 @@
 //! Where an agent is met: the lock file of its node path.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use polykey_api::agent::{State, Status};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 
 /// A good lock file has 1024 bytes.
 const MAX_LEN: u64 = 64 << 10;
@@ -17,13 +19,21 @@ const MAX_LEN: u64 = 64 << 10;
 /// # Errors
 /// When the file is there but cannot be read.
 pub fn find(node_path: &Path) -> io::Result<Status> {
-    let mut file = match File::open(node_path.join("agent.lock")) {
+    // No agent takes a link or anything but a file, and opening a pipe without NONBLOCK would wait for ever.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let mut options = OpenOptions::new();
+    let opened = options
+        .read(true)
+        .custom_flags(flags)
+        .open(node_path.join("agent.lock"));
+    let mut file = match opened {
+        Ok(file) if !file.metadata()?.is_file() => return Ok(Status::default()),
         Ok(file) => file,
         Err(error)
             if matches!(
                 error.kind(),
                 io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
+            ) || error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) =>
         {
             return Ok(Status::default());
         }
@@ -32,7 +42,7 @@ pub fn find(node_path: &Path) -> io::Result<Status> {
     match flock(&file, FlockOperation::NonBlockingLockShared) {
         // Nobody holds it. The lock goes with the file at the end of this function.
         Ok(()) => return Ok(Status::default()),
-        Err(rustix::io::Errno::WOULDBLOCK) => {}
+        Err(Errno::WOULDBLOCK) => {}
         Err(error) => return Err(error.into()),
     }
     let mut text = Vec::with_capacity(1024);
@@ -49,6 +59,8 @@ pub fn find(node_path: &Path) -> io::Result<Status> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     #[test]
@@ -59,6 +71,18 @@ mod tests {
         std::fs::write(&path, r#"{"status":"LIVE","pid":1}   "#).expect("writes");
         assert_eq!(find(dir.path()).expect("readable"), Status::default());
         assert_eq!(find(&path).expect("a file in the way").status, State::Dead);
+    }
+
+    #[test]
+    fn where_no_agent_can_live_none_is_waited_for() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("agent.lock");
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR, 0).expect("makes a pipe");
+        assert_eq!(find(dir.path()).expect("a pipe").status, State::Dead);
+        std::fs::remove_file(&path).expect("there");
+        std::os::unix::fs::symlink("elsewhere", &path).expect("links");
+        assert_eq!(find(dir.path()).expect("a link").status, State::Dead);
     }
 
     #[test]

@@ -7,9 +7,12 @@
 //!
 //! Source: sqlite.org/fileformat2.html, section 4, "The Write-Ahead Log".
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, BufReader, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+use rustix::fs::OFlags;
 
 const HEADER_LEN: usize = 32;
 const FRAME_HEADER_LEN: usize = 24;
@@ -19,7 +22,10 @@ pub(crate) const PAGE_LEN: usize = 4096;
 
 /// True when the log at `path` has lost commits that were durable. No log is a good log.
 pub(crate) fn is_damaged(path: &Path) -> io::Result<bool> {
-    let mut log = match File::open(path) {
+    // Without NONBLOCK, opening a pipe that somebody put here would wait for ever.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let mut log = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(log) if !log.metadata()?.is_file() => return Err(io::ErrorKind::InvalidInput.into()),
         Ok(log) => BufReader::with_capacity(1 << 16, log),
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(e) => return Err(e),

@@ -35,6 +35,7 @@ use polykey_store::{Database, StoreError, WriteTx};
 use tokio::sync::watch;
 
 use crate::pending::{MAX_BYTES, MAX_ENTRIES, dropped};
+use crate::plain;
 use crate::tables::AUDIT;
 pub use record::Entry;
 use record::{Head, NOTHING, decode, encode};
@@ -118,14 +119,9 @@ impl Audit {
             path: tail.to_owned(),
             source,
         };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
-            .open(tail)
-            .map_err(io)?;
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create(true).mode(0o600);
+        let mut file = plain::open(&mut options, tail).map_err(io)?;
         let (mut last, mut queue) = (head, Vec::new());
         let whole = read_tail(&mut file, &tail_key, &key, &mut last, &mut queue).map_err(io)?;
         let (stored, _) = watch::channel(head.seq);

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
 use crate::home::{Ended, Home, run};
 
 /// Longer than any answer takes, on a busy computer too.
@@ -395,6 +397,13 @@ fn other_files_of_the_node_path_stop_nothing_or_say_so() {
             .silent();
         works("token");
     }
+    let folder = |path: &Path| fs::create_dir(path).expect("free");
+    // Nobody ever writes to it or reads from it: whoever opens it without care waits for ever.
+    let pipe = |path: &Path| {
+        let mode = Mode::RUSR | Mode::WUSR;
+        mknodat(CWD, path, FileType::Fifo, mode, 0).expect("makes a pipe");
+    };
+    let kinds: [&dyn Fn(&Path); 2] = [&folder, &pipe];
     for name in [
         "agent.lock",
         "agent.sock",
@@ -402,17 +411,23 @@ fn other_files_of_the_node_path_stop_nothing_or_say_so() {
         "token",
         "node.db-wal",
         "audit.tail",
+        "keys",
+        "node.db",
+        "config.toml",
     ] {
-        let _ = fs::remove_file(node.join(name));
-        fs::create_dir(node.join(name)).expect("free");
-        let ended = whole.bounded(["secrets", "cat", "a:s20"]);
-        assert!([0, 65, 74].contains(&ended.code), "{name}: {ended:?}");
-        assert!(
-            ended.code == 0 || ended.stderr.contains(name),
-            "{name}: {}",
-            ended.stderr
-        );
-        whole.restore();
+        for put in kinds {
+            let _ = fs::remove_file(node.join(name));
+            put(&node.join(name));
+            let ended = whole.bounded(["secrets", "cat", "a:s20"]);
+            assert!([0, 65, 74, 78].contains(&ended.code), "{name}: {ended:?}");
+            assert!(
+                ended.code == 0 || ended.stderr.contains(name),
+                "{name}: {}",
+                ended.stderr
+            );
+            whole.bounded(["agent", "status"]);
+            whole.restore();
+        }
     }
     for junk in [
         &b"colour = "[..],
