@@ -134,8 +134,10 @@ impl Agent {
         let taken = self.slot().take();
         let Some(node) = taken else { return };
         let_go(&node).await;
-        // Closing waits for the disk. Whoever still holds the node then meets closed databases, and no caller is
-        // waited for any more.
+        // No caller is waited for any more: those that hang may hold every thread for blocking work, which closing
+        // needs as well.
+        node.closing.send_replace(true);
+        // Closing waits for the disk. Whoever still holds the node then meets closed databases.
         let held = node.clone();
         let closed = tokio::task::spawn_blocking(move || held.close()).await;
         if let Ok(Err(problem)) = closed {

@@ -83,6 +83,8 @@ pub fn run(order: StartOrder, ready: impl FnOnce(&Started)) -> Result<(), Proble
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(stacks::WORKERS)
+        // Each caller that hangs may hold one; other work still finds its own.
+        .max_blocking_threads(2 * server::MAX_CONNECTIONS)
         // A request's header with the password passes over the stacks of these threads.
         .on_thread_park(scrub::overwrite::<DEEP>)
         .enable_all()
