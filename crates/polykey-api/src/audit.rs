@@ -47,7 +47,7 @@ pub struct AuditQuery {
 pub struct AuditRecord {
     /// Place in the chain, from 1.
     pub seq: u64,
-    /// Milliseconds since 1970.
+    /// Milliseconds since 1970; 0 when it is not known.
     pub time: u64,
     /// What was asked for, as a path such as `secrets.read`.
     pub path: String,
@@ -68,6 +68,9 @@ pub struct AuditRecord {
     /// `password`, or the session; for a request of another node its id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
+    /// True when the record is missing or cannot be read: then nothing but its place is known.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub damaged: bool,
 }
 
 /// What checking the chain found.

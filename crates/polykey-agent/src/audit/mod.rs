@@ -19,6 +19,7 @@
 mod record;
 mod tail;
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -30,7 +31,7 @@ use std::time::Duration;
 
 use polykey_api::audit::{AuditRecord, AuditVerdict};
 use polykey_core::hash::HASH_LEN;
-use polykey_core::{Clock, Key, clock::SystemClock, label};
+use polykey_core::{Clock, Key, SecretBytes, clock::SystemClock, label};
 use polykey_store::{Database, StoreError, WriteTx};
 use tokio::sync::watch;
 
@@ -38,6 +39,7 @@ use crate::pending::{MAX_BYTES, MAX_ENTRIES, dropped};
 use crate::plain;
 use crate::tables::AUDIT;
 pub use record::Entry;
+pub use record::stand_in;
 use record::{Head, NOTHING, decode, encode};
 use tail::{append_whole, frame, read_tail};
 
@@ -215,15 +217,35 @@ impl Audit {
         self.shared.stored.subscribe()
     }
 
-    /// The records of the group that holds `seq`, in order.
+    /// The records of the group that holds `seq`, in order. What is missing or cannot be read has something
+    /// [in its place](AuditRecord::damaged).
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn group(&self, seq: u64) -> Result<Vec<AuditRecord>, StoreError> {
-        let records = self.shared.db.read(|tx| tx.group(AUDIT, &group_key(seq)))?;
-        Ok(records
-            .iter()
-            .filter_map(|(_, value)| decode(value.expose().get(HASH_LEN..)?).ok())
+        let stored = *self.shared.stored.borrow();
+        let (start, records) = self.shared.db.read(|tx| {
+            // In one look, so that what is forgotten meanwhile does not seem to be missing.
+            let start = tx.value(AUDIT, START, b"")?;
+            let records = match tx.group(AUDIT, &group_key(seq)) {
+                Err(StoreError::Damaged { .. }) => Vec::new(),
+                read => read?,
+            };
+            Ok::<_, StoreError>((start, records))
+        })?;
+        let forgotten = start
+            .and_then(|start| Head::decode(start.expose()))
+            .unwrap_or(NOTHING);
+        let mut records: BTreeMap<Vec<u8>, SecretBytes> = records.into_iter().collect();
+        let group = seq / GROUP;
+        let places = (group * GROUP).max(forgotten.seq + 1)..((group + 1) * GROUP).min(stored + 1);
+        let mut read = |seq: u64| {
+            let value = records.remove(&seq.to_be_bytes()[..])?;
+            let record = decode(value.expose().get(HASH_LEN..)?).ok()?;
+            (record.seq == seq).then_some(record)
+        };
+        Ok(places
+            .map(|seq| read(seq).unwrap_or_else(|| stand_in(seq, None)))
             .collect())
     }
 
@@ -677,16 +699,42 @@ mod tests {
                 &[4],
             ),
         ];
+        let mut shown_damaged = Vec::new();
         for (harm, found) in harms {
             let log = Log::new();
             let audit = log.open();
             append(&audit, 4);
             audit.flush().expect("stores");
             harm(&audit.shared.db);
+            let shown = audit.group(1).expect("reads");
+            assert_eq!(
+                shown.iter().map(|record| record.seq).collect::<Vec<_>>(),
+                [1, 2, 3, 4]
+            );
+            let missing = || shown.iter().filter(|record| record.damaged);
+            assert!(missing().all(|record| found.contains(&record.seq)));
+            shown_damaged.push(missing().count());
             let verdict = audit.verify().expect("reads");
             assert!(!verdict.valid);
             assert_eq!(verdict.damaged, found);
         }
+        // What was removed, and two that stand in each other's place; the others can be read.
+        assert_eq!(shown_damaged, [1, 0, 2, 0]);
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_not_left_out() {
+        let log = Log::new();
+        let audit = log.open();
+        append(&audit, 3);
+        audit.flush().expect("stores");
+        let junk = [7; HASH_LEN + 9];
+        let db = &audit.shared.db;
+        db.write(|tx| tx.put(AUDIT, &group_key(2), &2u64.to_be_bytes(), &junk))
+            .expect("writes");
+        let shown = audit.group(2).expect("reads");
+        let damaged: Vec<_> = shown.iter().map(|record| (record.seq, record.damaged)).collect();
+        assert_eq!(damaged, [(1, false), (2, true), (3, false)]);
     }
 
     #[test]

@@ -189,7 +189,27 @@ pub fn decode(bytes: &[u8]) -> Result<AuditRecord, CodecError> {
         pid,
         uid,
         session,
+        damaged: false,
     })
+}
+
+/// Event of what stands in the place of a record that cannot be shown.
+const DAMAGED: &str = "audit.damaged";
+
+/// What is shown in the place of record `seq`, and says `why` where that is known.
+pub fn stand_in(seq: u64, why: Option<String>) -> AuditRecord {
+    AuditRecord {
+        seq,
+        time: 0,
+        path: DAMAGED.to_owned(),
+        vault: None,
+        targets: why.into_iter().collect(),
+        allowed: false,
+        pid: None,
+        uid: None,
+        session: None,
+        damaged: true,
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use polykey_api::{Code, Nothing, Problem};
 use tokio::sync::{mpsc, watch};
 
 use crate::agent::Agent;
-use crate::audit::GROUP;
+use crate::audit::{GROUP, stand_in};
 use crate::blocking::blocking;
 use crate::door::{Action, Caller};
 use crate::failure;
@@ -104,8 +104,11 @@ impl Reading {
                     .map_err(|error| failure::store(&error))
             })
             .await
-            .inspect_err(|problem| tracing::error!("{problem}"))
-            .ok()?;
+            .unwrap_or_else(|problem| {
+                tracing::error!("{problem}");
+                // An end that comes too early would pass for the whole.
+                vec![stand_in(first.max(group * GROUP), Some(problem.message))]
+            });
             if self.query.order == Order::Desc {
                 records.reverse();
             }
@@ -123,6 +126,10 @@ impl Reading {
     }
 
     fn is_wanted(&self, record: &AuditRecord) -> bool {
+        // Of what cannot be read nobody knows that it is not wanted.
+        if record.damaged {
+            return true;
+        }
         let query = &self.query;
         let below = |event: &String| {
             let rest = record.path.strip_prefix(event.as_str());

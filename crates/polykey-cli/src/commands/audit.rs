@@ -120,6 +120,14 @@ async fn verify(cx: &Context<'_>) -> Result<Done, Problem> {
 }
 
 fn record_text(record: &AuditRecord) -> String {
+    if record.damaged {
+        let mut text = format!("record {} is missing or cannot be read", record.seq);
+        for why in &record.targets {
+            text.push_str(": ");
+            text.push_str(&escape::name(why));
+        }
+        return text;
+    }
     let answer = if record.allowed { "allowed" } else { "denied" };
     let who = match (record.pid, &record.session) {
         (Some(pid), Some(session)) => format!("pid {pid} by {}", escape::name(session)),
@@ -156,4 +164,39 @@ fn verdict_text(verdict: &AuditVerdict) -> String {
         verdict.records,
         places.join(", ")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_cannot_be_read_says_so_in_both_forms() {
+        let record = AuditRecord {
+            seq: 7,
+            time: 0,
+            path: "audit.damaged".to_owned(),
+            vault: None,
+            targets: vec!["the disk\u{1b}[2J failed".to_owned()],
+            allowed: false,
+            pid: None,
+            uid: None,
+            session: None,
+            damaged: true,
+        };
+        let text = record_text(&record);
+        assert!(
+            text.starts_with("record 7 is missing or cannot be read: "),
+            "{text}"
+        );
+        assert!(!text.contains('\u{1b}'));
+        let json = record_json(&record);
+        assert_eq!(json["path"], "audit.damaged");
+        assert_eq!(json["data"]["damaged"], true);
+        let good = AuditRecord {
+            damaged: false,
+            ..record
+        };
+        assert!(record_json(&good)["data"].get("damaged").is_none());
+    }
 }
