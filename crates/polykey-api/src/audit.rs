@@ -25,7 +25,7 @@ pub enum Order {
 
 /// Which records are wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct AuditQuery {
     /// Event paths; each selects itself and all below it. None selects all.
     pub events: Vec<String>,

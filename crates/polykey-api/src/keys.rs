@@ -61,7 +61,7 @@ pub struct PublicJwk {
 
 /// Asks for the root key. Passwords travel in base64.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ExportRequest {
     /// What shall protect the export.
     pub password: String,
@@ -115,7 +115,7 @@ pub struct Verdict {
 
 /// To whom to encrypt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct EncryptQuery {
     /// The node.
     pub to: String,

@@ -40,7 +40,7 @@ pub struct OneNode {
 
 /// Asks to keep an address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct AddNode {
     /// The id.
     pub node: String,

@@ -231,4 +231,39 @@ mod tests {
         }
         assert!(json["paths"]["/v1/keys/public"]["post"].is_object());
     }
+
+    /// Every name of a field in `json`, also of fields of fields.
+    fn field_names(json: &serde_json::Value, names: &mut Vec<String>) {
+        match json {
+            serde_json::Value::Object(fields) => {
+                for (name, value) in fields {
+                    if let ("properties", Some(properties)) = (name.as_str(), value.as_object()) {
+                        names.extend(properties.keys().cloned());
+                    }
+                    field_names(value, names);
+                }
+            }
+            serde_json::Value::Array(items) => items.iter().for_each(|item| field_names(item, names)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn names_of_fields_are_in_camel_case() {
+        let page: serde_json::Value =
+            serde_json::from_str(&page().to_json().expect("plain data")).expect("just written");
+        let mut names = Vec::new();
+        field_names(&page, &mut names);
+        // What crosses a pipe stands on no page.
+        let order = serde_json::to_value(crate::start::StartOrder::default()).expect("plain data");
+        names.extend(order.as_object().expect("an object").keys().cloned());
+        assert!(names.len() > 100 && names.iter().any(|name| name == "nodeId"));
+        // `key_ops` is the name that RFC 7517 gives it.
+        names.retain(|name| name != "key_ops");
+        for name in names {
+            let good = name.starts_with(|first: char| first.is_ascii_lowercase())
+                && name.chars().all(|c| c.is_ascii_alphanumeric());
+            assert!(good, "{name}");
+        }
+    }
 }

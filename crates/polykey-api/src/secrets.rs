@@ -104,7 +104,7 @@ pub enum Purpose {
 
 /// Asks for secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Fetch {
     /// What to read, in this order.
     pub targets: Vec<Target>,
@@ -149,7 +149,7 @@ pub struct SecretHead {
 
 /// Asks for one secret as raw bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ReadOne {
     /// Name or id of the vault.
     pub vault: String,
@@ -316,7 +316,7 @@ pub struct Touch {
 
 /// Asks for a copy or a move.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Transfer {
     /// What to take.
     pub sources: Vec<Target>,

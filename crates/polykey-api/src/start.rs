@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// What to start or to bootstrap. Holds secrets: it is written to a pipe, never to a file or a log.
 #[derive(Default, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub struct StartOrder {
     /// The node path, absolute.
     pub node_path: PathBuf,

@@ -100,7 +100,7 @@ pub struct OneVault {
 
 /// Asks for another name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct RenameVault {
     /// Name or id.
     pub vault: String,
@@ -131,7 +131,7 @@ pub struct Relocate {
 
 /// Asks for commits.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct VaultLog {
     /// Name or id.
     pub vault: String,
