@@ -131,6 +131,7 @@ impl Agent {
         let _turn = self.0.transition.lock().await;
         self.sessions().forget_all();
         self.network().stop().await;
+        self.settle_strangers();
         let taken = self.slot().take();
         let Some(node) = taken else { return };
         let_go(&node).await;
@@ -305,6 +306,11 @@ impl Agent {
             vault: action.vault.clone(),
             targets: action.targets.clone(),
         };
+        self.keep_record(entry);
+    }
+
+    /// Keeps an audit record, as [`Agent::record`] does.
+    pub(crate) fn keep_record(&self, entry: Entry) {
         if let Some(node) = self.node() {
             node.audit.append(&entry);
         } else {

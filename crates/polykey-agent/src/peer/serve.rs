@@ -2,13 +2,15 @@
 //!
 //! Every request passes the same door as a local call ([`Agent::admit`]) and leaves an audit record. A pull is
 //! many requests of one kind; those that follow each other within [`ONE_RECORD`] share a record, so that a peer
-//! cannot fill the log. What a node may see of a vault, the vault's charter says.
+//! cannot fill the log. Anybody can be any number of strangers, so what they ask in vain has [so many
+//! records](STRANGERS_RECORDS) for all of them, and the rest is counted in one. What a node may see of a vault, the
+//! vault's charter says.
 //!
 //! Always: "not there" and "not for you" are one answer; a vault is looked at on threads for blocking work;
 //! nothing that a peer sends ends the agent.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use polykey_api::{Code, Problem};
@@ -25,6 +27,7 @@ use super::message::{
     Request,
 };
 use crate::agent::Agent;
+use crate::audit::Entry;
 use crate::blocking::blocking;
 use crate::contacts::Source;
 use crate::door::{Action, Caller, Right};
@@ -40,6 +43,12 @@ const MAX_STRANGER_LEN: usize = 16 << 10;
 const ONE_RECORD: Duration = Duration::from_secs(60);
 /// So many kinds are remembered for that.
 const MAX_REMEMBERED: usize = 4096;
+/// So many records of strangers whom nothing was given or done for stand in the log for each [`STRANGERS_TIME`].
+const STRANGERS_RECORDS: u64 = 120;
+/// See [`STRANGERS_RECORDS`].
+const STRANGERS_TIME: Duration = Duration::from_secs(3600);
+/// Event of the record of those that left none of their own.
+const STRANGERS: &str = "peer.strangers";
 /// Memory that making an answer of a pull takes, but for the one with the longest commit that there can be.
 const ANSWER_ROOM: usize = sync::message::MAX_OBJECTS_LEN;
 
@@ -50,6 +59,41 @@ pub struct Manners {
     pub budget: Budget,
     rates: Rates,
     recorded: Mutex<HashMap<Recorded, Instant>>,
+    strangers: Mutex<Strangers>,
+}
+
+/// Records of strangers in the present stretch of time.
+#[derive(Default)]
+struct Strangers {
+    since: Option<Instant>,
+    recorded: u64,
+    beyond: u64,
+}
+
+impl Strangers {
+    /// Whether one more record is left, and how many found none in a stretch that is over.
+    fn take(&mut self, now: Instant) -> (bool, Option<u64>) {
+        let mut beyond = None;
+        if self
+            .since
+            .is_none_or(|since| now.saturating_duration_since(since) >= STRANGERS_TIME)
+        {
+            beyond = self.take_beyond();
+            self.since = Some(now);
+            self.recorded = 0;
+        }
+        if self.recorded < STRANGERS_RECORDS {
+            self.recorded += 1;
+            return (true, beyond);
+        }
+        self.beyond += 1;
+        (false, beyond)
+    }
+
+    fn take_beyond(&mut self) -> Option<u64> {
+        let beyond = std::mem::take(&mut self.beyond);
+        (beyond > 0).then_some(beyond)
+    }
 }
 
 type Recorded = (NodeId, &'static str, Option<VaultId>, bool);
@@ -58,6 +102,10 @@ impl Manners {
     /// True when a stranger may leave one more thing for the user.
     pub fn may_knock(&self, from: &NodeId) -> bool {
         self.rates.knock(from, Instant::now())
+    }
+
+    fn strangers(&self) -> MutexGuard<'_, Strangers> {
+        self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// True when a request of this kind is to be recorded; the ones that follow it soon are not.
@@ -130,7 +178,7 @@ pub async fn serve_stream(
         }
         Err(_) => return Conduct::Fair,
     };
-    agent.note_peer(from, &Action::new("peer.nonsense"), None, false);
+    agent.note_peer((from, standing), &Action::new("peer.nonsense"), None, false);
     let _ = write_only_frame(writer, &answer.to_parts()).await;
     conduct
 }
@@ -145,9 +193,42 @@ impl Agent {
     }
 
     /// Records a request of another node, unless one like it was recorded just before.
-    fn note_peer(&self, from: NodeId, action: &Action, vault: Option<VaultId>, allowed: bool) {
-        if self.manners().is_first((from, action.event, vault, allowed)) {
-            self.record(&Caller::node(from), action, allowed.then_some("peer"));
+    fn note_peer(
+        &self,
+        (from, standing): (NodeId, Standing),
+        action: &Action,
+        vault: Option<VaultId>,
+        allowed: bool,
+    ) {
+        let manners = self.manners();
+        if !manners.is_first((from, action.event, vault, allowed)) {
+            return;
+        }
+        let in_vain = !allowed || [Request::Ping.event(), Request::Who.event()].contains(&action.event);
+        if standing == Standing::Stranger && in_vain {
+            let (left, beyond) = manners.strangers().take(Instant::now());
+            self.record_strangers(beyond);
+            if !left {
+                return;
+            }
+        }
+        self.record(&Caller::node(from), action, allowed.then_some("peer"));
+    }
+
+    /// Records how many requests of strangers left no record of their own, before the keys go.
+    pub(crate) fn settle_strangers(&self) {
+        let beyond = self.manners().strangers().take_beyond();
+        self.record_strangers(beyond);
+    }
+
+    fn record_strangers(&self, beyond: Option<u64>) {
+        if let Some(count) = beyond {
+            self.keep_record(Entry {
+                time: SystemClock.now().as_millis(),
+                event: STRANGERS.to_owned(),
+                targets: vec![format!("{count} more requests, of nodes that are not known")],
+                ..Entry::default()
+            });
         }
     }
 
@@ -166,7 +247,7 @@ impl Agent {
         let manners = self.manners();
         let knocks = matches!(request, Request::Notify(_)) && standing == Standing::Stranger;
         if !manners.rates.request(&from, standing, now) || (knocks && !manners.rates.knock(&from, now)) {
-            self.note_peer(from, &action, vault, false);
+            self.note_peer((from, standing), &action, vault, false);
             return (Answer::refused(Refusal::TooMuch), None);
         }
         let right = match request {
@@ -174,7 +255,7 @@ impl Agent {
             // What a vault shows, its charter says; what a stranger may leave is small.
             _ => Right::Anybody,
         };
-        let node = match self.admit_peer(from, &action, vault, right) {
+        let node = match self.admit_peer((from, standing), &action, vault, right) {
             Ok(node) => node,
             Err(answer) => return (answer, None),
         };
@@ -189,18 +270,18 @@ impl Agent {
             answer,
             Answer::Refused(..) | Answer::Sync(sync::Response::Refused | sync::Response::Removed { .. })
         );
-        self.note_peer(from, &action, vault, !refused);
+        self.note_peer((from, standing), &action, vault, !refused);
         (answer, held)
     }
 
     fn admit_peer(
         &self,
-        from: NodeId,
+        from: (NodeId, Standing),
         action: &Action,
         vault: Option<VaultId>,
         right: Right,
     ) -> Result<Arc<Node>, Answer> {
-        let passed = self.admit(&Caller::node(from), right);
+        let passed = self.admit(&Caller::node(from.0), right);
         passed.map(|pass| pass.node().clone()).map_err(|problem| {
             self.note_peer(from, action, vault, false);
             refusal_of(&problem)
@@ -406,6 +487,57 @@ fn addresses(node: &Node, from: &NodeId) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peer::bench::{Bench, Wire, nobody};
+    use crate::peer::{Ask, AskError};
+
+    #[test]
+    fn strangers_have_so_many_records_an_hour_and_the_rest_is_counted() {
+        let mut strangers = Strangers::default();
+        let begin = Instant::now();
+        let kept = (0..10_000).filter(|_| strangers.take(begin).0).count();
+        assert_eq!(kept as u64, STRANGERS_RECORDS);
+        let later = begin + STRANGERS_TIME;
+        assert_eq!(strangers.take(later), (true, Some(10_000 - STRANGERS_RECORDS)));
+        assert_eq!(strangers.take(later), (true, None));
+        assert_eq!(strangers.take_beyond(), None);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn strangers_in_any_number_push_out_no_records_of_others() {
+        let bench = Bench::new();
+        let friend = nobody();
+        bench.node().contacts.meet(friend).expect("kept");
+        let ask = async |me, request| Wire::new(&bench, me, 1).ask(request).await;
+        let count = 2 * STRANGERS_RECORDS;
+        for round in 0..count {
+            // One refused and one answered, each time by a node that was never seen.
+            let request = if round % 2 == 0 {
+                Request::Scan
+            } else {
+                Request::Ping
+            };
+            let answered: Result<Answer, AskError> = ask(nobody(), request).await;
+            assert_eq!(answered.is_ok(), round % 2 == 1);
+        }
+        ask(friend, Request::Scan).await.expect("answered");
+        bench.agent.settle_strangers();
+        bench.agent.settle_strangers();
+        let node = bench.node();
+        node.audit.flush().expect("stored");
+        let records = node.audit.group(1).expect("read");
+        let of = |event: &'static str| records.iter().filter(move |record| record.path == event);
+        assert_eq!(
+            (of("peer.scan").count() + of("peer.ping").count()) as u64,
+            STRANGERS_RECORDS + 1
+        );
+        assert!(of("peer.scan").any(|record| record.session == Some(friend.to_string())));
+        let told: Vec<_> = of(STRANGERS).map(|record| record.targets.concat()).collect();
+        assert_eq!(told.len(), 1);
+        assert!(
+            told[0].starts_with(&format!("{} more", count - STRANGERS_RECORDS)),
+            "{told:?}"
+        );
+    }
 
     #[test]
     fn a_refused_node_fills_no_log_with_vaults_that_it_makes_up() {
