@@ -245,6 +245,19 @@ fn every_value_survives_the_shell_and_runs_nothing() {
 fn what_no_variable_can_hold_is_refused() {
     let home = with(&[("N", b"a\0b"), ("OK", b"x")]);
     env(&home, &["v"]).ended(65).silent().says("NUL");
+    // JSON could carry it, but what is read from it becomes a variable in the end.
+    for format in ["auto", "unix", "cmd", "powershell", "json", "dotenv"] {
+        env(&home, &["v", "--env-format", format])
+            .ended(65)
+            .silent()
+            .says("holds a NUL byte")
+            .says("polykey secrets cat");
+    }
+    let refused = env(&home, &["v:N=X", "--json"]).ended(65).silent();
+    assert_eq!(refused.problem()["code"], "bad-data");
+    env(&home, &["v", "--env-format", "json", "--env-invalid", "ignore"])
+        .ended(65)
+        .silent();
     env(&home, &["v", "--", "touch", "ran"]).ended(65);
     assert!(!home.path().join("ran").exists());
     assert_eq!(env(&home, &["v:OK"]).ok().text(), "OK='x'\n");

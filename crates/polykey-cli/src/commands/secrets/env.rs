@@ -111,7 +111,8 @@ pub async fn env(cx: &Context<'_>, args: Env) -> Result<Done, Problem> {
             return Err(Problem::new(
                 Code::BadData,
                 format!("{} holds a NUL byte, which no variable can", variable.source),
-            ));
+            )
+            .hint("leave it out; `polykey secrets cat` gives its bytes as they are"));
         }
     }
     if args.command.is_empty() {
