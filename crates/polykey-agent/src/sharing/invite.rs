@@ -142,6 +142,7 @@ pub async fn bring(agent: &Agent, node: &Arc<Node>, ticket: &Ticket) -> Result<(
 
 /// Somebody with verified keys brings the secret of a ticket. `None` when it does not let them in.
 fn redeem(node: &Node, from: NodeId, secret: &Key, keys: &NodeKeys) -> Result<Option<Answer>, Problem> {
+    let _alone = node.shares.alone();
     let Some(issued) = node.tickets.take(secret, from, SystemClock.now())? else {
         return Ok(None);
     };

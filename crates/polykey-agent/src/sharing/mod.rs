@@ -158,6 +158,7 @@ pub struct TakenOut {
 /// for a node that ranks above.
 pub fn take_out(node: &Node, vault: &InUse, who: NodeId) -> Result<TakenOut, Problem> {
     let problem = |error| vault_problem(&vault.name, error);
+    let _alone = node.shares.alone();
     let waited = node.shares.wait_no_longer(vault.id, who)?;
     node.tickets.close_all_of(vault.id, who)?;
     match vault.vault.role_of(&who) {
@@ -253,6 +254,11 @@ impl Agent {
 
 /// Lets in one that waited, unless that is not possible any more.
 fn settle(node: &Node, pending: Pending, keys: &NodeKeys) -> Result<(), Problem> {
+    let _alone = node.shares.alone();
+    // Fetching the keys took its time: the user may have thought better of it.
+    if !node.shares.waiting()?.contains(&pending) {
+        return Ok(());
+    }
     let vault = match node.vaults.open_id(pending.vault) {
         Ok(vault) => vault,
         Err(problem) if problem.code == Code::VaultNotFound => {
@@ -271,4 +277,36 @@ fn settle(node: &Node, pending: Pending, keys: &NodeKeys) -> Result<(), Problem>
         Wanted::Exactly(pending.role),
     )
     .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peer::bench::{Bench, stranger};
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn whoever_was_taken_out_while_its_keys_were_fetched_is_not_let_in() {
+        let bench = Bench::new();
+        let node = bench.node();
+        node.vaults.create("work", None).expect("made");
+        let open = node.vaults.open("work").expect("open");
+        let keys = stranger();
+        let who = keys.node();
+        let wanted = Wanted::Exactly(Role::Reader);
+        assert_eq!(let_in(&node, &open, who, wanted), Ok(LetIn::Waits));
+        let pending = node.shares.waiting().expect("reads")[0];
+        take_out(&node, &open, who).expect("taken off the list");
+        settle(&node, pending, &keys).expect("nothing to do");
+        assert_eq!(open.vault.role_of(&who), None);
+        // Decided anew, it is let in; with the role that was decided last.
+        assert_eq!(
+            let_in(&node, &open, who, Wanted::Exactly(Role::Writer)),
+            Ok(LetIn::Waits)
+        );
+        settle(&node, pending, &keys).expect("nothing to do");
+        assert_eq!(open.vault.role_of(&who), None);
+        let pending = node.shares.waiting().expect("reads")[0];
+        settle(&node, pending, &keys).expect("let in");
+        assert_eq!(open.vault.role_of(&who), Some(Role::Writer));
+    }
 }

@@ -4,6 +4,8 @@
 //!
 //! Always: both lists are bounded; what a node says replaces what it said before about the same vault.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use polykey_api::{Code, Problem};
 use polykey_core::codec::{CodecError, Reader, Writer};
 use polykey_core::{NodeId, Timestamp, VaultId, VaultName};
@@ -87,12 +89,22 @@ fn split(place: &[u8]) -> Option<(VaultId, NodeId)> {
 /// The shares of a node.
 pub struct Shares {
     db: Database,
+    changing: Mutex<()>,
 }
 
 impl Shares {
     /// Those in this database.
     pub fn new(db: Database) -> Shares {
-        Shares { db }
+        Shares {
+            db,
+            changing: Mutex::new(()),
+        }
+    }
+
+    /// To be held while a node is let in for what was decided earlier, or is taken out: whoever is taken out meanwhile
+    /// must not come in after that.
+    pub fn alone(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps what somebody offers.
