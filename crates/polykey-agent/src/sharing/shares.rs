@@ -19,6 +19,8 @@ use crate::tables::{PENDING_SHARES, SHARES};
 pub const MAX_SHARES: usize = 1000;
 /// Nodes that may wait.
 pub const MAX_PENDING: usize = 10_000;
+/// Of those, so many of one node; its oldest goes first, so that nobody crowds out what others offer.
+pub const MAX_OF_ONE: usize = 100;
 const ALL: &[u8] = b"all";
 const MAX_LEN: usize = 512;
 
@@ -112,11 +114,25 @@ impl Shares {
     /// # Errors
     /// What the store says.
     pub fn offer(&self, offered: &Offered) -> Result<(), Problem> {
-        let mut all = self.offered()?;
-        all.sort_by_key(|known| known.time);
-        let over = (all.len() + 1).saturating_sub(MAX_SHARES);
+        let mut others = self.offered()?;
+        // It takes the place of what its node said before.
+        others.retain(|known| (known.vault, known.from) != (offered.vault, offered.from));
+        others.sort_by_key(|known| known.time);
+        let of_one = others.iter().filter(|known| known.from == offered.from).count();
+        let mut own_over = (of_one + 1).saturating_sub(MAX_OF_ONE);
+        let (mut gone, mut kept) = (Vec::new(), Vec::new());
+        for known in others {
+            if known.from == offered.from && own_over > 0 {
+                own_over -= 1;
+                gone.push(known);
+            } else {
+                kept.push(known);
+            }
+        }
+        let over = (kept.len() + 1).saturating_sub(MAX_SHARES);
+        gone.extend(kept.drain(..over));
         self.write(|tx| {
-            for old in &all[..over] {
+            for old in &gone {
                 tx.remove(SHARES, ALL, &Offered::place(&old.vault, &old.from))?;
             }
             let place = Offered::place(&offered.vault, &offered.from);
@@ -270,6 +286,24 @@ mod tests {
         assert_eq!(shares.called("play", None), Ok(vec![renamed.clone()]));
         shares.withdraw(renamed.vault, node(1)).expect("writes");
         assert_eq!(shares.offered(), Ok(vec![b]));
+    }
+
+    #[test]
+    fn nobody_crowds_out_what_others_offer() {
+        let (_dir, shares) = bench();
+        let friend = offered(255, 1, "work", 1);
+        shares.offer(&friend).expect("stores");
+        let of_one = |vault: u8| offered(vault, 2, "noise", 10 + u64::from(vault));
+        for vault in 0..120 {
+            shares.offer(&of_one(vault)).expect("stores");
+        }
+        let all = shares.offered().expect("reads");
+        assert_eq!(all.len(), MAX_OF_ONE + 1);
+        assert!(all.contains(&friend) && all.contains(&of_one(119)) && !all.contains(&of_one(19)));
+        // Said again, it takes its own place.
+        shares.offer(&offered(119, 2, "again", 500)).expect("stores");
+        let all = shares.offered().expect("reads");
+        assert!(all.len() == MAX_OF_ONE + 1 && all.contains(&of_one(20)));
     }
 
     #[test]
