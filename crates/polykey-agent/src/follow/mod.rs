@@ -41,7 +41,7 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// All members that are connected are pulled from this often, in case an announcement was lost.
 const LOOK_AGAIN: Duration = Duration::from_secs(300);
-/// Post and shares that wait are looked at this often; each has a wait of its own besides.
+/// Post and shares that wait are looked at this long after the last time; each has a wait of its own besides.
 const ERRANDS: Duration = Duration::from_secs(60);
 /// Pulls, dials and announcements that run at a time.
 const AT_ONCE: usize = 8;
@@ -62,6 +62,7 @@ enum Done {
     Dialled(NodeId, bool),
     /// Another told where these may be.
     Heard(BTreeSet<NodeId>),
+    RanErrands,
     Ran,
 }
 
@@ -74,18 +75,7 @@ struct Dialling {
 
 /// Runs until the network stops.
 pub async fn run(running: Arc<Running>, agent: Agent, stop: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(AT_ONCE));
-    let follower = Follower {
-        running,
-        agent,
-        places,
-        circles: HashMap::new(),
-        dialling: HashMap::new(),
-        surveys: HashMap::new(),
-        pulls: HashMap::new(),
-        work: JoinSet::new(),
-    };
-    follower.run(stop).await;
+    Follower::new(running, agent).run(stop).await;
 }
 
 struct Follower {
@@ -98,14 +88,29 @@ struct Follower {
     surveys: HashMap<VaultId, bool>,
     /// Pulls that run; true when there is more news already.
     pulls: HashMap<(VaultId, NodeId), bool>,
+    /// When errands are run next; none while they are.
+    errands: Option<Instant>,
     work: JoinSet<Done>,
 }
 
 impl Follower {
+    fn new(running: Arc<Running>, agent: Agent) -> Follower {
+        Follower {
+            running,
+            agent,
+            places: Arc::new(Semaphore::new(AT_ONCE)),
+            circles: HashMap::new(),
+            dialling: HashMap::new(),
+            surveys: HashMap::new(),
+            pulls: HashMap::new(),
+            errands: Some(Instant::now()),
+            work: JoinSet::new(),
+        }
+    }
+
     async fn run(mut self, mut stop: watch::Receiver<bool>) {
         self.survey_all();
         let mut look_again = Instant::now() + LOOK_AGAIN;
-        let mut errands = Instant::now();
         loop {
             let news = self.running.news().clone();
             let dial = self.next_dial();
@@ -113,20 +118,16 @@ impl Follower {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return,
                 Some(done) = self.work.join_next() => {
-                    if let Ok(done) = done {
-                        self.take_done(done);
+                    match done {
+                        Ok(done) => self.take_done(done),
+                        // A panic. If it was on an errand, there will be others.
+                        Err(_) => self.errands = self.errands.or(Some(Instant::now() + ERRANDS)),
                     }
                 }
                 batch = news.next() => self.take_news(batch),
                 () = sleep_until(dial.unwrap_or(look_again)), if dial.is_some() => self.dial(),
-                () = sleep_until(errands) => {
-                    errands = Instant::now() + ERRANDS;
-                    let agent = self.agent.clone();
-                    self.work.spawn(async move {
-                        agent.settle_shares(None).await;
-                        agent.deliver_post(None).await;
-                        Done::Ran
-                    });
+                () = sleep_until(self.errands.unwrap_or(look_again)), if self.errands.is_some() => {
+                    self.begin_errands();
                 }
                 () = sleep_until(look_again) => {
                     look_again = Instant::now() + LOOK_AGAIN;
@@ -136,6 +137,18 @@ impl Follower {
                 }
             }
         }
+    }
+
+    /// Nodes that cannot be reached take their time: a round may last longer than the time between two, and the
+    /// next one waits for it.
+    fn begin_errands(&mut self) {
+        self.errands = None;
+        let agent = self.agent.clone();
+        self.work.spawn(async move {
+            agent.settle_shares(None).await;
+            agent.deliver_post(None).await;
+            Done::RanErrands
+        });
     }
 
     fn take_news(&mut self, batch: Batch) {
@@ -214,6 +227,7 @@ impl Follower {
                 }
             }
             Done::Ran => {}
+            Done::RanErrands => self.errands = Some(Instant::now() + ERRANDS),
         }
     }
 
@@ -400,6 +414,23 @@ fn look_at(agent: &Agent, vault: VaultId) -> Result<Option<Survey>, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peer::bench::Bench;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn errands_are_run_one_round_after_the_other() {
+        let bench = Bench::new();
+        let network = bench.agent.network();
+        network.start(&bench.agent).await.expect("on");
+        let mut follower = Follower::new(network.running().expect("on"), bench.agent.clone());
+        for _ in 0..2 {
+            assert!(follower.errands.is_some());
+            follower.begin_errands();
+            assert!(follower.errands.is_none(), "none begins while one is under way");
+            let done = follower.work.join_next().await.expect("one").expect("no panic");
+            follower.take_done(done);
+        }
+        network.stop().await;
+    }
 
     #[test]
     fn waits_are_jittered_around_what_they_should_be() {
