@@ -190,15 +190,23 @@ impl Agent {
         start: Vec<u8>,
         record: Vec<u8>,
     ) -> Result<Answer, Problem> {
+        let secret = Key::copy_of(&secret);
         let keys = match NodeKeys::verify(from, start, vec![record]) {
             Ok(keys) => keys,
-            // A later record is believed only with all that came before it.
-            Err(_) => match self.network().keys_of(&node, from).await {
-                Ok(keys) => keys,
-                Err(_) => return Ok(Answer::refused(Refusal::Refused)),
-            },
+            Err(_) => {
+                let (here, shown) = (node.clone(), Key::copy_of(secret.expose()));
+                let good = move || here.tickets.is_for(&shown, from, SystemClock.now());
+                // A stranger that made it up shall not make us dial.
+                if !blocking(good).await? {
+                    return Ok(Answer::refused(Refusal::Refused));
+                }
+                // A later record is believed only with all that came before it.
+                match self.network().keys_of(&node, from).await {
+                    Ok(keys) => keys,
+                    Err(_) => return Ok(Answer::refused(Refusal::Refused)),
+                }
+            }
         };
-        let secret = Key::copy_of(&secret);
         let here = node.clone();
         let answer = blocking(move || redeem(&here, from, &secret, &keys)).await?;
         match answer {

@@ -160,26 +160,40 @@ impl Tickets {
     /// What the store says.
     pub fn take(&self, secret: &Key, bearer: NodeId, now: Timestamp) -> Result<Option<Issued>, Problem> {
         let _using = self.using.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = place(secret);
+        let Some(mut issued) = self.find(secret, bearer, now)? else {
+            return Ok(None);
+        };
+        if issued.used == Use::Free {
+            issued.used = Use::Bearer(bearer);
+            self.write(|tx| tx.put(TICKETS, ALL, &place(secret), &issued.encode()))?;
+        }
+        Ok(Some(issued))
+    }
+
+    /// True when [`Tickets::take`] would find a ticket. Uses nothing up.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn is_for(&self, secret: &Key, bearer: NodeId, now: Timestamp) -> Result<bool, Problem> {
+        Ok(self.find(secret, bearer, now)?.is_some())
+    }
+
+    /// The ticket with this secret, if `bearer` may use it.
+    fn find(&self, secret: &Key, bearer: NodeId, now: Timestamp) -> Result<Option<Issued>, Problem> {
         let found = self
             .db
-            .read(|tx| tx.value(TICKETS, ALL, &place))
+            .read(|tx| tx.value(TICKETS, ALL, &place(secret)))
             .map_err(|error: StoreError| failure::store(&error))?;
         let Some(found) = found else { return Ok(None) };
-        let mut issued = Issued::decode(found.expose()).map_err(|error| damaged(&error))?;
+        let issued = Issued::decode(found.expose()).map_err(|error| damaged(&error))?;
         if issued.expires <= now || issued.to.is_some_and(|to| to != bearer) {
             return Ok(None);
         }
-        match issued.used {
-            Use::Free => {
-                issued.used = Use::Bearer(bearer);
-                self.write(|tx| tx.put(TICKETS, ALL, &place, &issued.encode()))?;
-                Ok(Some(issued))
-            }
+        Ok(match issued.used {
             // The answer may have been lost.
-            Use::Bearer(by) | Use::Closed(by) if by == bearer => Ok(Some(issued)),
-            _ => Ok(None),
-        }
+            Use::Bearer(by) | Use::Closed(by) if by != bearer => None,
+            _ => Some(issued),
+        })
     }
 
     /// The bearer was let in.
@@ -301,7 +315,17 @@ mod tests {
             .tickets
             .issue(&secret, &issued(None), at(0))
             .expect("stores");
+        // Looking uses nothing up.
+        for by in [1, 2] {
+            assert_eq!(bench.tickets.is_for(&secret, node(by), at(10)), Ok(true));
+        }
+        assert_eq!(bench.tickets.is_for(&secret, node(1), at(1000)), Ok(false));
+        assert_eq!(
+            bench.tickets.is_for(&Key::random(&OsRandom), node(1), at(10)),
+            Ok(false)
+        );
         let taken = bench.tickets.take(&secret, node(1), at(10)).expect("reads");
+        assert_eq!(bench.tickets.is_for(&secret, node(2), at(10)), Ok(false));
         assert_eq!(taken.map(|ticket| ticket.used), Some(Use::Bearer(node(1))));
         assert_eq!(bench.tickets.take(&secret, node(2), at(10)), Ok(None));
         // Also after a restart.
