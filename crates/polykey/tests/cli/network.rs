@@ -1,100 +1,19 @@
 //! Two and three nodes on loopback: clone, pull, following, blocks, crashes.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::home::{Ended, Home, run};
-
-/// Whatever is waited for here comes long before.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A home whose agent listens on loopback.
-struct Node {
-    home: Home,
-    id: String,
-}
-
-impl Node {
-    fn new() -> Node {
-        let home = Home::empty();
-        let mut node = Node {
-            home,
-            id: String::new(),
-        };
-        node.start();
-        node.id = node.status()["nodeId"].as_str().expect("an id").to_owned();
-        node
-    }
-
-    fn start(&self) {
-        self.pk(["agent", "start", "--background"]).ok();
-    }
-
-    fn pk<const N: usize>(&self, args: [&str; N]) -> Ended {
-        self.pk_with(args, b"")
-    }
-
-    fn pk_with<const N: usize>(&self, args: [&str; N], input: &[u8]) -> Ended {
-        let mut command = self.home.command(args);
-        command.env("PK_AGENT_HOST", "127.0.0.1");
-        run(command, input)
-    }
-
-    fn status(&self) -> Value {
-        self.pk(["agent", "status", "--json"]).json()
-    }
-
-    /// Tells this node where another one is.
-    fn meet(&self, other: &Node) {
-        let status = other.status();
-        let port = status["agentPort"].as_u64().expect("a port").to_string();
-        let host = status["agentHost"].as_str().expect("an address").to_owned();
-        self.pk(["nodes", "add", &other.id, &host, &port]).ok();
-    }
-
-    fn write(&self, secret: &str, value: &str) {
-        self.pk_with(["secrets", "write", secret], value.as_bytes()).ok();
-    }
-
-    fn has(&self, secret: &str, value: &str) -> bool {
-        let read = self.pk(["secrets", "cat", secret]);
-        read.code == 0 && read.stdout == value.as_bytes()
-    }
-
-    fn connections(&self) -> Vec<Value> {
-        let all = self.pk(["nodes", "connections", "--json"]).ok().json();
-        all.as_array().expect("a list").clone()
-    }
-
-    /// Shares a vault with a node that is connected, and waits until that can be scanned there.
-    fn share(&self, vault: &str, other: &Node, role: &str) {
-        self.pk(["vaults", "share", vault, &other.id, "--role", role])
-            .ok();
-        eventually("the share takes effect", || {
-            let scan = other.pk(["vaults", "scan", &self.id, "--json"]);
-            scan.code == 0 && scan.text().contains(vault)
-        });
-    }
-}
-
-/// Waits until `is` holds.
-#[track_caller]
-fn eventually(what: &str, mut is: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !is() {
-        assert!(begin.elapsed() < PATIENCE, "{what}");
-    }
-}
+use crate::home::{Home, run};
+use crate::node::{Node, eventually};
 
 #[test]
 fn nodes_are_known_named_found_and_blocked() {
     let (alice, bob) = (Node::new(), Node::new());
     assert_eq!(alice.status()["agentHost"], "127.0.0.1");
     assert_eq!(alice.status()["nodesTotal"], 1);
-    alice.meet(&bob);
+    alice.meets(&bob);
     alice.pk(["nodes", "name", &bob.id, "bob"]).ok();
     assert_eq!(
         alice.pk(["nodes", "ping", "bob", "--json"]).ok().json()["success"],
@@ -106,7 +25,7 @@ fn nodes_are_known_named_found_and_blocked() {
         (&found["connected"], &found["trusted"]),
         (&Value::Bool(true), &Value::Bool(true))
     );
-    let connection = alice.connections()[0].clone();
+    let connection = alice.json(["nodes", "connections"])[0].clone();
     assert_eq!(
         (&connection["path"], &connection["postQuantum"]),
         (&"direct".into(), &true.into())
@@ -148,23 +67,25 @@ fn nodes_are_known_named_found_and_blocked() {
 #[test]
 fn a_vault_is_cloned_and_followed_through_a_third_node() {
     let (alice, bob, carol) = (Node::new(), Node::new(), Node::new());
-    alice.meet(&bob);
-    alice.meet(&carol);
-    bob.meet(&carol);
+    alice.meets(&bob);
+    alice.meets(&carol);
+    bob.meets(&carol);
     alice.pk(["vaults", "create", "work"]).ok();
     alice.write("work:first", "one");
     // What is not shared and what is not there read the same.
     let unshared = bob.pk(["vaults", "clone", "work", &alice.id]).ended(77).stderr;
     let missing = bob.pk(["vaults", "clone", "none", &alice.id]).ended(77).stderr;
     assert_eq!(unshared.replace("work", "none"), missing);
-    alice.share("work", &bob, "writer");
-    alice.share("work", &carol, "reader");
+    alice.shares("work", &bob, "writer");
+    alice.shares("work", &carol, "reader");
     for node in [&bob, &carol] {
         node.pk(["vaults", "clone", "work", &alice.id]).ok();
         assert!(node.has("work:first", "one"));
         node.pk(["vaults", "clone", "work", &alice.id]).ended(73);
     }
-    carol.pk_with(["secrets", "write", "work:mine"], b"no").ended(77);
+    carol
+        .pk_with_input(["secrets", "write", "work:mine"], b"no")
+        .ended(77);
 
     // Changes reach the others by themselves.
     alice.write("work:second", "two");
@@ -183,9 +104,7 @@ fn a_vault_is_cloned_and_followed_through_a_third_node() {
     eventually("a change is passed on", || alice.has("work:fourth", "four"));
     carol.pk(["vaults", "pull", "work"]).ok();
     bob.start();
-    eventually("those that were away come back", || {
-        alice.connections().len() >= 2
-    });
+    eventually("those that were away come back", || alice.paths().len() >= 2);
     alice.pk(["vaults", "sync", "work"]).ok();
 
     // Whoever is taken out is told, keeps what it had, and gets no more.
@@ -212,8 +131,8 @@ fn a_vault_is_cloned_and_followed_through_a_third_node() {
 #[test]
 fn a_clone_goes_on_after_either_side_is_killed() {
     let (alice, bob) = (Node::new(), Node::new());
-    bob.meet(&alice);
-    alice.meet(&bob);
+    bob.meets(&alice);
+    alice.meets(&bob);
     alice.pk(["vaults", "create", "work"]).ok();
     let large: PathBuf = alice.home.path().join("large");
     std::fs::write(&large, vec![7; 48 << 20]).expect("room");
@@ -221,13 +140,11 @@ fn a_clone_goes_on_after_either_side_is_killed() {
         .pk(["secrets", "create", large.to_str().expect("text"), "work:large"])
         .ok();
     alice.write("work:small", "value");
-    alice.share("work", &bob, "writer");
+    alice.shares("work", &bob, "writer");
     for killed in [&bob, &alice] {
-        let mut clone = bob.home.command(["vaults", "clone", "work", &alice.id]);
+        let mut clone = bob.command(["vaults", "clone", "work", &alice.id]);
         let mut clone = clone.spawn().expect("runs");
-        eventually("something has come", || {
-            size(&bob.home.node().join("vaults")) > 2 << 20
-        });
+        eventually("something has come", || bob.size() > 2 << 20);
         killed.home.signal(Signal::KILL);
         let _ = clone.wait();
         let list = bob.pk(["vaults", "list"]);
@@ -257,22 +174,10 @@ fn a_clone_goes_on_after_either_side_is_killed() {
     bob.pk(["doctor"]).ok();
 }
 
-fn size(folder: &std::path::Path) -> u64 {
-    let mut sum = 0;
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        match entry.metadata() {
-            Ok(data) if data.is_dir() => sum += size(&entry.path()),
-            Ok(data) => sum += data.len(),
-            Err(_) => {}
-        }
-    }
-    sum
-}
-
 #[test]
 fn locking_leaves_the_network_and_unlocking_comes_back() {
     let (alice, bob) = (Node::new(), Node::new());
-    alice.meet(&bob);
+    alice.meets(&bob);
     let port = bob.status()["agentPort"].clone();
     bob.pk(["agent", "lockall"]).ok();
     assert_eq!(bob.status().get("agentPort"), None);

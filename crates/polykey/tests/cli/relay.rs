@@ -2,23 +2,27 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use rcgen::{CertificateParams, KeyPair};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::home::Home;
 
-/// A relay that runs, with its first line of output.
-struct Running {
+/// A relay that runs, with its first line of output. It is gone when this is.
+pub struct Running {
     child: Child,
-    line: String,
+    pub line: String,
 }
 
 impl Running {
     fn start(home: &Home, args: &[&str]) -> Running {
-        let mut child = home
-            .command(["relay"].iter().chain(args))
+        Running::of(home.command(["relay"].iter().chain(args)))
+    }
+
+    /// The relay that this command starts.
+    pub fn of(mut command: Command) -> Running {
+        let mut child = command
             .env_remove("PK_PASSWORD")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -41,6 +45,14 @@ impl Running {
         let stderr = self.child.stderr.as_mut().expect("piped");
         stderr.read_to_string(&mut said).expect("text");
         (self.child.wait().expect("waits").code(), said)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Fails only where it ended before.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

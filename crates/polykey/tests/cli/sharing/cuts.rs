@@ -1,0 +1,50 @@
+//! Networks that fail under a pull.
+
+use crate::node::{Node, eventually};
+use crate::wires::Wires;
+
+const LARGE: usize = 16 << 20;
+
+#[test]
+fn a_pull_goes_on_when_an_interface_was_down() {
+    check("ip link set wire down", "ip link set wire up");
+}
+
+#[test]
+fn a_pull_goes_on_when_packets_vanished() {
+    check(
+        "iptables -A INPUT -p udp -j DROP",
+        "iptables -D INPUT -p udp -j DROP",
+    );
+}
+
+fn check(cut: &str, mend: &str) {
+    let Some(mut wires) = Wires::lay() else { return };
+    let at_a = wires.machine("a", "10.77.0.1");
+    let at_b = wires.machine("b", "10.77.0.2");
+    wires.join((&at_a, "wire", "10.77.0.1/24"), (&at_b, "wire", "10.77.0.2/24"));
+    let (a, b) = (Node::on(&at_a, "offline"), Node::on(&at_b, "offline"));
+    a.knows(&b);
+    b.knows(&a);
+    a.shares_work_with(&b);
+    // Slow enough that there is a middle.
+    at_a.does("tc qdisc add dev wire root tbf rate 24mbit burst 128kb latency 200ms");
+    let before = b.size();
+    a.write_large("work:large", LARGE);
+    eventually("some of it has come", || b.size() > before + (2 << 20));
+    at_a.does(cut);
+    assert!(b.size() < before + LARGE as u64, "all of it has come");
+    // What is said to be written while they are apart is there afterwards.
+    a.write("work:here", "a");
+    b.write("work:there", "b");
+    assert_ne!(b.pk(["secrets", "cat", "work:large"]).code, 0, "half is no whole");
+    eventually("both notice", || a.paths().is_empty() && b.paths().is_empty());
+    at_a.does(mend);
+    at_a.does("tc qdisc del dev wire root");
+    b.comes_to_have("work:large", LARGE);
+    b.comes_to_read("work:here", "a");
+    a.comes_to_read("work:there", "b");
+    for node in [&a, &b] {
+        node.pk(["doctor"]).ok();
+    }
+}

@@ -1,0 +1,10 @@
+//! Sharing between real nodes.
+
+mod clocks;
+mod copies;
+mod crashes;
+mod cuts;
+mod members;
+mod post;
+mod tickets;
+mod ways;
