@@ -4,6 +4,7 @@ mod clocks;
 mod copies;
 mod crashes;
 mod cuts;
+mod intruders;
 mod members;
 mod post;
 mod tickets;
