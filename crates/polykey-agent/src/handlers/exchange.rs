@@ -187,6 +187,7 @@ pub async fn begin_clone(
     }
     let here = node.clone();
     blocking(move || {
+        here.vaults.check_not_kept(vault, beginning.role)?;
         here.contacts.meet(who)?;
         let told = here.shares.called(&vault.to_string(), None)?;
         let name = match (&*beginning.name, told.first()) {

@@ -136,8 +136,13 @@ pub async fn bring(agent: &Agent, node: &Arc<Node>, ticket: &Ticket) -> Result<(
         "" => "joined".to_owned(),
         name => name.to_owned(),
     };
-    let vault = blocking(move || here.vaults.begin_joining(&name, &genesis)).await?;
-    Ok((vault, beginning.role))
+    let role = beginning.role;
+    let vault = blocking(move || {
+        here.vaults.check_not_kept(vault, role)?;
+        here.vaults.begin_joining(&name, &genesis)
+    })
+    .await?;
+    Ok((vault, role))
 }
 
 /// Somebody with verified keys brings the secret of a ticket. `None` when it does not let them in.

@@ -11,6 +11,7 @@ use polykey_api::vaults::VaultItem;
 use polykey_api::{Code, Problem};
 use polykey_core::statement::Statement;
 use polykey_core::{VaultId, VaultName};
+use polykey_vault::charter::Role;
 
 use super::entry::{Entry, State};
 use super::register::lock;
@@ -67,6 +68,22 @@ impl Vaults {
             self.opener.join(path, storage, genesis)
         })?;
         Ok(id)
+    }
+
+    /// A node that keeps a vault as ciphertext, and whose `role` in it gives it no more, has nothing to bring in:
+    /// it would show what it cannot read, and keep it no longer.
+    ///
+    /// # Errors
+    /// [`Code::Exists`].
+    pub fn check_not_kept(&self, id: VaultId, role: Role) -> Result<(), Problem> {
+        if role.reads() || !self.kept().contains(&id) {
+            return Ok(());
+        }
+        Err(Problem::new(
+            Code::Exists,
+            "this node keeps the ciphertext of that vault already, and has no keys to read it",
+        )
+        .hint("an admin of the vault can share it with this node as a reader"))
     }
 
     /// Makes an empty replica of a vault, to be kept as ciphertext for others. Only its id leads to it.

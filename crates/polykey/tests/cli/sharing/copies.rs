@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::node::{Node, pair, until};
+use crate::node::{Node, eventually, pair, until};
 
 #[test]
 fn a_folder_is_carried_by_hand_both_ways() {
@@ -67,4 +67,72 @@ fn two_nodes_that_are_never_online_together_meet_in_a_keeper() {
     c.stop();
     a.start();
     a.comes_to_read("work:x", "two");
+}
+
+/// What stands side by side in `work`: the versions of its only conflict, the winner first.
+fn conflict(node: &Node) -> Vec<String> {
+    let conflicts = node.json(["vaults", "conflicts", "work"]);
+    let versions = conflicts[0]["versions"].as_array().into_iter().flatten();
+    versions
+        .map(|version| version["commitId"].as_str().expect("a text").to_owned())
+        .collect()
+}
+
+#[test]
+fn a_conflict_of_two_nodes_that_never_meet_is_seen_and_settled_through_a_keeper() {
+    let (a, k) = pair();
+    let c = Node::new();
+    c.knows(&k);
+    k.knows(&c);
+    a.knows(&c);
+    c.knows(&a);
+    a.shares_work_with(&c);
+    a.pk(["vaults", "replicas", "add", "work", &k.id]).ok();
+    eventually("both have what there is, and the keeper too", || {
+        let status = a.json(["vaults", "status", "work"]);
+        status["freshCopies"] == 3
+    });
+    a.stop();
+    c.pk(["vaults", "sync", "work"]).ok();
+    c.stop();
+    // From here on one of them is asleep while the other is awake.
+    a.start();
+    a.write("work:x", "of a");
+    a.pk(["vaults", "sync", "work"]).ok();
+    a.stop();
+    // The keeper is away while C writes, so that C does not hear of what A wrote first.
+    k.stop();
+    c.start();
+    c.write("work:x", "of c");
+    k.start();
+    let at_c = until("C sees the conflict", || {
+        Some(conflict(&c)).filter(|versions| versions.len() == 2)
+    });
+    let winner = c.pk(["secrets", "cat", "work:x"]).ok().text().to_owned();
+    c.pk(["vaults", "sync", "work"]).ok();
+    c.stop();
+    a.start();
+    let at_a = until("A sees the conflict", || {
+        Some(conflict(&a)).filter(|versions| versions.len() == 2)
+    });
+    assert_eq!(at_a, at_c);
+    a.reads("work:x", &winner);
+    a.pk(["vaults", "resolve", "work:x", "--take", &at_a[1]]).ok();
+    let settled = a.pk(["secrets", "cat", "work:x"]).ok().text().to_owned();
+    assert_ne!(settled, winner);
+    a.pk(["vaults", "sync", "work"]).ok();
+    a.stop();
+    c.start();
+    c.comes_to_read("work:x", &settled);
+    assert_eq!(conflict(&c), [""; 0]);
+    // The keeper carried all of it and can read none, however it asks.
+    assert_eq!(k.json(["vaults", "list"]), serde_json::json!([]));
+    k.pk(["vaults", "clone", "work", &c.id]).ended(73).says("no keys");
+    k.pk(["secrets", "cat", "work:x"]).ended(66);
+    assert_eq!(k.json(["vaults", "list"]), serde_json::json!([]));
+    c.write("work:y", "still kept");
+    c.pk(["vaults", "sync", "work"]).ok();
+    c.stop();
+    a.start();
+    a.comes_to_read("work:y", "still kept");
 }
