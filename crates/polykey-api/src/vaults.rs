@@ -170,6 +170,9 @@ pub struct LogItem {
     /// True when the content of this version was purged.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub purged: bool,
+    /// True when the commit is kept and does not count, as what a member writes beyond its removal.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub set_aside: bool,
 }
 
 /// Asks for a difference.

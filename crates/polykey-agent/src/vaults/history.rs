@@ -16,6 +16,7 @@ pub fn to_item(entry: &LogEntry) -> LogItem {
         path: None,
         size: None,
         purged: false,
+        set_aside: !entry.counted,
     }
 }
 
@@ -31,6 +32,7 @@ pub fn to_version(path: &SecretPath, entry: &VersionEntry) -> LogItem {
         path: Some(path.as_str().to_owned()),
         size: (!entry.purged).then_some(entry.size),
         purged: entry.purged,
+        set_aside: !entry.counted,
     }
 }
 

@@ -523,8 +523,9 @@ pub fn log_line(item: &LogItem) -> String {
         .map(|version| format!("{version}\t"))
         .unwrap_or_default();
     let gone = if item.purged { "\t(purged)" } else { "" };
+    let aside = if item.set_aside { "\t(set aside)" } else { "" };
     format!(
-        "{version}{}\t{}\t{}\t{}{gone}",
+        "{version}{}\t{}\t{}\t{}{gone}{aside}",
         short(&item.commit_id, 12),
         item.timestamp,
         short(&item.committer, 12),

@@ -1,5 +1,6 @@
 //! Sharing between real nodes.
 
+mod aside;
 mod clocks;
 mod copies;
 mod crashes;
