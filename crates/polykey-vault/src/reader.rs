@@ -13,6 +13,7 @@ use crate::content::{Content, Kind};
 use crate::error::VaultError;
 use crate::event::ObjectRef;
 use crate::object::{self, MAX_OBJECT_LEN, Named, Opened, objects_for, sealed_len};
+use crate::rows::{Rows, WANTED};
 use crate::stored::{ObjectRow, object_row};
 
 /// Where the sealed bytes of objects are.
@@ -58,6 +59,7 @@ impl ContentReader {
         if objects.len() as u64 != objects_for(content.size) || !objects.iter().enumerate().all(fits) {
             return Err(VaultError::ContentMalformed { path });
         }
+        source.check_arrived(&path, &objects)?;
         Ok(ContentReader {
             source,
             path,
@@ -214,6 +216,32 @@ impl AsRef<[u8]> for ContentPiece {
 const READ_AHEAD: usize = 4;
 
 impl Source {
+    /// Content of which a part is still to come gives nothing, rather than its beginning.
+    fn check_arrived(&self, path: &SecretPath, objects: &[ObjectRef]) -> Result<(), VaultError> {
+        // The first object says so by itself.
+        let (Some(database), Some((_, others))) = (&self.database, objects.split_first()) else {
+            return Ok(());
+        };
+        if others.is_empty() {
+            return Ok(());
+        }
+        database.read(|tx| {
+            // Asking about each of thousands of objects would only cost time when nothing is wanted at all.
+            if !tx.any(WANTED, b"")? {
+                return Ok(());
+            }
+            for object in others {
+                if object_row(tx, &object.id)? == Some(ObjectRow::Wanted) {
+                    return Err(VaultError::NotHereYet {
+                        path: path.clone(),
+                        object: object.id,
+                    });
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// The bytes of an object, and the proof that they are the right ones.
     fn fetch(&self, path: &SecretPath, object: ObjectId, is_file: bool) -> Result<Named, VaultError> {
         let damaged = || VaultError::ObjectDamaged {
