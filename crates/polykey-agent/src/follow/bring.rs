@@ -106,7 +106,9 @@ async fn note_kept(
     problem: Option<&Problem>,
 ) -> Result<(), Problem> {
     let full = problem.is_some_and(|problem| problem.code == Code::DiskFull);
-    if (full || problem.is_none()) && node.allowance.note_full(vault, full) && full {
+    // Another problem says nothing about room.
+    let is_news = (full || problem.is_none()) && node.allowance.note_full(vault, full);
+    if is_news && full {
         tracing::warn!(%vault, "no room for more of a vault that is kept for others");
         // The members see how far this copy is, ask, and are told why.
         node.vaults.news().changed(vault);

@@ -104,10 +104,7 @@ mod tests {
         let at = whole.as_slice().as_ptr();
         assert_eq!(part.clone().into_vec(), part.as_slice());
         drop(part);
-        assert_eq!(
-            whole.into_vec().as_ptr(),
-            at,
-            "nobody else has it: it is not copied"
-        );
+        let bytes = whole.into_vec();
+        assert_eq!(bytes.as_ptr(), at, "nobody else has it: it is not copied");
     }
 }
