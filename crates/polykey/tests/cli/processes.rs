@@ -196,7 +196,7 @@ fn a_bootstrap_and_starts_at_once_make_one_node() {
         .collect();
     // Whoever won, there is one node, and it opens with the password.
     let mut public = home.pk(["keys", "public", "--json"]);
-    while public.code == 66 || public.code == 75 {
+    while public.code == 69 || public.code == 75 {
         public = home.pk(["keys", "public", "--json"]);
     }
     let public = public.ok().stdout;
