@@ -3,7 +3,8 @@
 use crate::node::{Node, eventually};
 use crate::wires::Wires;
 
-const LARGE: usize = 16 << 20;
+/// More than what is on its way and in the memory of a pull at any moment.
+const LARGE: usize = 48 << 20;
 
 #[test]
 fn a_pull_goes_on_when_an_interface_was_down() {
