@@ -62,12 +62,13 @@ pub fn run(order: StartOrder, ready: impl FnOnce(&Started)) -> Result<(), Proble
     harden::harden_process();
     let paths = NodePaths::new(order.node_path.clone());
     let lock = take_lock(&paths)?;
-    let mut opened = scrubbed::<DEEP, _>(|| open::open_or_create(&paths, &order, &OsRandom))?;
+    // Before the node is opened: what cannot be meant must not leave a new one behind, whose recovery code nobody saw.
     let wishes = Wishes {
         network: Settings::read(&order)?,
         audit_keep: order.audit_keep.unwrap_or_default(),
         keeper_quota: order.keeper_quota.unwrap_or(DEFAULT_QUOTA),
     };
+    let mut opened = scrubbed::<DEEP, _>(|| open::open_or_create(&paths, &order, &OsRandom))?;
     // The password has done its work; nothing of it may wait for the end of the agent.
     drop(order);
     let recovery_code = words(&opened)?;

@@ -31,6 +31,9 @@ pub struct StartOrder {
     pub ops_limit: Option<String>,
     /// Argon2id memory, by the same names.
     pub mem_limit: Option<String>,
+    /// Names of the settings whose value stands in `config.toml`. One that cannot be meant is bad configuration
+    /// there, and wrong usage anywhere else.
+    pub configured: Vec<String>,
     /// `mainnet`, `local`, `offline` or the URL of a relay.
     pub network: Option<String>,
     /// Address for other nodes to reach this one.

@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 use crate::args::Global;
 use crate::output::Output;
 use crate::password::{self, Given, Secret};
-use crate::settings::{self, Settings, bytes, find_setting};
+use crate::settings::{self, Origin, SETTINGS, Settings, bytes, find_setting};
 
 /// A starting or stopping agent is waited for this long.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -308,7 +308,7 @@ impl<'l> Context<'l> {
             };
             let order = StartOrder {
                 existing_only: true,
-                ..self.start_order(Some(&password))
+                ..self.start_order(Some(&password))?
             };
             attempt += 1;
             match self.start_background(&order) {
@@ -325,19 +325,24 @@ impl<'l> Context<'l> {
         }
     }
 
-    /// An order to start the agent of this node path with what the options say.
-    pub fn start_order(&self, password: Option<&Secret>) -> StartOrder {
-        StartOrder {
+    /// An order to start the agent of this node path with what the environment and the file say.
+    ///
+    /// # Errors
+    /// [`Code::Usage`] for a variable that holds no number where one is wanted.
+    pub fn start_order(&self, password: Option<&Secret>) -> Result<StartOrder, Problem> {
+        let configured = SETTINGS
+            .iter()
+            .filter(|setting| self.settings.resolve(setting).1 == Origin::File)
+            .map(|setting| setting.name.to_owned());
+        Ok(StartOrder {
+            configured: configured.collect(),
             node_path: self.node_path.clone(),
             password: password.map(|password| data_encoding::BASE64.encode(password)),
             ops_limit: self.settings.given("password-ops-limit"),
             mem_limit: self.settings.given("password-mem-limit"),
             network: self.settings.given("network"),
             agent_host: self.settings.given("agent-host"),
-            agent_port: self
-                .settings
-                .given("agent-port")
-                .and_then(|port| port.parse().ok()),
+            agent_port: self.settings.number("agent-port")?,
             audit_keep: find_setting("audit-keep")
                 .and_then(|setting| self.settings.resolve(setting).0)
                 .and_then(|count| count.parse().ok()),
@@ -350,7 +355,7 @@ impl<'l> Context<'l> {
             publish: self.settings.flag("publish").unwrap_or_default(),
             verbose: self.global.verbose,
             ..StartOrder::default()
-        }
+        })
     }
 
     /// Starts an agent in the background and waits until it lives.

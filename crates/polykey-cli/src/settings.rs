@@ -11,6 +11,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use polykey_api::{Code, Problem};
 use rustix::fs::OFlags;
@@ -352,6 +353,22 @@ impl Settings {
                 Origin::Default,
             ),
         }
+    }
+
+    /// The number that the environment or the file says.
+    ///
+    /// # Errors
+    /// [`Code::Usage`] for a variable that holds none; what the file holds was checked when it was read.
+    pub fn number<N: FromStr>(&self, name: &str) -> Result<Option<N>, Problem> {
+        let Some(text) = self.given(name) else {
+            return Ok(None);
+        };
+        text.parse().map(Some).map_err(|_| {
+            let setting = find_setting(name);
+            let wants = setting.map(Setting::wants).unwrap_or_default();
+            let variable = setting.and_then(|setting| setting.variable).unwrap_or(name);
+            Problem::new(Code::Usage, format!("{variable} wants {wants}, not {text:?}"))
+        })
     }
 
     /// True when the file or the environment switches the key on.

@@ -37,12 +37,12 @@ impl Settings {
     /// Reads what an order says.
     ///
     /// # Errors
-    /// [`Code::Config`] for what cannot be meant.
+    /// For what cannot be meant: [`Code::Config`] when it stands in `config.toml`, else [`Code::Usage`].
     pub fn read(order: &StartOrder) -> Result<Settings, Problem> {
         let mode = match order.network.as_deref() {
             None | Some("") => Mode::default(),
             Some(text) => text.parse().map_err(|error| {
-                Problem::new(Code::Config, format!("there is no network {text:?}"))
+                wrong(order, "network", format!("there is no network {text:?}"))
                     .hint("use mainnet, local, offline, or the URL of a relay")
                     .caused_by(&error)
             })?,
@@ -50,14 +50,18 @@ impl Settings {
         let host = match order.agent_host.as_deref() {
             None | Some("") => None,
             Some(text) => Some(text.parse().map_err(|_| {
-                Problem::new(Code::Config, format!("{text:?} is no address to listen on"))
-                    .hint("use an IP address of this machine, such as 127.0.0.1")
+                wrong(
+                    order,
+                    "agent-host",
+                    format!("{text:?} is no address to listen on"),
+                )
+                .hint("use an IP address of this machine, such as 127.0.0.1")
             })?),
         };
         let relays = list(order.relays.as_deref())
             .map(|text| {
                 text.parse().map_err(|error| {
-                    Problem::new(Code::Config, format!("{text:?} is no relay")).caused_by(&error)
+                    wrong(order, "relays", format!("{text:?} is no relay")).caused_by(&error)
                 })
             })
             .collect::<Result<_, Problem>>()?;
@@ -68,7 +72,12 @@ impl Settings {
             seeds: list(order.seed_nodes.as_deref())
                 // The seeds of the network itself: it has none.
                 .filter(|part| *part != "<defaults>")
-                .map(seed)
+                .map(|text| {
+                    seed(text).ok_or_else(|| {
+                        wrong(order, "seed-nodes", format!("{text:?} is no seed node"))
+                            .hint("write them as id@address:port, parted by semicolons")
+                    })
+                })
                 .collect::<Result<_, _>>()?,
             relays,
             relay_roots: match &order.relay_ca {
@@ -80,6 +89,16 @@ impl Settings {
     }
 }
 
+/// The problem of a setting whose value cannot be meant. Whoever typed it is told another code than whoever has it
+/// in the configuration.
+fn wrong(order: &StartOrder, setting: &str, message: String) -> Problem {
+    let code = match order.configured.iter().any(|name| name == setting) {
+        true => Code::Config,
+        false => Code::Usage,
+    };
+    Problem::new(code, message)
+}
+
 /// The parts of a list whose parts are parted by `;`.
 fn list(text: Option<&str>) -> impl Iterator<Item = &str> {
     let parts = text.unwrap_or_default().split(';').map(str::trim);
@@ -87,16 +106,10 @@ fn list(text: Option<&str>) -> impl Iterator<Item = &str> {
 }
 
 /// `id@host:port`, or the original's form of it with `pk://` in front.
-fn seed(text: &str) -> Result<(NodeId, Place), Problem> {
+fn seed(text: &str) -> Option<(NodeId, Place)> {
     let bare = text.strip_prefix("pk://").unwrap_or(text);
-    let parsed = bare.split_once('@').and_then(|(node, place)| {
-        let place: Place = place.parse().ok()?;
-        Some((node.parse().ok()?, place))
-    });
-    parsed.ok_or_else(|| {
-        Problem::new(Code::Config, format!("{text:?} is no seed node"))
-            .hint("write them as id@address:port, parted by semicolons")
-    })
+    let (node, place) = bare.split_once('@')?;
+    Some((node.parse().ok()?, place.parse().ok()?))
 }
 
 /// The certificates of a PEM file.
@@ -175,6 +188,25 @@ mod tests {
             );
         }
         assert!(read(|order| order.relays = Some("relay".to_owned())).is_err());
+    }
+
+    #[test]
+    fn nonsense_is_wrong_usage_unless_it_stands_in_the_configuration() {
+        type Set = fn(&mut StartOrder, String);
+        let settings: [(&str, Set); 3] = [
+            ("network", |order, text| order.network = Some(text)),
+            ("agent-host", |order, text| order.agent_host = Some(text)),
+            ("seed-nodes", |order, text| order.seed_nodes = Some(text)),
+        ];
+        for (name, set) in settings {
+            for (configured, want) in [(name, Code::Config), ("", Code::Usage), ("node-id", Code::Usage)] {
+                let found = read(|order| {
+                    set(order, "foo".to_owned());
+                    order.configured = vec![configured.to_owned()];
+                });
+                assert_eq!(found.err(), Some(want), "{name} {configured:?}");
+            }
+        }
     }
 
     #[test]

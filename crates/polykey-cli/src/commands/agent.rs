@@ -108,6 +108,32 @@ pub struct Start {
     seed_nodes: Option<String>,
 }
 
+impl Start {
+    /// Puts what the command line and its variables say in the place of what the file says.
+    fn overrule(&self, order: &mut StartOrder) {
+        let mut over = Overrule(&mut order.configured);
+        // An empty variable is as good as none; an empty list of nodes is one without nodes.
+        let text = |given: &Option<String>| given.clone().filter(|text| !text.is_empty());
+        over.put("network", &mut order.network, text(&self.network));
+        over.put("agent-host", &mut order.agent_host, text(&self.agent_host));
+        let port = self.agent_port.and_then(|port| port.0);
+        over.put("agent-port", &mut order.agent_port, port);
+        over.put("seed-nodes", &mut order.seed_nodes, self.seed_nodes.clone());
+    }
+}
+
+/// Takes settings out of the list of those that stand in the file.
+struct Overrule<'a>(&'a mut Vec<String>);
+
+impl Overrule<'_> {
+    fn put<T>(&mut self, name: &str, place: &mut Option<T>, given: Option<T>) {
+        if given.is_some() {
+            *place = given;
+            self.0.retain(|configured| configured != name);
+        }
+    }
+}
+
 /// A port, or nothing: an empty variable is as good as none.
 #[derive(Debug, Clone, Copy)]
 pub struct Port(Option<u16>);
@@ -171,7 +197,7 @@ impl NewNode {
                     .map_err(|_| Problem::new(Code::BadData, "the private key file is not text"))?,
             ),
         };
-        let mut base = cx.start_order(Some(password));
+        let mut base = cx.start_order(Some(password))?;
         Ok(StartOrder {
             recovery_code: self.recovery_code()?,
             private_key,
@@ -305,16 +331,10 @@ pub fn start(cx: &Context<'_>, args: &Start) -> Result<Done, Problem> {
         Given::Nothing => password::ask("Password: ")?,
     };
     let absolute = |path: &Option<PathBuf>| path.as_ref().and_then(|path| std::path::absolute(path).ok());
-    let mut base = args.new.order(cx, &password)?;
-    let order = StartOrder {
-        out_file: absolute(&args.background_out_file),
-        err_file: absolute(&args.background_err_file),
-        network: args.network.clone().or(base.network.take()),
-        agent_host: args.agent_host.clone().or(base.agent_host.take()),
-        agent_port: args.agent_port.and_then(|port| port.0).or(base.agent_port),
-        seed_nodes: args.seed_nodes.clone().or(base.seed_nodes.take()),
-        ..base
-    };
+    let mut order = args.new.order(cx, &password)?;
+    order.out_file = absolute(&args.background_out_file);
+    order.err_file = absolute(&args.background_err_file);
+    args.overrule(&mut order);
     let mut code = NewCode {
         file: if new { args.new.code_file()? } else { None },
         known: order.recovery_code.is_some(),

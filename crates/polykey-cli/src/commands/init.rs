@@ -52,7 +52,7 @@ pub fn make(cx: &Context<'_>) -> Result<Secret, Problem> {
     out.line("Making the node ...");
     let order = StartOrder {
         recovery_code: Some(words.to_string()),
-        ..cx.start_order(Some(&password))
+        ..cx.start_order(Some(&password))?
     };
     let started = cx.start_background(&order)?;
     out.line(&format!("Node {} is live.", started.node_id));

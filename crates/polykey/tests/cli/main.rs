@@ -19,6 +19,7 @@ mod network;
 mod node;
 mod processes;
 mod prompts;
+mod reach;
 mod readme;
 mod relay;
 mod secrets;
