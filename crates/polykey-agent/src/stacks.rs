@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use polykey_core::scrub;
 
-/// Threads of the agent's runtime.
+/// Threads of the agent's runtime, unless the user says how many.
 pub const WORKERS: usize = 2;
 /// Half of what a thread of the runtime has.
 const WHOLE: usize = 1 << 20;
@@ -19,15 +19,16 @@ const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Overwrites the stacks of all threads of the runtime.
 pub async fn overwrite_all() {
+    let workers = tokio::runtime::Handle::current().metrics().num_workers();
     let here = Arc::new(AtomicUsize::new(0));
-    let tasks: Vec<_> = (0..WORKERS)
+    let tasks: Vec<_> = (0..workers)
         .map(|_| {
             let here = here.clone();
             tokio::spawn(async move {
                 // Each keeps its thread until all are here, so that they are on different ones.
                 here.fetch_add(1, Ordering::Relaxed);
                 let begin = Instant::now();
-                while here.load(Ordering::Relaxed) < WORKERS && begin.elapsed() < PATIENCE {
+                while here.load(Ordering::Relaxed) < workers && begin.elapsed() < PATIENCE {
                     std::thread::yield_now();
                 }
                 scrub::overwrite::<WHOLE>();

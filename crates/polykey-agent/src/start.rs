@@ -68,6 +68,7 @@ pub fn run(order: StartOrder, ready: impl FnOnce(&Started)) -> Result<(), Proble
         audit_keep: order.audit_keep.unwrap_or_default(),
         keeper_quota: order.keeper_quota.unwrap_or(DEFAULT_QUOTA),
     };
+    let workers = workers(&order);
     let mut opened = scrubbed::<DEEP, _>(|| open::open_or_create(&paths, &order, &OsRandom))?;
     // The password has done its work; nothing of it may wait for the end of the agent.
     drop(order);
@@ -83,7 +84,7 @@ pub fn run(order: StartOrder, ready: impl FnOnce(&Started)) -> Result<(), Proble
         recovery_code,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(stacks::WORKERS)
+        .worker_threads(workers)
         // Each caller that hangs may hold one; other work still finds its own.
         .max_blocking_threads(2 * server::MAX_CONNECTIONS)
         // A request's header with the password passes over the stacks of these threads.
@@ -102,6 +103,15 @@ pub fn run(order: StartOrder, ready: impl FnOnce(&Started)) -> Result<(), Proble
     runtime.shutdown_timeout(Duration::from_millis(300));
     let _ = std::fs::remove_file(&socket);
     ended
+}
+
+/// Threads of the runtime: as many as the order says, or the processors.
+fn workers(order: &StartOrder) -> usize {
+    match order.workers {
+        None => stacks::WORKERS,
+        Some(0) => std::thread::available_parallelism().map_or(stacks::WORKERS, usize::from),
+        Some(count) => usize::from(count),
+    }
 }
 
 /// Runs an agent whose order stands on standard input, and reports on standard output; then lets go of

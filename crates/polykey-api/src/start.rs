@@ -46,6 +46,12 @@ pub struct StartOrder {
     pub keeper_quota: Option<u64>,
     /// Nodes to begin with: `id@address:port`, parted by semicolons.
     pub seed_nodes: Option<String>,
+    /// DNS servers to ask instead of the system's: addresses, perhaps with a port, parted by semicolons.
+    pub dns_servers: Option<String>,
+    /// Milliseconds that an attempt to reach another node may take.
+    pub connection_timeout: Option<u64>,
+    /// Threads that serve requests; 0 for one for each processor.
+    pub workers: Option<u16>,
     /// Relays of the user's choice: URLs, parted by semicolons.
     pub relays: Option<String>,
     /// File with certificates (PEM) that vouch for those relays.

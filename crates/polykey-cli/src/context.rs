@@ -350,6 +350,9 @@ impl<'l> Context<'l> {
                 .and_then(|setting| self.settings.resolve(setting).0)
                 .and_then(|size| bytes(&size)),
             seed_nodes: self.settings.given("seed-nodes"),
+            dns_servers: self.settings.given("dns-servers"),
+            connection_timeout: self.settings.number("connection-timeout")?,
+            workers: self.settings.number("workers")?,
             relays: self.settings.given("relays"),
             relay_ca: self.settings.given("relay-ca").map(PathBuf::from),
             publish: self.settings.flag("publish").unwrap_or_default(),

@@ -19,6 +19,8 @@ use toml_edit::{DocumentMut, Item, Value};
 
 /// Longest file that is read.
 const MAX_LEN: u64 = 1 << 20;
+/// Most threads that serve requests.
+pub const MAX_WORKERS: u16 = 512;
 /// Names that hold a secret wherever they are met.
 const SECRETS: &[&str] = &[
     "passphrase",
@@ -93,6 +95,20 @@ pub const SETTINGS: &[Setting] = &[
         Some("PK_NO_AUTOSTART"),
         "true",
         "start an agent when a command finds none",
+    ),
+    setting(
+        "connection-timeout",
+        Kind::Number(600_000),
+        None,
+        "5000",
+        "milliseconds that an attempt to reach another node may take",
+    ),
+    setting(
+        "dns-servers",
+        Kind::Text,
+        Some("PK_DNS_SERVERS"),
+        "",
+        "DNS servers to ask for relays: address or address:port, parted by semicolons",
     ),
     setting(
         "env-duplicate",
@@ -194,6 +210,13 @@ pub const SETTINGS: &[Setting] = &[
         "nodes to begin with: id@address:port, parted by semicolons",
     ),
     setting("verbose", Kind::Number(3), None, "0", "how much to say"),
+    setting(
+        "workers",
+        Kind::Number(MAX_WORKERS as u32),
+        None,
+        "2",
+        "threads that serve requests; 0 for one for each processor",
+    ),
 ];
 
 const fn setting(

@@ -133,6 +133,11 @@ pub struct NetConfig {
     pub publish: bool,
     /// Where the DHT is entered; its own well-known nodes when absent.
     pub dht_bootstrap: Option<Vec<String>>,
+    /// DNS servers that are asked for the names of relays, in place of the system's; nobody else is asked then.
+    /// Empty for the system's.
+    pub dns_servers: Vec<SocketAddr>,
+    /// How long a connection attempt may take; [`CONNECT_DEADLINE`] when absent.
+    pub connect_deadline: Option<Duration>,
     /// Bounds.
     pub limits: Limits,
 }

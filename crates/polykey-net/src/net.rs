@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use iroh::address_lookup::AddrFilter;
+use iroh::dns::{DnsResolver, NameserverConfig};
 use iroh::endpoint::{
     ConnectError, ConnectOptions, NetReportConfig, PortmapperConfig, QuicTransportConfig, RecvStream,
     RelayMode, SendStream, VarInt, presets,
@@ -59,6 +60,7 @@ pub(crate) struct Shared {
     pub(crate) registry: Arc<Registry>,
     pub(crate) accepted: mpsc::Sender<Peer>,
     mode: Mode,
+    connect_deadline: Duration,
     relays: Vec<RelayUrl>,
     lookups: Vec<&'static str>,
     known: Mutex<HashMap<NodeId, NodeAddress>>,
@@ -100,6 +102,7 @@ impl Net {
             registry: Arc::new(Registry::new(node)),
             accepted,
             mode: config.mode,
+            connect_deadline: config.connect_deadline.unwrap_or(CONNECT_DEADLINE),
             relays,
             lookups,
             known: Mutex::default(),
@@ -151,7 +154,7 @@ impl Net {
 
     /// A connection with `node`: the one that is up, or a new one. An old one that has been silent is asked
     /// first, and when it does not answer at once a new one takes its place. Callers at the same time share
-    /// one attempt. Gives up after [`CONNECT_DEADLINE`]. Safe to cancel.
+    /// one attempt. Gives up after [`CONNECT_DEADLINE`], or what the configuration says. Safe to cancel.
     ///
     /// # Errors
     /// [`NetError`]: blocked by us, not reached, refused, or the wrong node at the address.
@@ -365,7 +368,7 @@ impl Shared {
     }
 
     async fn attempt(self: &Arc<Self>, node: NodeId, replaces: bool) -> Result<Arc<Link>, NetError> {
-        let deadline = Instant::now() + CONNECT_DEADLINE;
+        let deadline = Instant::now() + self.connect_deadline;
         let id = EndpointId::from_bytes(node.as_bytes())
             .map_err(|error| NetError::unreachable(node, Tried::default(), error))?;
         let (address, tried) = self.address_of(node, id);
@@ -494,6 +497,15 @@ async fn bind(config: &NetConfig, relays: &[RelayUrl], key: &SigningKey) -> Resu
     builder = builder.net_report_config(report);
     if config.mode != Mode::Mainnet {
         builder = builder.portmapper_config(PortmapperConfig::Disabled);
+    }
+    if !config.dns_servers.is_empty() {
+        let servers = config
+            .dns_servers
+            .iter()
+            .map(|server| NameserverConfig::udp(server.ip()).with_port(server.port()));
+        // The library would go on to public servers, which whoever names one does not want to tell of their relays.
+        let resolver = DnsResolver::builder().add_nameserver_configs(servers);
+        builder = builder.dns_resolver(resolver.disable_fallback().build());
     }
     if !config.bind.is_empty() {
         builder = builder.clear_ip_transports();

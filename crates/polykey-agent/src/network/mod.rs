@@ -178,6 +178,8 @@ impl Network {
                 relays: settings.relays.clone(),
                 relay_roots: settings.relay_roots.clone(),
                 publish: settings.publish,
+                dns_servers: settings.dns_servers.clone(),
+                connect_deadline: settings.connect_deadline,
                 ..NetConfig::default()
             };
             let starting = Net::start(config, &node.root, admit.clone());

@@ -1,7 +1,8 @@
 //! What the user chose about the network.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 use polykey_api::start::StartOrder;
 use polykey_api::{Code, Problem};
@@ -13,6 +14,11 @@ use crate::failure;
 
 /// Longest file with certificates.
 const MAX_CERTIFICATES: u64 = 1 << 20;
+
+/// Port of DNS servers (RFC 1035, 4.2.1).
+const DNS_PORT: u16 = 53;
+/// Longest wait for another node, in milliseconds.
+const MAX_TIMEOUT: u64 = 600_000;
 
 /// How the node takes part in the network.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +37,10 @@ pub struct Settings {
     pub relay_roots: Vec<Vec<u8>>,
     /// Whether the node's addresses are published.
     pub publish: bool,
+    /// DNS servers of the user's choice.
+    pub dns_servers: Vec<SocketAddr>,
+    /// How long an attempt to reach a node may take, when the user says so.
+    pub connect_deadline: Option<Duration>,
 }
 
 impl Settings {
@@ -85,6 +95,23 @@ impl Settings {
                 None => Vec::new(),
             },
             publish: order.publish,
+            dns_servers: parts(order.dns_servers.as_deref(), &[';', ',', ' '])
+                .map(|text| {
+                    dns_server(text).ok_or_else(|| {
+                        wrong(order, "dns-servers", format!("{text:?} is no DNS server"))
+                            .hint("write them as addresses, perhaps with a port: 192.0.2.1;[2001:db8::1]:53")
+                    })
+                })
+                .collect::<Result<_, _>>()?,
+            connect_deadline: match order.connection_timeout {
+                None => None,
+                Some(millis @ 1..=MAX_TIMEOUT) => Some(Duration::from_millis(millis)),
+                Some(millis) => {
+                    let text = format!("nobody can be reached in {millis} ms, or waited for that long");
+                    return Err(wrong(order, "connection-timeout", text)
+                        .hint(format!("use a number of milliseconds from 1 to {MAX_TIMEOUT}")));
+                }
+            },
         })
     }
 }
@@ -101,8 +128,20 @@ fn wrong(order: &StartOrder, setting: &str, message: String) -> Problem {
 
 /// The parts of a list whose parts are parted by `;`.
 fn list(text: Option<&str>) -> impl Iterator<Item = &str> {
-    let parts = text.unwrap_or_default().split(';').map(str::trim);
+    parts(text, &[';'])
+}
+
+/// The parts of a list between these.
+fn parts<'a>(text: Option<&'a str>, between: &'a [char]) -> impl Iterator<Item = &'a str> {
+    let parts = text.unwrap_or_default().split(between).map(str::trim);
     parts.filter(|part| !part.is_empty())
+}
+
+/// An address, with a port or without.
+fn dns_server(text: &str) -> Option<SocketAddr> {
+    let bare = || Some(SocketAddr::new(text.parse().ok()?, DNS_PORT));
+    let server: SocketAddr = text.parse().ok().or_else(bare)?;
+    (server.port() != 0).then_some(server)
 }
 
 /// `id@host:port`, or the original's form of it with `pk://` in front.
@@ -193,7 +232,11 @@ mod tests {
     #[test]
     fn nonsense_is_wrong_usage_unless_it_stands_in_the_configuration() {
         type Set = fn(&mut StartOrder, String);
-        let settings: [(&str, Set); 3] = [
+        let settings: [(&str, Set); 5] = [
+            ("dns-servers", |order, text| order.dns_servers = Some(text)),
+            ("connection-timeout", |order, _| {
+                order.connection_timeout = Some(0);
+            }),
             ("network", |order, text| order.network = Some(text)),
             ("agent-host", |order, text| order.agent_host = Some(text)),
             ("seed-nodes", |order, text| order.seed_nodes = Some(text)),
@@ -206,6 +249,28 @@ mod tests {
                 });
                 assert_eq!(found.err(), Some(want), "{name} {configured:?}");
             }
+        }
+    }
+
+    #[test]
+    fn dns_servers_are_addresses_with_a_port_or_without() {
+        let servers = |text: &str| read(|order| order.dns_servers = Some(text.to_owned()));
+        let good = servers("192.0.2.1; 192.0.2.2:5353,::1 [2001:db8::1]:54;").expect("good");
+        let want = ["192.0.2.1:53", "192.0.2.2:5353", "[::1]:53", "[2001:db8::1]:54"];
+        assert_eq!(
+            good.dns_servers,
+            want.map(|text| text.parse().expect("an address"))
+        );
+        assert!(servers("").expect("good").dns_servers.is_empty());
+        for bad in [
+            "dns.example.org",
+            "192.0.2",
+            "192.0.2.1:0",
+            "192.0.2.1:x",
+            "[::1]",
+            "1.1.1.1;x",
+        ] {
+            assert!(servers(bad).is_err(), "{bad}");
         }
     }
 

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use crate::context::{Autostart, Context};
 use crate::output::Done;
 use crate::password::{self, Given, Secret};
+use crate::settings::MAX_WORKERS;
 use crate::time;
 
 /// An agent that was told to stop is gone well within this.
@@ -106,6 +107,16 @@ pub struct Start {
     /// Nodes to begin with: `id@address:port`, parted by semicolons
     #[arg(long, value_name = "NODES", env = "PK_SEED_NODES")]
     seed_nodes: Option<String>,
+    /// DNS servers to ask for the names of relays, and nobody else: `address` or `address:port`,
+    /// parted by semicolons [default: those of the system]
+    #[arg(long, value_name = "SERVERS", env = "PK_DNS_SERVERS")]
+    dns_servers: Option<String>,
+    /// Give up reaching another node after so many milliseconds [default: 5000]
+    #[arg(long, value_name = "MILLISECONDS")]
+    connection_timeout: Option<u64>,
+    /// Threads that serve requests; `all` for one for each processor, `none` for a single one [default: 2]
+    #[arg(long, short = 'w', value_name = "COUNT", value_parser = workers)]
+    workers: Option<u16>,
 }
 
 impl Start {
@@ -119,6 +130,10 @@ impl Start {
         let port = self.agent_port.and_then(|port| port.0);
         over.put("agent-port", &mut order.agent_port, port);
         over.put("seed-nodes", &mut order.seed_nodes, self.seed_nodes.clone());
+        over.put("dns-servers", &mut order.dns_servers, text(&self.dns_servers));
+        let timeout = self.connection_timeout;
+        over.put("connection-timeout", &mut order.connection_timeout, timeout);
+        over.put("workers", &mut order.workers, self.workers);
     }
 }
 
@@ -145,6 +160,20 @@ fn port(text: &str) -> Result<Port, String> {
     match text.parse() {
         Ok(port) => Ok(Port(Some(port))),
         Err(_) => Err(format!("a port is a number from 0 to {}", u16::MAX)),
+    }
+}
+
+/// A number of threads, 0 for as many as processors.
+fn workers(text: &str) -> Result<u16, String> {
+    match text {
+        "all" => Ok(0),
+        // The original's words for work on no further thread.
+        "none" | "no" | "false" | "null" => Ok(1),
+        _ => text
+            .parse()
+            .ok()
+            .filter(|count| *count <= MAX_WORKERS)
+            .ok_or_else(|| format!("a number of threads is one from 1 to {MAX_WORKERS}, `all` or `none`")),
     }
 }
 

@@ -1,6 +1,93 @@
 //! What the user says about the network, and how other nodes are reached.
 
+use std::time::Duration;
+
 use crate::home::{Home, run};
+use crate::node::Node;
+
+/// Whatever is waited for here comes long before.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn names_of_relays_are_asked_of_the_dns_servers_that_the_user_chose() {
+    let name = b"\x05relay\x07example\x00";
+    for way in ["--dns-servers", "PK_DNS_SERVERS", "dns-servers"] {
+        let server = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback");
+        server.set_read_timeout(Some(PATIENCE)).expect("a time");
+        let at = server.local_addr().expect("bound").to_string();
+        let home = Home::empty();
+        let mut start = home.command(["agent", "start", "--background"]);
+        match way {
+            "--dns-servers" => drop(start.args([way, &at])),
+            "PK_DNS_SERVERS" => drop(start.env(way, &at)),
+            setting => drop(home.pk(["config", "set", setting, &at]).ok()),
+        }
+        start.env("PK_NETWORK", "https://relay.example");
+        run(start, b"").ok();
+        let mut query = [0; 512];
+        loop {
+            let length = server.recv(&mut query).expect("a query");
+            if query[..length].windows(name.len()).any(|part| part == name) {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn an_attempt_to_reach_a_node_takes_as_long_as_the_user_says() {
+    // Takes packets and answers none.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback");
+    let port = silent.local_addr().expect("bound").port().to_string();
+    let alice = Node::new();
+    let nobody = Node::new().id;
+    alice
+        .pk(["nodes", "add", "--no-ping", &nobody, "127.0.0.1", &port])
+        .ok();
+    silent.set_nonblocking(true).expect("a socket");
+    let packets = |millis: &str| {
+        alice.pk(["agent", "stop"]).ok();
+        alice
+            .pk(["agent", "start", "--background", "--connection-timeout", millis])
+            .ok();
+        alice.pk(["nodes", "ping", &nobody]).ended(1);
+        std::iter::from_fn(|| silent.recv(&mut [0; 2048]).ok()).count()
+    };
+    // Who waits longer asks again.
+    let (short, long) = (packets("1"), packets("4000"));
+    assert!(short < long, "{short} {long}");
+    let home = Home::empty();
+    for bad in ["0", "-1", "x", "600001"] {
+        let timeout = format!("--connection-timeout={bad}");
+        home.pk(["agent", "start", "--background", &timeout]).ended(64);
+    }
+}
+
+#[test]
+fn as_many_threads_serve_as_the_user_says() {
+    let home = Home::empty();
+    let threads = |count: &str| {
+        home.pk(["agent", "start", "--background", "--workers", count])
+            .ok();
+        home.pk(["vaults", "list"]).ok();
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", home.agent_pid())).expect("a live agent");
+        let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+        let count = names.filter(|name| name.trim() == "tokio-rt-worker").count();
+        home.pk(["agent", "lockall"]).ok();
+        home.pk(["agent", "stop"]).ok();
+        count
+    };
+    // Threads for blocking work have the same name, so only more is certain.
+    assert!(threads("40") >= 40);
+    assert!(threads("none") < 40);
+    home.pk(["agent", "start", "--workers", "all", "--background"])
+        .ok();
+    home.pk(["agent", "stop"]).ok();
+    for bad in ["-1", "513", "x", ""] {
+        let workers = format!("--workers={bad}");
+        home.pk(["agent", "start", "--background", &workers]).ended(64);
+    }
+}
 
 #[test]
 fn nonsense_about_the_network_is_wrong_usage_and_bad_configuration_in_the_file() {
@@ -14,6 +101,8 @@ fn nonsense_about_the_network_is_wrong_usage_and_bad_configuration_in_the_file()
         ("--agent-port", "PK_AGENT_PORT", "-1"),
         ("--seed-nodes", "PK_SEED_NODES", "foo"),
         ("--seed-nodes", "PK_SEED_NODES", "foo@127.0.0.1:7"),
+        ("--dns-servers", "PK_DNS_SERVERS", "foo"),
+        ("--dns-servers", "PK_DNS_SERVERS", "127.0.0.1:0"),
     ] {
         for background in [&["--background"][..], &[]] {
             let start = [&["agent", "start"][..], background].concat();
