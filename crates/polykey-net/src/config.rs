@@ -25,6 +25,10 @@ pub const FRESH: Duration = Duration::from_secs(1);
 /// How long an old connection may take to answer a ping before a new one is dialled beside it. Longer than
 /// any round trip on earth by cable, short enough not to be noticed.
 pub const PATIENCE: Duration = Duration::from_millis(400);
+/// A request that waits is no reason for doubt before this, and a ping is waited for as long: then a new
+/// connection is dialled beside the one that may be dead. A slow line that is full takes longer to answer than an
+/// idle one, and a connection that is replaced breaks all that runs on it.
+pub const DOUBT: Duration = Duration::from_secs(1);
 /// A connection that lost to another one between the same nodes is closed after this long without a stream:
 /// long enough that the other side has learnt of both.
 pub const RETIRE_AFTER: Duration = Duration::from_secs(30);

@@ -109,6 +109,13 @@ pub enum NetError {
     Stopped,
 }
 
+impl NetError {
+    /// True when another attempt at once may do: the node may have come, or come back, meanwhile.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, NetError::Unreachable { .. } | NetError::Closed { .. })
+    }
+}
+
 /// What was tried to reach a node.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tried {

@@ -23,8 +23,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::address::{NodeAddress, RelayUrl};
 use crate::config::{
-    ALPN, Admission, CONNECT_DEADLINE, IDLE_TIMEOUT, KEEP_ALIVE, Limits, MAX_STREAMS, Mode, NARROW_WINDOW,
-    NetConfig, PATIENCE, SEND_WINDOW, STREAM_WINDOW, WIDE_WINDOW,
+    ALPN, Admission, CONNECT_DEADLINE, DOUBT, IDLE_TIMEOUT, KEEP_ALIVE, Limits, MAX_STREAMS, Mode,
+    NARROW_WINDOW, NetConfig, PATIENCE, SEND_WINDOW, STREAM_WINDOW, WIDE_WINDOW,
 };
 use crate::error::{Farewell, NetError, Tried, code};
 use crate::frame::{FrameError, read_frame, write_frame};
@@ -188,6 +188,23 @@ impl Net {
         self.shared.reach(*node, true).await
     }
 
+    /// Watches over a request on a connection: ends when the connection is gone. While nothing is heard on it, the
+    /// node is asked whether it is there, and one that does not answer is dialled anew: a node that was killed and is
+    /// there again is met at once, and not only after [`IDLE_TIMEOUT`]. Safe to cancel.
+    pub async fn gone(&self, peer: &Peer) {
+        while peer.is_open() {
+            let asked = Instant::now();
+            if timeout(DOUBT, peer.closed()).await.is_ok() {
+                return;
+            }
+            if peer.0.heard_at() > asked || timeout(DOUBT, peer.ping()).await.is_ok() {
+                continue;
+            }
+            // What comes of it shows in the connection: a new one takes its place.
+            let _ = self.fresh(&peer.node()).await;
+        }
+    }
+
     /// The next connection after its hello, whoever made it: one that a node made to us, and one that
     /// [`connect`](Net::connect) made. The caller serves the streams that the peer opens on each. `None` once
     /// the network is closed. Safe to cancel.
@@ -315,10 +332,26 @@ impl Shared {
 
     /// Dials `node`, or waits for the attempt that is under way. A connection that the node makes to us
     /// meanwhile does as well.
+    ///
+    /// An attempt that began earlier may have sent its packets before the node was there, and sends the next one
+    /// only after its end. So when it fails, one of our own uses what is left of our time.
     async fn reach(self: &Arc<Self>, node: NodeId, replaces: bool) -> Result<Peer, NetError> {
-        let newest = self.registry.with(&node).iter().map(|link| link.number).max();
+        let deadline = Instant::now() + self.connect_deadline;
+        let (dial, joined) = self.dial(node, replaces);
+        match self.outcome(node, dial).await {
+            Err(error) if joined && error.may_pass() => {
+                let (dial, _) = self.dial(node, replaces);
+                let outcome = timeout_at(deadline, self.outcome(node, dial)).await;
+                outcome.unwrap_or(Err(error))
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// How an attempt ends, or a connection that comes in before that.
+    async fn outcome(self: &Arc<Self>, node: NodeId, mut dial: Dial) -> Result<Peer, NetError> {
+        let newest = self.newest(&node);
         let mut changed = self.registry.subscribe();
-        let mut dial = self.dial(node, replaces);
         let arrived = async {
             loop {
                 changed.mark_unchanged();
@@ -341,15 +374,20 @@ impl Shared {
         outcome.unwrap_or(Err(NetError::Stopped)).map(Peer)
     }
 
-    /// The attempt to reach `node`, begun unless one is under way. It runs to its end by itself: giving it up
+    /// The number of the newest connection with `node`.
+    fn newest(&self, node: &NodeId) -> Option<u64> {
+        self.registry.with(node).iter().map(|link| link.number).max()
+    }
+
+    /// The attempt to reach `node`, begun unless one is under way, and whether one was. It runs to its end by itself: giving it up
     /// when the node dials us at the same moment could leave neither connection.
-    fn dial(self: &Arc<Self>, node: NodeId, replaces: bool) -> Dial {
+    fn dial(self: &Arc<Self>, node: NodeId, replaces: bool) -> (Dial, bool) {
         let mut dials = self
             .dials
             .lock()
             .expect("never poisoned: nothing panics under it");
         if let Some(dial) = dials.get(&node) {
-            return dial.clone();
+            return (dial.clone(), true);
         }
         let (report, dial) = watch::channel(None);
         dials.insert(node, dial.clone());
@@ -364,7 +402,7 @@ impl Shared {
                 .remove(&node);
             report.send_replace(Some(outcome));
         });
-        dial
+        (dial, false)
     }
 
     async fn attempt(self: &Arc<Self>, node: NodeId, replaces: bool) -> Result<Arc<Link>, NetError> {
@@ -372,6 +410,7 @@ impl Shared {
         let id = EndpointId::from_bytes(node.as_bytes())
             .map_err(|error| NetError::unreachable(node, Tried::default(), error))?;
         let (address, tried) = self.address_of(node, id);
+        let newest = self.newest(&node);
         let late = |tried: &Tried| NetError::Unreachable {
             node,
             tried: tried.clone(),
@@ -392,6 +431,8 @@ impl Shared {
             conn.close(VarInt::from_u32(code::PROTOCOL), b"");
             return Err(NetError::Protocol { node });
         }
+        // One that came up since is no stale one, and requests are on it already.
+        let replaces = replaces && self.newest(&node) == newest;
         let hello = Hello {
             version: VERSION,
             run: self.run,

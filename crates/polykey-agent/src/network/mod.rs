@@ -431,10 +431,24 @@ impl Running {
     pub async fn ask(&self, node: NodeId, request: Request) -> Result<Answer, AskError> {
         let mut again = !matches!(request, Request::Redeem { .. } | Request::Notify(_));
         loop {
-            let peer = self.connect(&node).await.map_err(unreachable)?;
+            let peer = match self.connect(&node).await {
+                // It went in the middle of its hello, as one does that is just restarted.
+                Err(NetError::Closed { .. }) if again => {
+                    again = false;
+                    continue;
+                }
+                connected => connected.map_err(unreachable)?,
+            };
             let asked = async {
                 let (mut to, mut from) = peer.open().await.map_err(unreachable)?;
                 ask(&request, &mut to, &mut from, &self.budget).await
+            };
+            let asked = async {
+                tokio::select! {
+                    biased;
+                    asked = asked => asked,
+                    () = self.net.gone(&peer) => Err(AskError::Lost(FrameError::Cut)),
+                }
             };
             match asked.await {
                 // The connection was lost under the request: a new one may do.

@@ -1,6 +1,8 @@
 //! What the user says about the network, and how other nodes are reached.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
 
 use crate::home::{Home, run};
 use crate::node::Node;
@@ -134,4 +136,52 @@ fn nonsense_about_the_network_is_wrong_usage_and_bad_configuration_in_the_file()
     let mut command = home.command(["keys", "public"]);
     command.env("PK_AGENT_PORT", "foo");
     run(command, b"").ended(64).says("PK_AGENT_PORT");
+}
+
+/// Waits until the attempt to reach whoever is at `socket` has sent its last packet but those that come too late.
+fn until_the_last_packet(socket: &std::net::UdpSocket) {
+    let mut packet = [0; 2048];
+    let mut first = None;
+    // They follow each other after one second, two, four.
+    while first.get_or_insert_with(Instant::now).elapsed() < Duration::from_millis(2500) {
+        socket.recv(&mut packet).expect("a packet");
+    }
+}
+
+#[test]
+fn a_node_that_came_after_an_attempt_began_is_reached_by_the_next_command() {
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback");
+    let port = silent.local_addr().expect("bound").port().to_string();
+    let (alice, bob) = (Node::new(), Node::new());
+    bob.pk(["agent", "stop"]).ok();
+    alice
+        .pk(["nodes", "add", "--no-ping", &bob.id, "127.0.0.1", &port])
+        .ok();
+    let mut early = alice.home.command(["nodes", "ping", &bob.id]);
+    let early = early
+        .stderr(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null());
+    let mut early = early.spawn().expect("the program");
+    until_the_last_packet(&silent);
+    drop(silent);
+    bob.pk(["agent", "start", "--background", "--agent-port", &port])
+        .ok();
+    // The attempt of the first command is still under way; this one does not end with it, and hears that nothing
+    // is shared.
+    alice.pk(["vaults", "scan", &bob.id]).ended(77);
+    early.wait().expect("ours");
+}
+
+#[test]
+fn a_node_that_was_killed_and_is_back_is_met_again() {
+    let (alice, bob) = (Node::new(), Node::new());
+    alice.meets(&bob);
+    for _ in 0..3 {
+        // Nothing is shared, which bob says himself.
+        alice.pk(["vaults", "scan", &bob.id]).ended(77);
+        bob.home.signal(Signal::KILL);
+        bob.start();
+        // The connection was heard just now, and is with a process that is gone.
+        alice.pk(["vaults", "scan", &bob.id]).ended(77);
+    }
 }
