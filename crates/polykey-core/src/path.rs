@@ -252,7 +252,8 @@ impl fmt::Debug for SecretPath {
     }
 }
 
-/// A vault's name: 1 to 128 bytes of NFC text without control characters, `:` or `/`.
+/// A vault's name: 1 to 128 bytes of NFC text without control characters, `:` or `/`. It names no folder, so `.` and
+/// `..` are names like any other.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VaultName(String);
 
@@ -268,7 +269,6 @@ impl VaultName {
         let text = nfc(text);
         match text.as_str() {
             "" => Err(PathError::Empty),
-            "." | ".." => Err(PathError::Dots),
             _ if text.chars().any(|c| c.is_control() || c == ':' || c == '/') => {
                 Err(PathError::VaultCharacter)
             }
@@ -368,20 +368,10 @@ mod tests {
 
     #[test]
     fn vault_names_are_checked() {
-        for good in ["work", "my vault", "été", "\u{1f511}", "a.b-c_d", "-x"] {
+        for good in ["work", "my vault", "été", "\u{1f511}", "a.b-c_d", "-x", ".", ".."] {
             assert!(VaultName::parse(good).is_ok(), "{good:?}");
         }
-        for bad in [
-            "",
-            ".",
-            "..",
-            "a:b",
-            "a/b",
-            "a\nb",
-            "a\0b",
-            "a\u{85}b",
-            &"x".repeat(129),
-        ] {
+        for bad in ["", "a:b", "a/b", "a\nb", "a\0b", "a\u{85}b", &"x".repeat(129)] {
             assert!(VaultName::parse(bad).is_err(), "{bad:?}");
         }
     }
