@@ -173,10 +173,10 @@ fn examine_vault(kind: &str, name: &str, folder: &Path, opened: Result<Arc<Vault
         return Finding::new(
             check,
             Health::Note,
-            format!(
-                "{} pieces of content have not come from the other members yet",
-                report.wanted
-            ),
+            match report.wanted {
+                1 => "1 piece of content has not come from the other members yet".to_owned(),
+                wanted => format!("{wanted} pieces of content have not come from the other members yet"),
+            },
         )
         .hint(format!(
             "run `polykey vaults pull {}`",
@@ -187,10 +187,17 @@ fn examine_vault(kind: &str, name: &str, folder: &Path, opened: Result<Arc<Vault
         check,
         Health::Good,
         format!(
-            "{} commits, {} secrets and directories, {} objects, all whole",
-            report.commits, report.secrets, report.objects
+            "{}, {}, {}, all whole",
+            counted(report.commits, "commit", "commits"),
+            counted(report.secrets, "secret or directory", "secrets and directories"),
+            counted(report.objects, "object", "objects")
         ),
     )
+}
+
+/// A number of things.
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 fn examine_strays(strays: &[PathBuf]) -> Option<Finding> {
@@ -331,8 +338,8 @@ fn examine_key_file(paths: &NodePaths) -> Finding {
         file.limits().memory_kib() < usual.memory_kib() || file.limits().passes() < usual.passes(),
     );
     let cost = format!(
-        "a guess at the password takes {} passes over {} KiB",
-        limits.passes(),
+        "a guess at the password takes {} over {} KiB",
+        counted(limits.passes() as usize, "pass", "passes"),
         limits.memory_kib()
     );
     if weak {

@@ -41,6 +41,20 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 #[test]
+fn one_of_a_kind_is_told_in_the_singular() {
+    let home = Home::live();
+    home.pk(["vaults", "create", "v"]).ok();
+    home.pk_with_input(["secrets", "write", "v:a"], b"1").ok();
+    let text = home.pk(["doctor"]).ok();
+    for one in ["takes 1 pass over", "1 secret or directory,"] {
+        assert!(text.text().contains(one), "{text:?}");
+    }
+    for many in ["1 passes", "1 commits", "1 secrets", "1 objects"] {
+        assert!(!text.text().contains(&format!(" {many}")), "{text:?}");
+    }
+}
+
+#[test]
 fn a_sound_node_is_good_with_and_without_an_agent() {
     let home = sound();
     let offline = doctor(&home).ok();
