@@ -180,7 +180,7 @@ fn usage(error: &clap::Error) -> Problem {
                 hint.get_or_insert(tip.to_owned());
             }
         } else if let Some(usage) = line.strip_prefix("Usage: ") {
-            hint.get_or_insert(format!("usage: {usage}"));
+            hint.get_or_insert_with(|| whole_usage(usage));
         } else if !line.starts_with("For more information") && hint.is_none() {
             message.push(' ');
             message.push_str(line);
@@ -202,6 +202,23 @@ fn usage(error: &clap::Error) -> Problem {
         Some(hint) => problem.hint(hint),
         None => problem,
     }
+}
+
+/// The usage of the command that the parser's own line about it names. That line leaves out what was not typed.
+fn whole_usage(line: &str) -> String {
+    let mut root = Cli::command();
+    // Gives the inner commands their full names and the global options.
+    root.build();
+    let mut command = &root;
+    for word in line.split(' ').skip(1) {
+        match command.find_subcommand(word) {
+            Some(inner) => command = inner,
+            None => break,
+        }
+    }
+    let usage = command.clone().render_usage().to_string();
+    let words: Vec<&str> = usage.split_whitespace().skip(1).collect();
+    format!("usage: {}", words.join(" "))
 }
 
 /// What was probably meant by a mistyped command, option or value.

@@ -25,6 +25,20 @@ fn wrong_usage_is_64_with_one_sentence_and_a_hint() {
     ] {
         check(&home, args, 64, says).silent().says("polykey: error: ");
     }
+    for (args, usage) in [
+        (
+            &["secrets", "set", "v:p", "--zzz"][..],
+            "usage: polykey secrets set [OPTIONS] <VAULT:PATH>\n",
+        ),
+        (
+            &["secrets", "env", "v", "--zzz"],
+            "usage: polykey secrets env [OPTIONS] <VAULT[:PATH][=NAME]>... [-- <COMMAND>...]\n",
+        ),
+        (&["--zzz"], "usage: polykey [OPTIONS] <COMMAND>\n"),
+    ] {
+        let ended = check(&home, args, 64, "--zzz");
+        assert!(ended.stderr.ends_with(usage), "{ended:?}");
+    }
     let problem = home.pk(["--json", "nope"]).ended(64).problem();
     assert_eq!(
         (problem["code"].as_str(), problem["exit"].as_i64()),
