@@ -98,6 +98,8 @@ pub struct Step {
     pub objects: u64,
     /// Charter entries that came so far.
     pub entries: u64,
+    /// True while there is no connection with the node yet.
+    pub dialling: bool,
     /// True while the other side takes what is here.
     pub levelling: bool,
     /// True with the last step of this vault and node.

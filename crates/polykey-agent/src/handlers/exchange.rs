@@ -512,14 +512,17 @@ async fn bring_steps(
     steps: &mpsc::Sender<Step>,
 ) -> Step {
     let mut step = member_step(node, vault, from);
+    step.dialling = !running.is_connected(&from);
+    let _ = steps.try_send(step.clone());
     let told = |name: &str, report: &PullReport| {
         step.vault_name = name.to_owned();
+        step.dialling = !running.is_connected(&from);
         count(&mut step, report);
         // A caller that is slow to read misses steps, never the last one.
         let _ = steps.try_send(step.clone());
     };
     let brought = bring_in(running, node, from, vault, told).await;
-    step.done = true;
+    (step.done, step.dialling) = (true, false);
     match brought {
         Ok(brought) => {
             step.vault_name.clone_from(&brought.name);

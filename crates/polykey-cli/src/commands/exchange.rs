@@ -1,5 +1,6 @@
 //! `vaults scan`, `clone`, `pull`, `sync`: vaults between nodes.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
@@ -19,6 +20,8 @@ use crate::secret_arg::VaultArg;
 
 /// Work shorter than this shows no progress.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// What is shown moves this often, so that it is seen to live while nothing comes.
+const TICK: Duration = Duration::from_millis(200);
 
 /// Arguments of `scan`.
 #[derive(Debug, Args)]
@@ -199,7 +202,17 @@ async fn watch<Q: Serialize>(
         .await?;
     let mut progress = Progress::new(cx);
     let mut ended = Vec::new();
-    while let Some(step) = lines.next().await? {
+    loop {
+        let next = lines.next();
+        tokio::pin!(next);
+        let step = match tokio::time::timeout(progress.silence(), &mut next).await {
+            Ok(step) => step?,
+            Err(_) => {
+                progress.show_dialling();
+                next.await?
+            }
+        };
+        let Some(step) = step else { break };
         progress.show(&step);
         if step.done {
             ended.push(step);
@@ -212,6 +225,8 @@ async fn watch<Q: Serialize>(
 struct Progress {
     allowed: bool,
     since: Instant,
+    /// Those that are dialled, by their ids, and what the user calls them.
+    dialled: BTreeMap<String, String>,
     bar: Option<ProgressBar>,
 }
 
@@ -220,21 +235,54 @@ impl Progress {
         Progress {
             allowed: !cx.out.is_json() && !cx.out.is_quiet() && io::stderr().is_terminal(),
             since: Instant::now(),
+            dialled: BTreeMap::new(),
             bar: None,
         }
     }
 
-    fn show(&mut self, step: &Step) {
+    /// How long nothing need be shown although nothing comes.
+    fn silence(&self) -> Duration {
+        PATIENCE.saturating_sub(self.since.elapsed())
+    }
+
+    fn bar(&mut self) -> Option<&ProgressBar> {
         if !self.allowed || self.since.elapsed() < PATIENCE {
-            return;
+            return None;
         }
-        let bar = self.bar.get_or_insert_with(|| {
+        Some(self.bar.get_or_insert_with(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
             if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
                 bar.set_style(style);
             }
+            bar.enable_steady_tick(TICK);
             bar
-        });
+        }))
+    }
+
+    /// Says who is dialled, when that is what takes long.
+    fn show_dialling(&mut self) {
+        let names: Vec<_> = self.dialled.values().map(|name| escape::name(name)).collect();
+        if names.is_empty() {
+            return;
+        }
+        let text = format!("dialling {}", names.join(", "));
+        if let Some(bar) = self.bar() {
+            bar.set_message(text);
+            bar.tick();
+        }
+    }
+
+    fn show(&mut self, step: &Step) {
+        if step.dialling {
+            let (id, name) = (step.node_id_encoded.clone(), step.node.clone());
+            self.dialled.insert(id, name);
+            return self.show_dialling();
+        }
+        self.dialled.remove(&step.node_id_encoded);
+        if step.done && !self.dialled.is_empty() {
+            return self.show_dialling();
+        }
+        let Some(bar) = self.bar() else { return };
         if step.levelling {
             bar.set_message(format!(
                 "{}: {} takes what is here",

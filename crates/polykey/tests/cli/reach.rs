@@ -6,6 +6,7 @@ use rustix::process::Signal;
 
 use crate::home::{Home, run};
 use crate::node::Node;
+use crate::terminal::Terminal;
 
 /// Whatever is waited for here comes long before.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -184,4 +185,27 @@ fn a_node_that_was_killed_and_is_back_is_met_again() {
         // The connection was heard just now, and is with a process that is gone.
         alice.pk(["vaults", "scan", &bob.id]).ended(77);
     }
+}
+
+#[test]
+fn who_is_dialled_is_shown_on_a_terminal() {
+    let (alice, bob) = (Node::new(), Node::new());
+    alice.meets(&bob);
+    alice.pk(["nodes", "name", &bob.id, "bob"]).ok();
+    alice.pk(["nodes", "ping", "bob"]).ok();
+    alice.pk(["vaults", "create", "work"]).ok();
+    alice.shares("work", &bob, "reader");
+    bob.pk(["agent", "stop"]).ok();
+    alice.pk(["agent", "unlock"]).ok();
+    for command in [&["vaults", "sync", "work"], &["vaults", "pull", "work"]] {
+        let Some(terminal) = Terminal::open(&alice.home, command) else {
+            return;
+        };
+        let (code, shown) = terminal.end();
+        assert_eq!(code, 68, "{shown}");
+        assert!(shown.contains("dialling bob"), "{shown}");
+    }
+    // Nothing of it where nobody looks.
+    let ended = alice.pk(["vaults", "sync", "work"]).ended(68);
+    assert!(!ended.stderr.contains("dialling"), "{ended:?}");
 }

@@ -41,6 +41,8 @@ impl Terminal {
             .env_clear()
             .envs(like.get_envs().filter_map(|(name, value)| Some((name, value?))))
             .env("SHELL", "/bin/sh")
+            // Without it nothing is ever drawn.
+            .env("TERM", "xterm")
             .env_remove("PK_PASSWORD")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
