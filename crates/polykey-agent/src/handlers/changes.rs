@@ -320,6 +320,12 @@ pub async fn mkdir(agent: Agent, caller: Caller, q: Mkdir) -> Result<Batch, Prob
             Room::Needed,
             |change, vault, target| {
                 let path = new_path(&vault.name, &target.path)?;
+                if parents == Parents::Made
+                    && is_directory(change, &path).map_err(|error| vault_problem(&vault.name, error))?
+                {
+                    // Taken as made, and so not told of as made now.
+                    return Ok(Vec::new());
+                }
                 change.mkdir(&path, parents).map_err(|error| match error {
                     VaultError::NoSuchPath { path } => Problem::new(
                         Code::SecretNotFound,

@@ -206,7 +206,11 @@ fn directories_work_as_in_unix() {
     home.pk(["secrets", "mkdir", "v:a/b"]).ended(66);
     home.pk(["secrets", "mkdir", "v:a"]).ok();
     home.pk(["secrets", "mkdir", "v:a"]).ended(73);
-    home.pk(["secrets", "mkdir", "-p", "v:a", "v:x/y/z"]).ok();
+    home.pk(["secrets", "mkdir", "-p", "v:a", "v:x/y/z"])
+        .ok()
+        .says("Made v:x/y/z");
+    let ended = home.pk(["secrets", "mkdir", "-p", "v:a"]).ok();
+    assert_eq!(ended.stderr, "Nothing was made: all of it is there already\n");
     assert_eq!(ls(&home, "v"), ["a", "x"]);
     assert_eq!(ls(&home, "v:a"), Vec::<String>::new());
     // Some can be made, some not.

@@ -90,6 +90,9 @@ pub async fn mkdir(cx: &Context<'_>, args: Mkdir) -> Result<Done, Problem> {
     };
     let batch = cx.call(&secrets::MKDIR, &question).await?;
     tell_batch(cx, batch, "Made", "directories")
+    if batch.done.is_empty() && batch.failed.is_empty() {
+        cx.out.success("Nothing was made: all of it is there already");
+    }
 }
 
 /// `rm`.
