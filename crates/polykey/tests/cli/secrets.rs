@@ -326,12 +326,15 @@ fn secrets_move_with_their_history() {
     assert_eq!(cat(&home, "v:old/c"), b"2");
     // Into a directory, onto a secret, across.
     write(&home, "v:x", "x");
-    home.pk(["secrets", "mv", "v:x", "v:old"]).ok();
+    let ended = home.pk(["secrets", "mv", "v:x", "v:old"]).ok();
+    assert_eq!(ended.stderr, "Moved v:old/x\n");
     assert_eq!(cat(&home, "v:old/x"), b"x");
     home.pk(["secrets", "mv", "v:old/x", "v:old/c"]).ok();
     assert_eq!(cat(&home, "v:old/c"), b"x");
     home.pk(["secrets", "attr", "v:old/c", "user=me"]).ok();
-    home.pk(["secrets", "mv", "v:old", "w:"]).ok();
+    home.pk(["secrets", "mv", "v:old", "w:"])
+        .ok()
+        .says("Moved w:old; the history begins anew in the other vault\n");
     assert_eq!(cat(&home, "w:old/c"), b"x");
     assert!(
         home.pk(["secrets", "attr", "w:old/c"])

@@ -1,13 +1,13 @@
 //! Changing what is there: `mkdir`, `rm`, `rename`, `mv`, `touch`, `attr`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use clap::Args;
 use polykey_api::secrets::{self, Attributes, Mkdir as MkdirQuestion, Remove, SetAttributes, Transfer};
 use polykey_api::{Code, Problem};
 
-use super::{Targets, tell_batch, to_target};
+use super::{Targets, tell_batch, tell_batch_with, to_target};
 use crate::context::Context;
 use crate::escape;
 use crate::output::Done;
@@ -160,6 +160,18 @@ pub async fn mv(cx: &Context<'_>, args: Mv) -> Result<Done, Problem> {
     };
     let batch = cx.call(&secrets::MOVE, &question).await?;
     tell_batch(cx, batch, "Moved", "paths")
+    let changed = batch.commits.iter().filter(|made| made.commit_id.is_some());
+    let vaults: BTreeSet<_> = changed.map(|made| made.vault_id.clone()).collect();
+    // Taken out of one vault and put into another.
+    if vaults.len() > 1 {
+        return tell_batch_with(
+            cx,
+            batch,
+            "Moved",
+            "paths",
+            "; the history begins anew in the other vault",
+        );
+    }
 }
 
 /// `attr`.

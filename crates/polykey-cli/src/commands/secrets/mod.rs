@@ -112,6 +112,9 @@ Examples:
   polykey secrets cp -r work:certs ./certs")]
     Cp(copy::Cp),
     /// Move secrets and directories, inside a vault or to another one
+    ///
+    /// Inside a vault the history goes along. In another vault a new one begins: the commits are signed for the
+    /// vault where they were made, and stay there.
     #[command(after_help = "\
 Examples:
   polykey secrets mv work:db/PASSWORD work:db/OLD_PASSWORD
@@ -204,6 +207,17 @@ pub async fn run(cx: &Context<'_>, command: Command) -> Result<Done, Problem> {
 /// Tells of each failure, and of what was done; in JSON prints the whole. All failed: the first one's exit
 /// code; some: 1.
 fn tell_batch(cx: &Context<'_>, batch: Batch, verb: &str, things: &str) -> Result<Done, Problem> {
+    tell_batch_with(cx, batch, verb, things, "")
+}
+
+/// The same with more at the end of the sentence about success.
+fn tell_batch_with(
+    cx: &Context<'_>,
+    batch: Batch,
+    verb: &str,
+    things: &str,
+    more: &str,
+) -> Result<Done, Problem> {
     let done = ended(
         batch.done.is_empty(),
         batch.failed.iter().map(|failure| failure.error.exit),
@@ -211,8 +225,8 @@ fn tell_batch(cx: &Context<'_>, batch: Batch, verb: &str, things: &str) -> Resul
     // A directory counts as one thing, whatever it holds.
     match batch.done.as_slice() {
         [] => {}
-        [one] => cx.out.success(&format!("{verb} {}", escape::sentence(one))),
-        many => cx.out.success(&format!("{verb} {} {things}", many.len())),
+        [one] => cx.out.success(&format!("{verb} {}{more}", escape::sentence(one))),
+        many => cx.out.success(&format!("{verb} {} {things}{more}", many.len())),
     }
     if cx.out.is_json() {
         cx.out.answer(&batch, |_| String::new())?;
