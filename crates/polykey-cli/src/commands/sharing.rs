@@ -289,7 +289,10 @@ pub async fn invite(cx: &Context<'_>, args: InviteArgs) -> Result<Done, Problem>
 }
 
 /// A length of time in milliseconds: a number and `s`, `m`, `h` or `d`.
-fn duration(text: &str) -> Result<u64, Problem> {
+///
+/// # Errors
+/// [`Code::Usage`].
+pub fn duration(text: &str) -> Result<u64, Problem> {
     let wrong = || {
         Problem::new(Code::Usage, format!("{text:?} is no length of time"))
             .hint("a number and s, m, h or d, such as 30m, 24h or 7d")

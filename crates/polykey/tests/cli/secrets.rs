@@ -593,6 +593,17 @@ fn a_secret_has_a_history_and_attributes() {
         "directory"
     );
     home.pk(["secrets", "attr", "v:a", "--unset", "note"]).ok();
+    for bad in ["expires=soon", "expires=", "expires=2027-13-01", "expires=30"] {
+        home.pk(["secrets", "attr", "v:a", bad, "tag=new"])
+            .ended(65)
+            .says("2027-01-31T18:30:00Z");
+    }
+    let attributes = home.pk(["secrets", "attr", "v:a"]).ok();
+    assert!(attributes.text().contains("expires\t2027-01-01\n"));
+    assert!(!attributes.text().contains("new"), "all or nothing");
+    home.pk(["secrets", "attr", "v:a", "expires=30d"]).ok();
+    let attributes = home.pk(["secrets", "attr", "v:a"]).ok();
+    assert!(!attributes.text().contains("30d"), "{attributes:?}");
     home.pk(["secrets", "attr", "v:a", "novalue"]).ended(64);
     home.pk(["secrets", "attr", "v:a", "bad key=x"]).ended(64);
     home.pk(["secrets", "attr", "v:none", "a=b"]).ended(66);

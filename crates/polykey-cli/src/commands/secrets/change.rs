@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::escape;
 use crate::output::Done;
 use crate::secret_arg::{InVault, SecretArg};
+use crate::{commands::sharing::duration, time};
 
 /// Arguments of `mkdir`.
 #[derive(Debug, Args)]
@@ -89,10 +90,10 @@ pub async fn mkdir(cx: &Context<'_>, args: Mkdir) -> Result<Done, Problem> {
         parents: args.parents,
     };
     let batch = cx.call(&secrets::MKDIR, &question).await?;
-    tell_batch(cx, batch, "Made", "directories")
     if batch.done.is_empty() && batch.failed.is_empty() {
         cx.out.success("Nothing was made: all of it is there already");
     }
+    tell_batch(cx, batch, "Made", "directories")
 }
 
 /// `rm`.
@@ -159,7 +160,6 @@ pub async fn mv(cx: &Context<'_>, args: Mv) -> Result<Done, Problem> {
         in_place: false,
     };
     let batch = cx.call(&secrets::MOVE, &question).await?;
-    tell_batch(cx, batch, "Moved", "paths")
     let changed = batch.commits.iter().filter(|made| made.commit_id.is_some());
     let vaults: BTreeSet<_> = changed.map(|made| made.vault_id.clone()).collect();
     // Taken out of one vault and put into another.
@@ -172,6 +172,7 @@ pub async fn mv(cx: &Context<'_>, args: Mv) -> Result<Done, Problem> {
             "; the history begins anew in the other vault",
         );
     }
+    tell_batch(cx, batch, "Moved", "paths")
 }
 
 /// `attr`.
@@ -186,7 +187,12 @@ pub async fn attr(cx: &Context<'_>, args: Attr) -> Result<Done, Problem> {
             Problem::new(Code::Usage, format!("{pair:?} is not KEY=VALUE"))
                 .hint("take an attribute away with `--unset KEY`")
         })?;
-        set.insert(key.to_owned(), value.to_owned());
+        let value = if key == "expires" {
+            moment(value)?
+        } else {
+            value.to_owned()
+        };
+        set.insert(key.to_owned(), value);
     }
     let asked = set.is_empty() && args.unset.is_empty();
     let question = SetAttributes {
@@ -213,10 +219,61 @@ pub async fn attr(cx: &Context<'_>, args: Attr) -> Result<Done, Problem> {
     Ok(Done::All)
 }
 
+/// When a secret expires: a date, or a date and time, as it was typed; or so long from now.
+fn moment(text: &str) -> Result<String, Problem> {
+    let dated = text.bytes().any(|byte| byte == b'-');
+    if dated && time::parse(text).is_ok() {
+        return Ok(text.to_owned());
+    }
+    let now = time::parse("now")?;
+    let later = duration(text).ok().and_then(|life| now.checked_add(life));
+    // What lies too far off is shown as a number.
+    let shown = later.map(time::show).filter(|shown| shown.ends_with('Z'));
+    shown.ok_or_else(|| {
+        Problem::new(Code::BadData, format!("{text:?} is no time at which a secret expires"))
+            .hint("write a date, 2027-01-31; a date and time, 2027-01-31T18:30:00Z; or how long from now, 30d or 12h")
+    })
+}
+
 fn shown(answer: &Attributes) -> String {
     let mut text = String::new();
     for (key, value) in &answer.attributes {
         let _ = writeln!(text, "{}\t{}", escape::name(key), escape::name(value));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_expires_at_a_date_a_moment_or_after_a_while() {
+        for good in ["2027-01-31", "2027-01-31T18:30:00Z", "2027-01-31 18:30"] {
+            assert_eq!(moment(good).as_deref(), Ok(good));
+        }
+        for length in ["30d", "12h", "1m"] {
+            let then = moment(length).expect("a length of time");
+            assert!(time::parse(&then).ok() > time::parse("now").ok(), "{then}");
+        }
+        for bad in [
+            "",
+            "soon",
+            "now",
+            "2027",
+            "2027-13-01",
+            "30",
+            "0d",
+            "-1d",
+            "d",
+            "99999999999999d",
+            "9999999d",
+        ] {
+            assert_eq!(
+                moment(bad).map_err(|problem| problem.code),
+                Err(Code::BadData),
+                "{bad}"
+            );
+        }
+    }
 }
