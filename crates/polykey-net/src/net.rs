@@ -539,15 +539,16 @@ async fn bind(config: &NetConfig, relays: &[RelayUrl], key: &SigningKey) -> Resu
     if config.mode != Mode::Mainnet {
         builder = builder.portmapper_config(PortmapperConfig::Disabled);
     }
-    if !config.dns_servers.is_empty() {
-        let servers = config
-            .dns_servers
-            .iter()
-            .map(|server| NameserverConfig::udp(server.ip()).with_port(server.port()));
-        // The library would go on to public servers, which whoever names one does not want to tell of their relays.
-        let resolver = DnsResolver::builder().add_nameserver_configs(servers);
-        builder = builder.dns_resolver(resolver.disable_fallback().build());
-    }
+    // The library would go on to public servers when these fail, which nobody named and which would learn of relays.
+    let resolver = DnsResolver::builder().disable_fallback();
+    let servers = config
+        .dns_servers
+        .iter()
+        .map(|server| NameserverConfig::udp(server.ip()).with_port(server.port()));
+    builder = builder.dns_resolver(match config.dns_servers.is_empty() {
+        true => resolver.with_system_defaults().build(),
+        false => resolver.add_nameserver_configs(servers).build(),
+    });
     if !config.bind.is_empty() {
         builder = builder.clear_ip_transports();
         for address in &config.bind {
