@@ -5,6 +5,7 @@ use std::path::Path;
 
 use polykey_api::{Code, Problem};
 use polykey_store::StoreError;
+use polykey_trust::TrustError;
 
 /// A problem with a file of the node path.
 pub fn disk(error: &io::Error, what: &str, path: &Path) -> Problem {
@@ -60,4 +61,12 @@ pub fn store(error: &StoreError) -> Problem {
         problem = problem.caused_by(source);
     }
     problem
+}
+
+/// A problem of the book of sigchains.
+pub fn trust(error: &TrustError) -> Problem {
+    match error {
+        TrustError::Store(error) => store(error),
+        error => record("the book of sigchains", error),
+    }
 }

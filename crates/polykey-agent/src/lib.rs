@@ -13,6 +13,7 @@ pub mod audit;
 pub mod backoff;
 pub mod blocking;
 pub mod certificate;
+pub mod chains;
 pub mod contacts;
 pub mod doctor;
 pub mod door;

@@ -10,6 +10,7 @@ use polykey_core::hash::keyed_hash;
 use polykey_core::key_file::MasterKey;
 use polykey_core::key_record::KeyRecord;
 use polykey_core::password::Password;
+use polykey_core::rotation::Rotation;
 use polykey_core::scrub::{SHALLOW, scrubbed};
 use polykey_core::sealing::EncryptionKey;
 use polykey_core::sign::SigningKey;
@@ -62,6 +63,8 @@ pub struct Node {
     pub password: RwLock<PasswordCheck>,
     /// Root keys that this node had before, oldest first.
     pub former: Vec<SigningKey>,
+    /// The claims in which one after the other named its successor, up to the present one, oldest first.
+    pub succession: Vec<Rotation>,
     /// Tells those who wait for a caller that the keys go.
     pub closing: watch::Sender<bool>,
 }

@@ -19,6 +19,7 @@ use polykey_core::key_record::KeyRecord;
 use polykey_core::password::{Level, Limits, Password};
 use polykey_core::random::OsRandom;
 use polykey_core::recovery::{RecoveryCode, RecoveryKeys};
+use polykey_core::rotation::Rotation;
 use polykey_core::sealing::EncryptionKey;
 use polykey_core::sign::SigningKey;
 use polykey_core::{Clock, Key, Random, SecretBytes, clock::SystemClock, label};
@@ -28,6 +29,7 @@ use polykey_vault::Identity;
 use polykey_vault::charter::{DeviceKey, MemberKeys};
 
 use crate::audit::Audit;
+use crate::chains::own::{self, Reign};
 use crate::contacts::Contacts;
 use crate::door::wrong_password;
 use crate::failure::{self, disk};
@@ -42,7 +44,7 @@ use crate::sharing::shares::Shares;
 use crate::successor;
 use crate::tables::IDENTITY;
 use crate::tickets::Tickets;
-use crate::vaults::Vaults;
+use crate::vaults::{Acting, Vaults};
 
 /// Group of the sealed seeds of the present keys.
 pub(crate) const SEEDS: &[u8] = b"seed";
@@ -326,16 +328,53 @@ fn read_node(
     let sigchain_start =
         SigchainStart::accept_unverified(start.expose().to_vec()).map_err(|error| damaged(&error))?;
     let audit = open_audit(paths, &db, &master)?;
-    let mut me = vec![identity(&root, &encryption, &key_record, &sigchain_start)];
-    for (number, root) in (0u64..).zip(&former).collect::<Vec<_>>().into_iter().rev() {
+    let mut before = Vec::new();
+    for number in 0..former.len() as u64 {
         let place = number.to_be_bytes();
         let key_record = KeyRecord::accept_unverified(record(FORMER_RECORDS, &place)?.expose().to_vec())
             .map_err(|error| damaged(&error))?;
         let start = SigchainStart::accept_unverified(record(FORMER_STARTS, &place)?.expose().to_vec())
             .map_err(|error| damaged(&error))?;
-        me.push(identity(root, &encryption, &key_record, &start));
+        let rotation = db
+            .read(|tx| tx.value(IDENTITY, ROTATIONS, &place))
+            .map_err(|error| failure::store(&error))?
+            .map(|claim| Rotation::accept_unverified(claim.expose().to_vec()))
+            .transpose()
+            .map_err(|error| damaged(&error))?;
+        before.push((key_record, start, rotation));
+    }
+    let mut reigns: Vec<Reign<'_>> = (former.iter().zip(&before))
+        .map(|(root, (_, start, rotation))| Reign {
+            root,
+            start,
+            rotation: rotation.as_ref(),
+        })
+        .collect();
+    reigns.push(Reign {
+        root: &root,
+        start: &sigchain_start,
+        rotation: None,
+    });
+    match own::settle(&db, &reigns, SystemClock.now()) {
+        // A full disk keeps nobody from removing secrets; the next opening tries again.
+        Err(problem) if problem.code == Code::DiskFull => tracing::warn!("the sigchain waits: {problem}"),
+        settled => settled?,
+    }
+    let mut me = vec![Acting {
+        identity: identity(&root, &encryption, &key_record, &sigchain_start),
+        rotation: None,
+    }];
+    for (root, (key_record, start, rotation)) in former.iter().zip(&before).rev() {
+        me.push(Acting {
+            identity: identity(root, &encryption, key_record, start),
+            rotation: rotation.clone(),
+        });
     }
     let vaults = open_vaults(paths, &db, &master, me)?;
+    let mut succession: Vec<Rotation> = (before.into_iter().rev())
+        .map_while(|(_, _, rotation)| rotation)
+        .collect();
+    succession.reverse();
     let contacts = Contacts::load(db.clone(), root.public())?;
     let post = Post::new(db.clone(), root.public());
     let shares = Shares::new(db.clone());
@@ -358,6 +397,7 @@ fn read_node(
         replicas,
         password: RwLock::new(password),
         former,
+        succession,
         closing: tokio::sync::watch::Sender::new(false),
     })
 }
@@ -391,7 +431,7 @@ fn open_vaults(
     paths: &NodePaths,
     db: &Database,
     master: &MasterKey,
-    me: Vec<Identity>,
+    me: Vec<Acting>,
 ) -> Result<Vaults, Problem> {
     let keys = master.derive(label::MASTER_DATABASE, b"vault folders");
     Vaults::load(db.clone(), keys, me, paths.root())

@@ -1,8 +1,9 @@
 //! New passwords and new root keys.
 //!
 //! The master key stays, so nothing at rest is sealed again: a new password rewrites one slot of the key
-//! file, a new root key both slots and the node's own records. The former root key is kept, sealed: vaults
-//! that were joined with it go on under it until their charters know the new one.
+//! file, a new root key both slots and the node's own records. The former root key is kept, sealed: a vault that
+//! knows the node by it is told of the new one when it is [opened](crate::vaults), and one that cannot be told goes
+//! on under the old one.
 //!
 //! Always: whoever knows the present recovery code or the one that was [proposed](propose) opens the node after a
 //! crash at any moment; how, [`successor`](crate::successor) says.
@@ -20,6 +21,7 @@ use polykey_core::rotation::Rotation;
 use polykey_core::sign::SigningKey;
 use polykey_core::{Clock, Key, Random, clock::SystemClock};
 
+use crate::chains::own;
 use crate::failure;
 use crate::node::{Node, PasswordCheck};
 use crate::open;
@@ -159,12 +161,13 @@ fn name_successor(
             .hint("set PK_RECOVERY_CODE, or use `keys reset` when it is lost")
     })?;
     let present = check_present(node, words)?;
-    let place = (1, node.sigchain_start.id());
+    let chain = own::chain(&node.db, &node.id())?;
+    let place = chain.next_place();
     Rotation::sign(
         &node.root,
         &present,
-        place,
-        SystemClock.now(),
+        (place.number, place.previous),
+        chain.vouch_time(SystemClock.now()),
         root.public(),
         recovery.public(),
     )
@@ -329,6 +332,14 @@ mod tests {
             }
             let node = place.open(if steps < 2 { OLD } else { NEW }).expect("opens");
             assert_eq!(node.former.len(), usize::from(steps > 1));
+            // The chains say what the keys say.
+            let present = own::chain(&node.db, &node.id()).expect("there");
+            let old = own::chain(&node.db, &id.parse().expect("an id")).expect("there");
+            let names = |rotation: &Rotation| (rotation.node() == old.node()).then(|| rotation.successor());
+            let next = (steps > 1).then(|| node.id());
+            assert_eq!(old.successor().and_then(names), next);
+            assert_eq!(present.predecessors().find_map(names), next);
+            assert_eq!(node.succession.last().and_then(names), next);
             node.close().expect("closes");
         }
     }

@@ -31,10 +31,11 @@ use polykey_core::clock::SystemClock;
 use polykey_core::random::OsRandom;
 use polykey_core::{Clock, Key, Random, VaultId, VaultName};
 use polykey_store::Database;
-use polykey_vault::{Identity, Vault, VaultError};
+use polykey_vault::{Vault, VaultError};
 
 use crate::follow::News;
 use entry::{Entry, Folder, STORAGE_LEN, State};
+pub use opener::Acting;
 use opener::Opener;
 use problem::vault_problem;
 use register::{Handle, Register, Storage, lock, no_vault};
@@ -65,11 +66,11 @@ pub struct InUse {
 impl Vaults {
     /// Reads the register from the node's database, and clears away what an interrupted change left.
     /// `keys` gives the keys of the folders, `node` is the node path. The first of `me` acts in new vaults; in
-    /// others the first that is a member.
+    /// others the first that is a member, once its role went on to the first as far as the claims say so.
     ///
     /// # Errors
     /// [`Code::BadData`] when a record is damaged; what the disk says.
-    pub fn load(database: Database, keys: Key, me: Vec<Identity>, node: &Path) -> Result<Vaults, Problem> {
+    pub fn load(database: Database, keys: Key, me: Vec<Acting>, node: &Path) -> Result<Vaults, Problem> {
         let node = node.canonicalize().unwrap_or_else(|_| node.to_owned());
         let vaults = Vaults {
             node,
@@ -488,8 +489,12 @@ pub(crate) mod tests {
                     public: device.public(),
                 },
             };
-            let me = Identity::new(signer, keys, vec![(record.number(), device)]);
+            let me = polykey_vault::Identity::new(signer, keys, vec![(record.number(), device)]);
             let folders = Key::from_array([7; 32]);
+            let me = Acting {
+                identity: me,
+                rotation: None,
+            };
             Vaults::load(self.database.clone(), folders, vec![me], self.dir.path())
         }
 

@@ -158,6 +158,21 @@ fn a_renewed_node_has_a_new_id_and_nothing_old_opens_it() {
             b"before"
         );
         home.pk_as("new", ["secrets", "touch", "old:b"]).ok();
+        // Who names its successor hands its vaults on; who does not keeps them.
+        let members = home
+            .pk_as("new", ["vaults", "members", "old", "--json"])
+            .ok()
+            .json();
+        let member = if command == "renew" {
+            &renewed["nodeId"]
+        } else {
+            &old_id
+        };
+        assert_eq!(members.as_array().map(Vec::len), Some(1));
+        assert_eq!(
+            (&members[0]["nodeIdEncoded"], &members[0]["role"]),
+            (member, &"admin".into())
+        );
         home.pk_as("new", ["vaults", "create", "new"]).ok();
         home.pk_as("new", ["secrets", "touch", "new:b"]).ok();
         let chain = home.pk_as("new", ["keys", "certchain", "--json"]).ok().json();
