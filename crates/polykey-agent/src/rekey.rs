@@ -206,6 +206,7 @@ mod tests {
     use polykey_api::start::StartOrder;
     use polykey_core::password::Level;
     use polykey_core::random::OsRandom;
+    use polykey_store::{StoreError, Table};
 
     use super::*;
 
@@ -362,6 +363,33 @@ mod tests {
         let id = node.id().to_string();
         node.close().expect("closes");
         place.check(&id, (NEW, OLD), (&place.code, &proposal.recovery_code), "then");
+    }
+
+    #[test]
+    fn a_node_from_before_there_were_chains_gets_them() {
+        let place = Place::new();
+        let node = place.open(OLD).expect("opens");
+        let former = node.id();
+        let proposal = propose(&node, None, &OsRandom).expect("proposed");
+        place.take(&node, &proposal).expect("taken");
+        node.close().expect("closes");
+        let node = place.open(NEW).expect("opens");
+        let there =
+            || [former, node.id()].map(|id| own::chain(&node.db, &id).expect("there").entries().len());
+        assert_eq!(there(), [2, 2]);
+        let removed = node.db.write(|tx| {
+            tx.remove_group(Table::new(48), former.as_bytes())?;
+            tx.remove_group(Table::new(48), node.id().as_bytes())?;
+            tx.remove_group(Table::new(49), b"all")
+        });
+        assert_eq!(removed.map_err(|error: StoreError| error.to_string()), Ok(2));
+        assert!(own::chain(&node.db, &former).is_err());
+        node.close().expect("closes");
+        let node = place.open(NEW).expect("opens");
+        let chains = [former, node.id()].map(|id| own::chain(&node.db, &id).expect("there"));
+        assert_eq!(chains[0].successor().map(Rotation::successor), Some(node.id()));
+        assert_eq!(chains[1].predecessors().next().map(Rotation::node), Some(former));
+        node.close().expect("closes");
     }
 
     #[test]

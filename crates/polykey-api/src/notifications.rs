@@ -193,6 +193,17 @@ pub enum NotificationData {
         /// The vault.
         vault_id: String,
     },
+    /// The sender took the place of another node, as that one said.
+    #[serde(rename_all = "camelCase")]
+    NodeSucceeded {
+        /// The other node.
+        former_node_id: String,
+    },
+    /// The sender's sigchain does not go on from what it was.
+    SigchainDoubt {
+        /// True when it says something else than before, false when it says less.
+        forked: bool,
+    },
 }
 
 /// How a delivery stands.

@@ -119,7 +119,7 @@ pub fn head(tx: &ReadTx<'_>, node: &NodeId) -> Result<Option<Checkpoint>, TrustE
 /// [`TrustError::Store`].
 pub fn entries_from(tx: &ReadTx<'_>, node: &NodeId, from: u64) -> Result<Vec<Vec<u8>>, TrustError> {
     let mut entries = vec![];
-    for number in (from..).take(MAX_OFFER) {
+    for number in (from..=u64::MAX).take(MAX_OFFER) {
         match tx.value(CHAIN, node.as_bytes(), &number.to_be_bytes())? {
             Some(value) => entries.push(value.expose().to_vec()),
             None => break,
@@ -459,7 +459,9 @@ mod tests {
         db.read(|tx| {
             assert_eq!(heads(tx)?, [chain.as_ref().unwrap().head()]);
             assert_eq!(entries_from(tx, &a.node(), 1)?.len(), 1);
-            assert_eq!(entries_from(tx, &a.node(), 9)?.len(), 0);
+            for beyond in [2, 9, u64::MAX] {
+                assert_eq!(entries_from(tx, &a.node(), beyond)?.len(), 0);
+            }
             Ok::<_, TrustError>(())
         })
         .unwrap();

@@ -1,5 +1,12 @@
-//! Sigchains: what this node says about itself, in the book of `polykey-trust`.
+//! Sigchains: what this node says about itself, and what those that it knows say.
 //!
-//! Start at [`own::settle`].
+//! All of them stand in the book of `polykey-trust`. [`own`] keeps the node's own chains level with its keys,
+//! [`learn`] asks others for theirs, and [`succession`] follows a node to its new keys.
+//!
+//! Always: only the chains of this node and of nodes that it knows are kept, never those of strangers.
 
+#[cfg(test)]
+mod cast;
+pub mod learn;
 pub mod own;
+pub mod succession;

@@ -120,37 +120,12 @@ fn failed(error: &SettleError) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use polykey_core::key_record::KeyRecord;
+    use polykey_core::Key;
     use polykey_core::random::OsRandom;
-    use polykey_core::recovery::{RecoveryCode, RecoveryKeys};
-    use polykey_core::sealing::EncryptionKey;
-    use polykey_core::{Key, sign};
     use polykey_store::StoreEnv;
 
+    use super::super::cast::{Life, time};
     use super::*;
-
-    struct Life {
-        keys: RecoveryKeys,
-        start: SigchainStart,
-    }
-
-    fn life() -> Life {
-        let keys = RecoveryCode::generate(&OsRandom).keys();
-        let record = KeyRecord::first(&keys.root, EncryptionKey::random(&OsRandom).public());
-        let start = SigchainStart::sign(&keys.root, &keys, &record, time(1));
-        Life { keys, start }
-    }
-
-    fn time(n: u64) -> Timestamp {
-        Timestamp::from_millis(n)
-    }
-
-    fn names(old: &Life, new: &Life) -> Rotation {
-        let place = (1, old.start.id());
-        let (root, recovery): (&sign::SigningKey, _) = (&old.keys.root, &old.keys.recovery);
-        let next = (new.start.node(), new.start.recovery_public());
-        Rotation::sign(root, recovery, place, time(2), next.0, next.1).expect("four keys")
-    }
 
     fn reign<'k>(life: &'k Life, rotation: Option<&'k Rotation>) -> Reign<'k> {
         Reign {
@@ -170,8 +145,8 @@ mod tests {
     #[test]
     fn chains_follow_from_the_keys_and_are_signed_once() {
         let (_dir, db) = database();
-        let lives = [life(), life(), life(), life()];
-        let by = [names(&lives[0], &lives[1]), names(&lives[2], &lives[3])];
+        let lives = [Life::new(), Life::new(), Life::new(), Life::new()];
+        let by = [lives[0].names(&lives[1]), lives[2].names(&lives[3])];
         let length = |at: usize| {
             chain(&db, &lives[at].start.node())
                 .expect("there")
@@ -202,10 +177,10 @@ mod tests {
     #[test]
     fn a_claim_that_does_not_fit_the_chains_changes_nothing() {
         let (_dir, db) = database();
-        let (old, new, other) = (life(), life(), life());
+        let (old, new, other) = (Life::new(), Life::new(), Life::new());
         settle(&db, &[reign(&old, None)], time(3)).expect("founded");
-        let foreign = names(&old, &other);
-        for bad in [&foreign, &names(&new, &other)] {
+        let foreign = old.names(&other);
+        for bad in [&foreign, &new.names(&other)] {
             let refused = settle(&db, &[reign(&old, Some(bad)), reign(&new, None)], time(4));
             assert_eq!(refused.map_err(|problem| problem.code), Err(Code::BadData));
             assert_eq!(chain(&db, &old.start.node()).expect("there").entries().len(), 1);

@@ -1,7 +1,7 @@
 //! What the node remembers about another node.
 //!
 //! Record: array `[petname or null, [[place, source, since]], trusted, blocked, first seen, last seen or null,
-//! first sigchain entry or null, newest key record or null]`. The two statements were verified before they
+//! first sigchain entry or null, newest key record or null]`, and the successor behind them when there is one. The two statements were verified before they
 //! came in, and the table is sealed.
 
 use std::fmt;
@@ -137,6 +137,8 @@ pub struct Contact {
     pub start: Option<SigchainStart>,
     /// Its newest key record.
     pub record: Option<KeyRecord>,
+    /// The node that took its place. It is blocked from then on.
+    pub successor: Option<NodeId>,
 }
 
 impl Contact {
@@ -152,6 +154,7 @@ impl Contact {
             last_seen: None,
             start: None,
             record: None,
+            successor: None,
         }
     }
 
@@ -192,7 +195,7 @@ impl Contact {
     /// The bytes of the record, without the id, which is its key.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::new();
-        out.array(8);
+        out.array(8 + usize::from(self.successor.is_some()));
         match &self.petname {
             Some(name) => out.text(name),
             None => out.null(),
@@ -219,6 +222,9 @@ impl Contact {
                 None => out.null(),
             };
         }
+        if let Some(successor) = &self.successor {
+            out.bytes(successor.as_bytes());
+        }
         out.finish()
     }
 
@@ -229,7 +235,11 @@ impl Contact {
     pub fn decode(node: &[u8], bytes: &[u8]) -> Result<Contact, CodecError> {
         let mut from = Reader::new(bytes, MAX_LEN, "the record of a node")?;
         let node = NodeId::try_from(node).map_err(|_| from.shape())?;
-        from.array_of(8)?;
+        let has_successor = match from.array()? {
+            8 => false,
+            9 => true,
+            _ => return Err(from.shape()),
+        };
         let petname = match from.null()? {
             true => None,
             false => Some(from.text()?.to_owned()),
@@ -270,6 +280,10 @@ impl Contact {
         if !mine(start.as_ref().map(SigchainStart::node)) || !mine(record.as_ref().map(KeyRecord::node)) {
             return Err(from.shape());
         }
+        let successor = match has_successor {
+            true => Some(NodeId::from_bytes(from.bytes_of()?)),
+            false => None,
+        };
         from.finish()?;
         Ok(Contact {
             node,
@@ -281,6 +295,7 @@ impl Contact {
             last_seen,
             start,
             record,
+            successor,
         })
     }
 }
@@ -345,6 +360,7 @@ mod tests {
             Ok(contact.clone())
         );
         contact.petname = Some("bob".to_owned());
+        contact.successor = Some(node(9));
         contact.learn(place(1), Source::Added, at(6));
         contact.learn(
             Place::Relay("https://relay.example".to_owned()),

@@ -128,6 +128,14 @@ impl Contacts {
             .is_some_and(|contact| contact.trusted && !contact.blocked)
     }
 
+    /// The node that took the place of this one, or of the one that did.
+    pub fn successor(&self, node: &NodeId) -> Option<NodeId> {
+        let known = self.read();
+        let next = |node: &NodeId| known.get(node).and_then(|contact| contact.successor);
+        // Each step is another contact, so there are no more of them.
+        std::iter::successors(next(node), next).take(known.len()).last()
+    }
+
     /// How the user calls a node: its petname, or its id.
     pub fn title(&self, node: &NodeId) -> String {
         let petname = self.read().get(node).and_then(|contact| contact.petname.clone());
@@ -259,6 +267,47 @@ impl Contacts {
             }
             Ok(())
         })
+    }
+
+    /// Moves what the user gave the node `former` on to `next`: petname, trust, addresses, a block. From then on
+    /// `former` is blocked. False when there is nothing to move, or it was moved before.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn succeed(&self, former: NodeId, next: NodeId) -> Result<bool, Problem> {
+        if next == self.0.me {
+            return Ok(false);
+        }
+        let _changing = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = SystemClock.now();
+        let Some(mut old) = self.find(&former).filter(|old| old.successor.is_none()) else {
+            return Ok(false);
+        };
+        let mut new = self.find(&next).unwrap_or_else(|| Contact::new(next, now));
+        let petname = old.petname.take();
+        new.petname = new.petname.or(petname);
+        new.trusted |= old.trusted;
+        new.blocked |= old.blocked;
+        new.first_seen = new.first_seen.min(old.first_seen);
+        let known = std::mem::take(&mut old.addresses);
+        for known in known.into_iter().rev() {
+            if !new.addresses.iter().any(|there| there.place == known.place) {
+                new.learn(known.place, known.source, known.since);
+            }
+        }
+        (old.trusted, old.blocked, old.successor) = (false, true, Some(next));
+        self.0
+            .database
+            .write(|tx| {
+                for contact in [&old, &new] {
+                    tx.put(CONTACTS, ALL, contact.node.as_bytes(), &contact.encode())?;
+                }
+                Ok(())
+            })
+            .map_err(|error| failure::store(&error))?;
+        let mut known = self.0.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.extend([(former, old), (next, new)]);
+        Ok(true)
     }
 
     fn change(

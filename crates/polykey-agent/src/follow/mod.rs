@@ -31,6 +31,7 @@ pub use news::{Batch, News};
 
 use crate::agent::Agent;
 use crate::blocking::blocking;
+use crate::chains::succession::Succeeded;
 use crate::network::Running;
 use crate::vaults::problem::vault_problem;
 use bring::{Brought, bring_in};
@@ -53,6 +54,8 @@ type Circle = BTreeMap<NodeId, Role>;
 struct Survey {
     circle: Circle,
     announcement: Announcement,
+    /// Nodes that took the place of members, which the charter here does not say yet.
+    successors: Vec<NodeId>,
 }
 
 /// Work that came to its end.
@@ -63,6 +66,8 @@ enum Done {
     /// Another told where these may be.
     Heard(BTreeSet<NodeId>),
     RanErrands,
+    /// A node took the place of another.
+    Succeeded(Option<Succeeded>),
     Ran,
 }
 
@@ -164,12 +169,23 @@ impl Follower {
             self.dialling.remove(&node);
             self.pull_all_from(node);
             self.agent.run_errands(node);
+            let agent = self.agent.clone();
+            self.work.spawn(async move {
+                agent.present_succession(node).await;
+                agent.look_at_chain(node).await;
+                Done::Ran
+            });
             let running = self.running.clone();
             self.work
                 .spawn(async move { Done::Heard(running.hear_from(node).await) });
         }
         for node in batch.gone {
             self.dial_soon(node);
+        }
+        for line in batch.successions {
+            let agent = self.agent.clone();
+            self.work
+                .spawn(async move { Done::Succeeded(agent.follow_succession(line).await) });
         }
     }
 
@@ -226,7 +242,18 @@ impl Follower {
                     self.dial_now(node);
                 }
             }
-            Done::Ran => {}
+            // Its vaults tell that its roles went on; nobody else may have that yet.
+            Done::Succeeded(Some(Succeeded { former, next })) => {
+                let with_former = self
+                    .circles
+                    .iter()
+                    .filter(|(_, circle)| circle.contains_key(&former));
+                let vaults: Vec<VaultId> = with_former.map(|(vault, _)| *vault).collect();
+                for vault in vaults {
+                    self.pull(vault, next);
+                }
+            }
+            Done::Ran | Done::Succeeded(None) => {}
             Done::RanErrands => self.errands = Some(Instant::now() + ERRANDS),
         }
     }
@@ -258,7 +285,11 @@ impl Follower {
     }
 
     fn take_survey(&mut self, vault: VaultId, survey: Survey) {
-        let Survey { circle, announcement } = survey;
+        let Survey {
+            circle,
+            announcement,
+            successors,
+        } = survey;
         let before = self.circles.insert(vault, circle.clone()).unwrap_or_default();
         let connected: BTreeSet<NodeId> = self.running.connected().into_iter().collect();
         for node in circle.keys().filter(|node| !before.contains_key(*node)) {
@@ -273,6 +304,9 @@ impl Follower {
             } else {
                 self.dial_soon(*node);
             }
+        }
+        for node in successors.into_iter().filter(|node| connected.contains(node)) {
+            self.pull(vault, node);
         }
         // Those that were just removed are told as well: their own pull shows them the removal.
         let told = circle
@@ -407,14 +441,20 @@ fn look_at(agent: &Agent, vault: VaultId) -> Result<Option<Survey>, Problem> {
     for member in circle.keys() {
         node.contacts.meet(*member)?;
     }
+    let moved = circle.keys().filter_map(|member| node.contacts.successor(member));
+    let successors = moved.filter(|next| !circle.contains_key(next)).collect();
     let announcement = sync::announce(&*open.vault).map_err(wrong)?;
-    Ok(Some(Survey { circle, announcement }))
+    Ok(Some(Survey {
+        circle,
+        announcement,
+        successors,
+    }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peer::bench::Bench;
+    use crate::peer::bench::{Bench, stranger};
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn errands_are_run_one_round_after_the_other() {
@@ -430,6 +470,26 @@ mod tests {
             follower.take_done(done);
         }
         network.stop().await;
+    }
+
+    #[test]
+    fn the_successor_of_a_member_is_pulled_from_until_the_charter_knows_it() {
+        let bench = Bench::new();
+        let node = bench.node();
+        node.vaults.create("work", None).expect("made");
+        let vault = node.vaults.open("work").expect("open").id;
+        let (former, next) = (stranger(), stranger());
+        bench.grant("work", &former, Role::Writer);
+        let successors = || {
+            let survey = look_at(&bench.agent, vault).expect("reads").expect("there");
+            survey.successors
+        };
+        assert_eq!(successors(), []);
+        let moved = node.contacts.succeed(former.node(), next.node());
+        assert_eq!(moved, Ok(true));
+        assert_eq!(successors(), [next.node()]);
+        bench.grant("work", &next, Role::Writer);
+        assert_eq!(successors(), []);
     }
 
     #[test]

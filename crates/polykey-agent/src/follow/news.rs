@@ -34,6 +34,8 @@ pub struct Batch {
     pub connected: BTreeSet<NodeId>,
     /// Nodes with which a connection ended.
     pub gone: BTreeSet<NodeId>,
+    /// Nodes that say that they succeed one that is known: that one, those between, and the node itself.
+    pub successions: BTreeSet<Vec<NodeId>>,
 }
 
 impl News {
@@ -65,6 +67,13 @@ impl News {
     pub fn gone(&self, node: NodeId) {
         self.note(|batch| {
             batch.gone.insert(node);
+        });
+    }
+
+    /// A node says that it succeeds one that is known.
+    pub fn succession(&self, line: Vec<NodeId>) {
+        self.note(|batch| {
+            batch.successions.insert(line);
         });
     }
 

@@ -184,6 +184,18 @@ fn shown_mail(mail: &Mail, me: &NodeId) -> NotificationItem {
                 vault_id: vault.to_string(),
             },
         ),
+        Letter::Succeeded { former, .. } => (
+            None,
+            mail.id.time(),
+            NotificationData::NodeSucceeded {
+                former_node_id: former.to_string(),
+            },
+        ),
+        Letter::Doubt { forked, .. } => (
+            None,
+            mail.id.time(),
+            NotificationData::SigchainDoubt { forked: *forked },
+        ),
     };
     NotificationItem {
         notification: Shown {

@@ -145,6 +145,19 @@ fn good(vault: VaultId) -> Vec<(&'static str, Request)> {
             },
         ),
         ("addresses", Request::Addresses),
+        (
+            "chain",
+            Request::Chain {
+                node: nobody(),
+                from: 0,
+            },
+        ),
+        (
+            "succeed",
+            Request::Succeed {
+                rotations: vec![vec![1; 50]],
+            },
+        ),
     ]
 }
 
@@ -346,7 +359,7 @@ async fn nothing_that_a_hostile_peer_says_does_harm() {
                 "ping" | "who" | "scan" | "addresses" => Want::Served,
                 "items" | "objects" => Want::Nothing,
                 // They are signed by nobody.
-                "notify" | "keep" => Want::Refused(Refusal::Malformed),
+                "notify" | "keep" | "succeed" => Want::Refused(Refusal::Malformed),
                 _ => refused,
             };
             stage
@@ -361,7 +374,7 @@ async fn nothing_that_a_hostile_peer_says_does_harm() {
                 (Who::Blocked, _) => refused,
                 (_, "ping" | "who") | (Who::Contact, "scan" | "addresses") => Want::Served,
                 (_, "items" | "objects") => Want::Nothing,
-                (_, "notify" | "keep") => Want::Refused(Refusal::Malformed),
+                (_, "notify" | "keep" | "succeed") => Want::Refused(Refusal::Malformed),
                 _ => refused,
             };
             stage.check(name, who, &request.encode(), &request, want).await;

@@ -8,6 +8,7 @@
 //! - `[7, secret (32), sigchain start, key record]` an invitation is redeemed
 //! - `[8, vault, genesis]` please keep the ciphertext of this vault
 //! - `[9]` where are the nodes that we both know
+//! - `[10, node, number]` the sigchain of a node, from this entry on · `[11, [rotate claim]]` I succeed one that you know
 //!
 //! Answers: `[0, value]`, or `[1, code, text]` for a refusal. The value of each is told at [`Answer`].
 //!
@@ -16,6 +17,7 @@
 
 use polykey_core::codec::{CodecError, Reader, Writer};
 use polykey_core::{NodeId, VaultId, VaultName};
+use polykey_trust::sigchain::MAX_OFFER;
 use polykey_vault::charter::Role;
 use polykey_vault::sync::{self, Blob};
 
@@ -37,6 +39,10 @@ pub const MAX_NODES: usize = 256;
 pub const MAX_PLACES: usize = 8;
 /// Longest text of a refusal.
 pub const MAX_TEXT_LEN: usize = 200;
+/// Longest piece of a sigchain in one answer.
+pub const MAX_CHAIN_LEN: usize = 512 << 10;
+/// Most claims in which one node after the other named its successor.
+pub const MAX_ROTATIONS: usize = 8;
 /// Length of the secret of an invitation.
 pub const SECRET_LEN: usize = 32;
 
@@ -87,6 +93,18 @@ pub enum Request {
     },
     /// Where are the nodes that we both know?
     Addresses,
+    /// Show your sigchain, or that of a node that you succeed.
+    Chain {
+        /// Whose chain.
+        node: NodeId,
+        /// The number of the first entry to be shown.
+        from: u64,
+    },
+    /// I succeed a node that you may know.
+    Succeed {
+        /// The claims in which one named the next, oldest first; the last names the asker.
+        rotations: Vec<Vec<u8>>,
+    },
 }
 
 /// A vault that a node offers.
@@ -138,6 +156,8 @@ pub enum Answer {
     },
     /// `[[node, [address]]]`.
     Nodes(Vec<(NodeId, Vec<Place>)>),
+    /// `[claim]`: as many as fit, in order; none after the last one.
+    Chain(Vec<Vec<u8>>),
     /// `[1, code, text]` instead of `[0, value]`.
     Refused(Refusal, String),
 }
@@ -195,6 +215,8 @@ impl Request {
             Request::Redeem { .. } => "peer.redeem",
             Request::Keep { .. } => "peer.keep",
             Request::Addresses => "peer.addresses",
+            Request::Chain { .. } => "peer.chain",
+            Request::Succeed { .. } => "peer.succeed",
         }
     }
 
@@ -214,11 +236,16 @@ impl Request {
         match self {
             Request::Sync(sync::Request::Objects { .. }) => sync::message::MAX_OBJECTS_LEN + 64,
             Request::Sync(_) => MAX_ANSWER_LEN,
-            Request::Ping | Request::Announce(_) | Request::Notify(_) | Request::Keep { .. } => 1024,
+            Request::Ping
+            | Request::Announce(_)
+            | Request::Notify(_)
+            | Request::Keep { .. }
+            | Request::Succeed { .. } => 1024,
             Request::Who => (MAX_RECORDS + 1) * 4096,
             Request::Scan => MAX_OFFERS * 256,
             Request::Genesis(_) | Request::Redeem { .. } => 2 * MAX_STATEMENT_LEN,
             Request::Addresses => MAX_NODES * MAX_PLACES * 600,
+            Request::Chain { .. } => MAX_CHAIN_LEN + 64,
         }
     }
 
@@ -240,6 +267,14 @@ impl Request {
             } => out.array(4).u64(7).bytes(secret).bytes(start).bytes(record),
             Request::Keep { vault, genesis } => out.array(3).u64(8).bytes(vault.as_bytes()).bytes(genesis),
             Request::Addresses => out.array(1).u64(9),
+            Request::Chain { node, from } => out.array(3).u64(10).bytes(node.as_bytes()).u64(*from),
+            Request::Succeed { rotations } => {
+                out.array(2).u64(11).array(rotations.len());
+                for rotation in rotations {
+                    out.bytes(rotation);
+                }
+                &mut out
+            }
         };
         out.finish()
     }
@@ -268,6 +303,16 @@ impl Request {
                 genesis: statement(&mut from)?,
             },
             (1, 9) => Request::Addresses,
+            (3, 10) => Request::Chain {
+                node: NodeId::from_bytes(from.bytes_of()?),
+                from: from.u64()?,
+            },
+            (2, 11) => {
+                let rotations = (0..bounded(&mut from, MAX_ROTATIONS)?).map(|_| statement(&mut from));
+                Request::Succeed {
+                    rotations: rotations.collect::<Result<_, _>>()?,
+                }
+            }
             _ => return Err(from.shape().into()),
         };
         from.finish()?;
@@ -392,6 +437,12 @@ impl Answer {
                     }
                 }
             }
+            Answer::Chain(claims) => {
+                out.array(claims.len());
+                for claim in claims {
+                    out.bytes(claim);
+                }
+            }
             Answer::Refused(..) => unreachable!("written above"),
         }
         out.finish()
@@ -430,7 +481,7 @@ impl Answer {
 
     fn value(request: &Request, frame: &Blob, from: &mut Reader<'_>) -> Result<Answer, MessageError> {
         Ok(match request {
-            Request::Ping | Request::Announce(_) | Request::Notify(_) => {
+            Request::Ping | Request::Announce(_) | Request::Notify(_) | Request::Succeed { .. } => {
                 from.key(0)?;
                 Answer::Done
             }
@@ -483,6 +534,10 @@ impl Answer {
                 }
                 Answer::Nodes(nodes)
             }
+            Request::Chain { .. } => {
+                let claims = (0..bounded(from, MAX_OFFER)?).map(|_| statement(from));
+                Answer::Chain(claims.collect::<Result<_, _>>()?)
+            }
         })
     }
 }
@@ -521,6 +576,13 @@ mod tests {
                 genesis: vec![1],
             },
             Request::Addresses,
+            Request::Chain {
+                node: NodeId::from_bytes([1; 32]),
+                from: 3,
+            },
+            Request::Succeed {
+                rotations: vec![vec![1], vec![2]],
+            },
         ]
     }
 
@@ -563,6 +625,8 @@ mod tests {
             (all[8].clone(), Answer::Keeping { now: true }),
             (all[8].clone(), Answer::Keeping { now: false }),
             (all[9].clone(), Answer::Nodes(nodes)),
+            (all[10].clone(), Answer::Chain(vec![vec![1; 300], vec![2]])),
+            (all[11].clone(), Answer::Done),
             (all[0].clone(), Answer::refused(Refusal::TooMuch)),
             (all[4].clone(), Answer::refused(Refusal::NoRoom)),
         ]
@@ -635,6 +699,13 @@ mod tests {
             records: vec![vec![1]; MAX_RECORDS + 1],
         };
         assert!(Answer::decode(&Request::Who, &records.encode()).is_err());
+        let chain = Answer::Chain(vec![vec![1]; MAX_OFFER + 1]);
+        assert!(Answer::decode(&requests()[10], &chain.encode()).is_err());
+        let succeed = |count| Request::Succeed {
+            rotations: vec![vec![1]; count],
+        };
+        assert!(Request::decode(&succeed(MAX_ROTATIONS).encode()).is_ok());
+        assert!(Request::decode(&succeed(MAX_ROTATIONS + 1).encode()).is_err());
         let text = "\u{e9}".repeat(MAX_TEXT_LEN);
         let refused = Answer::Refused(Refusal::Refused, text).encode();
         assert!(matches!(

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use polykey_api::{Code, Problem};
 use polykey_core::clock::SystemClock;
 use polykey_core::{Clock, NodeId, VaultId};
+use polykey_trust::book;
 use polykey_vault::charter::Role;
 use polykey_vault::sync::{self, Blob, Replica, Seen};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -23,8 +24,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::frame::{Budget, FrameError, read_only_frame, write_only_frame};
 use super::limits::{Rates, Standing};
 use super::message::{
-    Answer, Beginning, MAX_NODES, MAX_OFFERS, MAX_PLACES, MAX_RECORDS, MAX_REQUEST_LEN, Offer, Refusal,
-    Request,
+    Answer, Beginning, MAX_CHAIN_LEN, MAX_NODES, MAX_OFFERS, MAX_PLACES, MAX_RECORDS, MAX_REQUEST_LEN, Offer,
+    Refusal, Request,
 };
 use crate::agent::Agent;
 use crate::audit::Entry;
@@ -49,6 +50,8 @@ const STRANGERS_RECORDS: u64 = 120;
 const STRANGERS_TIME: Duration = Duration::from_secs(3600);
 /// Event of the record of those that left none of their own.
 const STRANGERS: &str = "peer.strangers";
+/// What is answered to anybody, and gives or does nothing that is worth a record for each.
+const IN_VAIN: [&str; 4] = ["peer.ping", "peer.who", "peer.chain", "peer.succeed"];
 /// Memory that making an answer of a pull takes, but for the one with the longest commit that there can be.
 const ANSWER_ROOM: usize = sync::message::MAX_OBJECTS_LEN;
 
@@ -204,7 +207,7 @@ impl Agent {
         if !manners.is_first((from, action.event, vault, allowed)) {
             return;
         }
-        let in_vain = !allowed || [Request::Ping.event(), Request::Who.event()].contains(&action.event);
+        let in_vain = !allowed || IN_VAIN.contains(&action.event);
         if standing == Standing::Stranger && in_vain {
             let (left, beyond) = manners.strangers().take(Instant::now());
             self.record_strangers(beyond);
@@ -326,6 +329,8 @@ impl Agent {
                 record,
             } => self.redeem(node, from, secret, start, record).await,
             Request::Keep { vault, genesis } => self.keep(node, from, standing, vault, genesis).await,
+            Request::Chain { node: of, from } => blocking(move || chain(&node, &of, from)).await,
+            Request::Succeed { rotations } => self.hear_of_succession(node, from, rotations).await,
         }
     }
 }
@@ -352,6 +357,25 @@ fn keys(node: &Node) -> Result<Answer, Problem> {
         start: node.sigchain_start.as_bytes().to_vec(),
         records: records.map(|(_, record)| record.expose().to_vec()).collect(),
     })
+}
+
+/// The sigchain of this node, or of one that it succeeds.
+fn chain(node: &Node, of: &NodeId, from: u64) -> Result<Answer, Problem> {
+    if *of != node.id() && !node.succession.iter().any(|rotation| rotation.node() == *of) {
+        return Ok(Answer::refused(Refusal::Refused));
+    }
+    let mut claims =
+        (node.db.read(|tx| book::entries_from(tx, of, from))).map_err(|error| failure::trust(&error))?;
+    let mut room = MAX_CHAIN_LEN;
+    let fitting = claims.iter().take_while(|claim| {
+        // With the head of each.
+        let left = room.checked_sub(claim.len() + 8);
+        room = left.unwrap_or(0);
+        left.is_some()
+    });
+    let count = fitting.count();
+    claims.truncate(count);
+    Ok(Answer::Chain(claims))
 }
 
 fn offers(node: &Node, from: &NodeId) -> Answer {

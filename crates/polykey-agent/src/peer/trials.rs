@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use polykey_core::statement::{Kind, Statement};
 use polykey_core::{NodeId, VaultId};
+use polykey_trust::book;
 use polykey_vault::charter::Role;
 use polykey_vault::sync::{Outcome, PullReport, Seen};
 use polykey_vault::{Vault, VaultError};
 
-use super::bench::{Bench, Wire};
+use super::bench::{Bench, Wire, nobody, stranger};
 use super::pull::{PullError, judge, pull};
-use super::{Answer, Ask, Request};
+use super::{Answer, Ask, AskError, Refusal, Request};
 use crate::vaults::problem::vault_problem;
 
 /// Brings the vault from one agent to the other, at most so many requests long.
@@ -37,6 +38,31 @@ async fn beginning(of: &Bench, me: NodeId, vault: VaultId) -> Statement {
             Statement::verify(Kind::Charter, beginning.genesis).expect("signed")
         }
         other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_shows_anybody_its_own_sigchain_and_no_other() {
+    let alice = Bench::new();
+    let known = stranger();
+    let node = alice.node();
+    node.contacts.trust(known.node()).expect("kept");
+    let start = known.start().clone();
+    node.db.write(|tx| book::found(tx, start)).expect("kept");
+    let wire = Wire::new(&alice, nobody(), 10);
+    let own = vec![node.sigchain_start.as_bytes().to_vec()];
+    for (of, from, want) in [
+        (alice.id(), 0, Some(own)),
+        (alice.id(), 1, Some(vec![])),
+        (alice.id(), u64::MAX, Some(vec![])),
+        (known.node(), 0, None),
+        (nobody(), 0, None),
+    ] {
+        match (wire.ask(Request::Chain { node: of, from }).await, want) {
+            (Ok(Answer::Chain(claims)), Some(want)) => assert_eq!(claims, want, "{of} {from}"),
+            (Err(AskError::Refused { refusal, .. }), None) => assert_eq!(refusal, Refusal::Refused),
+            other => panic!("{of} {from}: {other:?}"),
+        }
     }
 }
 

@@ -103,6 +103,20 @@ pub enum Letter {
         /// The vault.
         vault: VaultId,
     },
+    /// The agent tells: this node took the place of another.
+    Succeeded {
+        /// The node.
+        from: NodeId,
+        /// The other one.
+        former: NodeId,
+    },
+    /// The agent tells: the sigchain that this node shows does not go on from what it showed before.
+    Doubt {
+        /// The node.
+        from: NodeId,
+        /// True when it says something else than before, false when it says less.
+        forked: bool,
+    },
 }
 
 impl Letter {
@@ -110,7 +124,10 @@ impl Letter {
     pub fn from(&self) -> NodeId {
         match self {
             Letter::Signed(notification) => notification.from(),
-            Letter::Joined { from, .. } | Letter::KeepRequest { from, .. } => *from,
+            Letter::Joined { from, .. }
+            | Letter::KeepRequest { from, .. }
+            | Letter::Succeeded { from, .. }
+            | Letter::Doubt { from, .. } => *from,
         }
     }
 }
@@ -147,6 +164,12 @@ impl Mail {
             Letter::KeepRequest { from, vault } => {
                 out.array(3).u64(2).bytes(from.as_bytes()).bytes(vault.as_bytes())
             }
+            Letter::Succeeded { from, former } => out
+                .array(3)
+                .u64(3)
+                .bytes(from.as_bytes())
+                .bytes(former.as_bytes()),
+            Letter::Doubt { from, forked } => out.array(3).u64(4).bytes(from.as_bytes()).bool(*forked),
         };
         out.finish()
     }
@@ -169,6 +192,14 @@ impl Mail {
             (3, 2) => Letter::KeepRequest {
                 from: NodeId::from_bytes(from.bytes_of()?),
                 vault: VaultId::from_bytes(from.bytes_of()?),
+            },
+            (3, 3) => Letter::Succeeded {
+                from: NodeId::from_bytes(from.bytes_of()?),
+                former: NodeId::from_bytes(from.bytes_of()?),
+            },
+            (3, 4) => Letter::Doubt {
+                from: NodeId::from_bytes(from.bytes_of()?),
+                forked: from.bool()?,
             },
             _ => return Err(from.shape()),
         };
@@ -701,7 +732,16 @@ mod tests {
             from: me().public(),
             vault,
         };
-        for letter in [&joined, &asked] {
+        let moved = Letter::Succeeded {
+            from: me().public(),
+            former: NodeId::from_bytes([9; 32]),
+        };
+        let doubt = |forked| Letter::Doubt {
+            from: me().public(),
+            forked,
+        };
+        let all = [joined, asked.clone(), moved, doubt(true), doubt(false)];
+        for letter in &all {
             let told = bench.post.tell(Tray::Inbox, letter.clone(), at(1), &OsRandom);
             assert!(matches!(told, Ok(Received::New(_))), "{told:?}");
         }
@@ -715,8 +755,8 @@ mod tests {
         assert_eq!(requests.len(), 1 + MAX_OF_A_STRANGER);
         assert!(requests.iter().all(|(_, of)| *of == vault));
         let letters: Vec<_> = bench.post.read(Tray::Inbox).expect("reads");
-        assert_eq!(letters.len(), 2);
-        for letter in [joined, asked] {
+        assert_eq!(letters.len(), all.len());
+        for letter in all {
             assert!(letters.iter().any(|mail| mail.letter == letter));
         }
     }

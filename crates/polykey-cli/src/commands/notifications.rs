@@ -259,6 +259,16 @@ fn line(item: &NotificationItem) -> String {
         NotificationData::KeepRequest { vault_id } => {
             format!("asks this node to keep ciphertext of vault {vault_id}; `polykey nodes add` allows it")
         }
+        NotificationData::NodeSucceeded { former_node_id } => {
+            format!("is the node {former_node_id} with new keys; its name and its rights went on to it")
+        }
+        NotificationData::SigchainDoubt { forked: true } => {
+            "says something else about itself than before: somebody else may have its key; ask its owner"
+                .to_owned()
+        }
+        NotificationData::SigchainDoubt { forked: false } => {
+            "hides a part of what it said about itself before; ask its owner".to_owned()
+        }
     };
     // In the outbox what counts is who it is for.
     let node = if item.task_metadata.is_some() {

@@ -32,6 +32,11 @@ impl Node {
         Node::start_new(Home::empty(), None, env.into())
     }
 
+    /// A node on the loopback interface, in a home in which something was set up before.
+    pub fn in_home(home: Home) -> Node {
+        Node::start_new(home, None, vec![("PK_AGENT_HOST", "127.0.0.1".to_owned())])
+    }
+
     /// A node on a machine, on this network.
     pub fn on(machine: &Machine, network: &str) -> Node {
         Node::on_from(Home::empty(), machine, network)

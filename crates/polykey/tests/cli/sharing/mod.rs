@@ -8,5 +8,6 @@ mod cuts;
 mod intruders;
 mod members;
 mod post;
+mod renewal;
 mod tickets;
 mod ways;
