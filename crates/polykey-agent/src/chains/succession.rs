@@ -178,6 +178,8 @@ fn settled(read: Result<bool, TrustError>, or: &str) -> Result<(), Problem> {
 }
 
 fn move_contact(node: &Node, former: NodeId, next: NodeId) -> Result<bool, Problem> {
+    // The contact is last: until it has moved, this is done again at the next presentation.
+    node.shares.succeed(former, next)?;
     let moved = node.contacts.succeed(former, next)?;
     // Whom the user refused is refused on, and has nothing to tell.
     if moved && !node.contacts.is_blocked(&next) {

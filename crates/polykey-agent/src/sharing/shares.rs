@@ -223,6 +223,36 @@ impl Shares {
             .collect()
     }
 
+    /// What `former` offers and waits for is what `next` does, who took its place.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn succeed(&self, former: NodeId, next: NodeId) -> Result<(), Problem> {
+        let _alone = self.alone();
+        let (mut offered, mut waiting) = (self.offered()?, self.waiting()?);
+        offered.retain(|offered| offered.from == former);
+        waiting.retain(|pending| pending.node == former);
+        let rows = (offered.iter().map(|row| (SHARES, row.vault)))
+            .chain(waiting.iter().map(|row| (PENDING_SHARES, row.vault)));
+        let rows: Vec<_> = rows.collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.write(|tx| {
+            for (table, vault) in rows {
+                let (from, to) = (Offered::place(&vault, &former), Offered::place(&vault, &next));
+                // What the new one said or was given itself counts.
+                if let Some(row) = tx.value(table, ALL, &from)?
+                    && !tx.contains(table, ALL, &to)?
+                {
+                    tx.put(table, ALL, &to, row.expose())?;
+                }
+                tx.remove(table, ALL, &from)?;
+            }
+            Ok(())
+        })
+    }
+
     fn write<T>(
         &self,
         change: impl FnOnce(&mut polykey_store::WriteTx<'_>) -> Result<T, StoreError>,
@@ -304,6 +334,42 @@ mod tests {
         shares.offer(&offered(119, 2, "again", 500)).expect("stores");
         let all = shares.offered().expect("reads");
         assert!(all.len() == MAX_OF_ONE + 1 && all.contains(&of_one(20)));
+    }
+
+    #[test]
+    fn what_a_node_offers_and_waits_for_goes_on_to_its_successor() {
+        let (_dir, shares) = bench();
+        let wait = |vault: u8, by: u8, role| Pending {
+            vault: VaultId::from_bytes([vault; 32]),
+            node: node(by),
+            role,
+        };
+        for offer in [
+            offered(1, 1, "work", 5),
+            offered(2, 1, "play", 6),
+            offered(2, 2, "own", 7),
+            offered(1, 3, "x", 8),
+        ] {
+            shares.offer(&offer).expect("stores");
+        }
+        for pending in [
+            wait(1, 1, Role::Writer),
+            wait(2, 1, Role::Writer),
+            wait(2, 2, Role::Reader),
+        ] {
+            shares.wait(pending).expect("stores");
+        }
+        for _ in 0..2 {
+            shares.succeed(node(1), node(2)).expect("moves");
+            let all = [
+                offered(1, 2, "work", 5),
+                offered(1, 3, "x", 8),
+                offered(2, 2, "own", 7),
+            ];
+            assert_eq!(shares.offered(), Ok(all.to_vec()));
+            let all = [wait(1, 2, Role::Writer), wait(2, 2, Role::Reader)];
+            assert_eq!(shares.waiting(), Ok(all.to_vec()));
+        }
     }
 
     #[test]
