@@ -246,7 +246,10 @@ mod tests {
         let stage = Stage::new();
         let (old, new, other) = (&stage.old, &stage.new, Life::new());
         let good = old.names(new);
-        assert_eq!(stage.line(&[good.clone()]), Some(vec![old.node(), new.node()]));
+        assert_eq!(
+            stage.line(std::slice::from_ref(&good)),
+            Some(vec![old.node(), new.node()])
+        );
         // Over one that nobody knows.
         let over = [old.names(&other), other.names(new)];
         let all = vec![old.node(), other.node(), new.node()];
