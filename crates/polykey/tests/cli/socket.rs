@@ -116,18 +116,21 @@ fn a_guess_is_recorded_although_the_caller_hangs_up() {
     home.pk(["agent", "lockall"]).ok();
     let guess = data_encoding::BASE64.encode(b":guess");
     let head = format!("authorization: Basic {guess}\r\n");
-    let mut stream = connect(&home);
-    stream
-        .write_all(&request("/v1/agent/unlock", &head, "{}"))
-        .expect("takes it");
-    drop(stream);
-    home.pk(["agent", "unlock"]).ok();
-    let log = home.pk(["audit", "--json"]).ok();
-    let refused = log.text().lines().any(|line| {
-        let record: serde_json::Value = serde_json::from_str(line).expect("JSON");
-        record["path"] == "agent.unlock" && record["data"]["allowed"] == false
-    });
-    assert!(refused, "{}", log.text());
+    // One that hangs up before the agent reads what it sent has guessed nothing, so it takes more than one at times.
+    let is_recorded = || {
+        let mut stream = connect(&home);
+        stream
+            .write_all(&request("/v1/agent/unlock", &head, "{}"))
+            .expect("takes it");
+        drop(stream);
+        home.pk(["agent", "unlock"]).ok();
+        let log = home.pk(["audit", "--json"]).ok();
+        log.text().lines().any(|line| {
+            let record: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            record["path"] == "agent.unlock" && record["data"]["allowed"] == false
+        })
+    };
+    assert!((0..50).any(|_| is_recorded()));
 }
 
 #[test]
