@@ -6,7 +6,7 @@
 //! on under the old one.
 //!
 //! Always: whoever knows the present recovery code or the one that was [proposed](propose) opens the node after a
-//! crash at any moment; how, [`successor`](crate::successor) says.
+//! crash at any moment; how, [`mod@successor`] says.
 
 use std::fs;
 

@@ -1,6 +1,6 @@
 //! A pull of a vault from another node.
 //!
-//! The state machine of [sync](polykey_vault::sync) says what to ask; what it does with the disk happens on threads for blocking
+//! The state machine of [`sync`] says what to ask; what it does with the disk happens on threads for blocking
 //! work. Several requests are under way at a time, as far as the line has [places](Ask::place_ahead) for them: while
 //! one answer is stored the next ones come. It can be dropped at any moment: what was stored stays, and the next
 //! pull goes on from there.
