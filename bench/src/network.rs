@@ -160,7 +160,7 @@ fn clone_large_on(a: &Node, b: &Node, mib: u64, place: &str, report: &mut Report
     let after = stream.fetch(mib)?;
     let len = b.read(&["secrets", "stat", "large:it", "--json"])?;
     let len: serde_json::Value = serde_json::from_str(&len)?;
-    if len["size"] != mib << 20 {
+    if len["stat"]["size"] != mib << 20 {
         return Err(io::Error::other(format!("the secret did not come whole: {len}")));
     }
     let bare = (before + after) / 2;
