@@ -15,6 +15,10 @@ use polykey_api::{Code, Problem};
 
 /// Variables that open the node: neither the agent nor the programs that we run inherit them.
 pub const SECRET_VARIABLES: &[&str] = &["PK_PASSWORD", "PK_PASSWORD_NEW", "PK_RECOVERY_CODE", "PK_TOKEN"];
+/// How many heaps glibc makes, mallopt(3). By default each thread that finds the others' heaps busy makes one, and keeps
+/// what large work has once needed: after eight imports of 10,000 secrets an agent held 76 MiB, with one heap 33 MiB.
+/// It counts only in the environment that a process starts with.
+const ARENAS: &str = "MALLOC_ARENA_MAX";
 /// Longest report.
 const MAX_REPORT: u64 = 64 << 10;
 
@@ -32,6 +36,9 @@ pub fn start(program: &Path, args: &[OsString], order: &StartOrder) -> Result<St
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
+    if std::env::var_os(ARENAS).is_none() {
+        command.env(ARENAS, "1");
+    }
     for variable in SECRET_VARIABLES {
         command.env_remove(variable);
     }

@@ -647,7 +647,10 @@ fn whose_removal_fell_with_its_author_reads_what_that_author_wrote() {
         (0, 0, 0, 1),
     ];
     let republic = told(3, 0, &story);
-    assert_eq!(republic.everything().0.role(&identity(3).node()), Some(Role::Writer));
+    assert_eq!(
+        republic.everything().0.role(&identity(3).node()),
+        Some(Role::Writer)
+    );
     // The admin's last write is closed to nobody but the founder's commit is to the admin.
     assert_eq!(check_the_removed_read_nothing(&republic), 1);
 }
