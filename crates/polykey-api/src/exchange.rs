@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use crate::endpoint::{Endpoint, Shape};
 use crate::nodes::OneNode;
 use crate::problem::ProblemBody;
+use crate::replicas::KeptItem;
 use crate::vaults::VaultItem;
 
 /// The vaults that another node shares with this one.
@@ -107,6 +108,9 @@ pub struct Step {
     /// The vault, with the last step of a clone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vault: Option<VaultItem>,
+    /// What is kept from now on instead, with the last step of a clone by a keeper.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept: Option<KeptItem>,
     /// Why it failed, with the last step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<ProblemBody>,

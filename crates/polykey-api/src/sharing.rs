@@ -246,7 +246,7 @@ pub struct Join {
 pub struct Joined {
     /// The vault's id.
     pub vault_id: String,
-    /// Its name here.
+    /// Its name here; empty for a keeper, which has no name for what it keeps.
     pub vault_name: String,
     /// Our role in it.
     pub role: String,

@@ -24,7 +24,7 @@ use crate::follow::bring::bring_in;
 use crate::network::Running;
 use crate::node::Node;
 use crate::peer::{Answer, AskError, Offer, Refusal, Request};
-use crate::replicas::{Place, Trouble};
+use crate::replicas::{Place, Trouble, keep, kept};
 use crate::vaults::problem::vault_problem;
 
 /// Steps on their way to the caller.
@@ -84,7 +84,13 @@ pub async fn clone(agent: Agent, caller: Caller, q: CloneVault) -> Result<mpsc::
     tokio::spawn(async move {
         let work = async {
             let mut last = bring_steps(&running, &node, vault, who, &steps).await;
-            if last.problem.is_none() {
+            if last.problem.is_none() && node.vaults.is_kept(vault) {
+                let here = node.clone();
+                match blocking(move || kept::item(&here, vault)).await {
+                    Ok(item) => last.kept = Some(item),
+                    Err(problem) => last.problem = Some(problem.into()),
+                }
+            } else if last.problem.is_none() {
                 let items = node.vaults.list(false).into_iter();
                 last.vault = items
                     .into_iter()
@@ -92,7 +98,11 @@ pub async fn clone(agent: Agent, caller: Caller, q: CloneVault) -> Result<mpsc::
             } else if last.entries + last.commits == 0 {
                 // Nothing came: it is as if nothing had been asked. Else the next clone goes on from here.
                 let here = node.clone();
-                let _ = blocking(move || here.vaults.give_up_joining(vault)).await;
+                let _ = blocking(move || match here.vaults.is_kept(vault) {
+                    true => kept::let_go(&here, &vault.to_string()).map(drop),
+                    false => here.vaults.give_up_joining(vault),
+                })
+                .await;
             }
             let _ = steps.send(last).await;
         };
@@ -121,7 +131,8 @@ fn sharer(node: &Node, typed: &str) -> Result<NodeId, Problem> {
     }
 }
 
-/// Finds the vault at the node `who` and makes an empty replica of it, or finds the one that was begun before.
+/// Finds the vault at the node `who` and makes an empty replica of it, or finds the one that was begun before. It is
+/// kept as ciphertext where the role of this node gives no more.
 ///
 /// # Errors
 /// [`Code::VaultNotFound`] when that node shares no such vault; [`Code::Exists`]; what the other node says.
@@ -187,8 +198,10 @@ pub async fn begin_clone(
     }
     let here = node.clone();
     blocking(move || {
-        here.vaults.check_not_kept(vault, beginning.role)?;
         here.contacts.meet(who)?;
+        if !beginning.role.reads() {
+            return keep::keep_by_choice(&here, who, &genesis);
+        }
         let told = here.shares.called(&vault.to_string(), None)?;
         let name = match (&*beginning.name, told.first()) {
             ("", Some(share)) => share.name.as_str(),

@@ -244,11 +244,21 @@ fn clone_folder(node: &Node, q: &CloneFolder) -> Result<VaultItem, Problem> {
     let vault = node.vaults.open_id(id)?;
     let place = Place::Folder(path.clone());
     let synced = node.replicas.sync(&vault, &place);
-    let member = vault.vault.my_role().is_some();
+    let role = vault.vault.my_role();
     drop(vault);
-    if synced.is_err() || !member {
+    if synced.is_err() || !role.is_some_and(Role::reads) {
         node.vaults.give_up_joining(id)?;
         synced?;
+        if role.is_some() {
+            return Err(Problem::new(
+                Code::NotAllowed,
+                format!(
+                    "this node is a keeper of the vault in {}, and has no keys to read it",
+                    path.display()
+                ),
+            )
+            .hint("a keeper takes its ciphertext from a node: `polykey vaults clone <vault> <node>`"));
+        }
         return Err(Problem::new(
             Code::NotAllowed,
             format!("this node is no member of the vault in {}", path.display()),

@@ -230,10 +230,22 @@ pub async fn join(agent: Agent, caller: Caller, q: Join) -> Result<Joined, Probl
         .running()
         .ok_or_else(|| Problem::new(Code::NodeUnreachable, "this node is not on the network"))?;
     let brought = bring_in(&running, &node, issuer, id, |_, _| {}).await?;
+    let is_kept = node.vaults.is_kept(id);
     if let Some(problem) = brought.problem {
-        return Err(problem.hint(format!(
-            "the node {title} let this node in; run the same command again, or `polykey vaults clone {id} {issuer}`"
-        )));
+        return Err(problem.hint(match is_kept {
+            true => "this node keeps the vault from now on, and goes on by itself".to_owned(),
+            false => format!(
+                "the node {title} let this node in; run the same command again, or `polykey vaults clone {id} {issuer}`"
+            ),
+        }));
+    }
+    if is_kept {
+        return Ok(Joined {
+            vault_id: id.to_string(),
+            vault_name: String::new(),
+            role: role.to_string(),
+            node_id_encoded: issuer.to_string(),
+        });
     }
     blocking(move || {
         let items = node.vaults.list(false);

@@ -15,6 +15,7 @@ use polykey_core::{Clock, NodeId, VaultId};
 use polykey_vault::charter::{Charter, Joiner, Role};
 use polykey_vault::sync::{self, Announcement, Outcome, PullReport};
 
+use super::allowance::no_room;
 use super::{Place, Trouble, kept};
 use crate::agent::Agent;
 use crate::blocking::blocking;
@@ -245,6 +246,26 @@ fn keep(
         kept::note_asked(node, vault, from)?;
     }
     Ok(Answer::Keeping { now: true })
+}
+
+/// Keeps a vault from now on, since the user of this node asked for it and `from` says that its role gives no more.
+///
+/// # Errors
+/// [`Code::DiskFull`] when nothing more may be kept; [`Code::Exists`] when the vault is here.
+pub fn keep_by_choice(node: &Node, from: NodeId, genesis: &Statement) -> Result<VaultId, Problem> {
+    let vault = VaultId::from(genesis.id());
+    node.vaults.check_not_kept(vault, Role::Keeper)?;
+    if node.allowance.share(|| kept::size(node))?.is_used_up() {
+        return Err(no_room());
+    }
+    node.vaults.keep(genesis)?;
+    if !node.vaults.is_kept(vault) {
+        // It is in use here, or among those that were deleted, and is told of as to any other member.
+        return node.vaults.begin_joining("kept", genesis);
+    }
+    kept::note_asked(node, vault, from)?;
+    node.vaults.news().changed(vault);
+    Ok(vault)
 }
 
 /// Makes `keeper` a keeper of a vault in the charter.

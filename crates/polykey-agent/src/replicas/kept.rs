@@ -121,7 +121,11 @@ pub fn list(node: &Node) -> Result<KeptList, Problem> {
     })
 }
 
-fn item(node: &Node, vault: VaultId) -> Result<KeptItem, Problem> {
+/// One that is kept.
+///
+/// # Errors
+/// What the store or the disk says.
+pub fn item(node: &Node, vault: VaultId) -> Result<KeptItem, Problem> {
     let row = find(node, vault)?;
     let asked_by = row.map(|row| row.asked_by);
     let contact = asked_by.and_then(|asker| node.contacts.find(&asker));

@@ -19,6 +19,7 @@ use crate::node::Node;
 use crate::peer::keys::NodeKeys;
 use crate::peer::{Answer, Beginning, Refusal, Request};
 use crate::post::{Letter, Tray};
+use crate::replicas::keep::keep_by_choice;
 use crate::tickets::ticket::Ticket;
 use crate::tickets::{Issued, MAX_LIFE, Use};
 
@@ -99,10 +100,12 @@ pub fn own_addresses(network: &Network) -> Vec<Place> {
         .collect()
 }
 
-/// Redeems a ticket at its issuer, and makes an empty replica of the vault that it is for.
+/// Redeems a ticket at its issuer, and makes an empty replica of the vault that it is for, which is kept as ciphertext
+/// where the role gives no more.
 ///
 /// # Errors
-/// [`Code::NotAllowed`] when it does not let this node in; [`Code::NodeUnreachable`]; [`Code::Exists`].
+/// [`Code::NotAllowed`] when it does not let this node in; [`Code::NodeUnreachable`]; [`Code::Exists`];
+/// [`Code::DiskFull`] for a keeper that has no room.
 pub async fn bring(agent: &Agent, node: &Arc<Node>, ticket: &Ticket) -> Result<(VaultId, Role), Problem> {
     let request = Request::Redeem {
         secret: *ticket.secret.expose(),
@@ -136,10 +139,10 @@ pub async fn bring(agent: &Agent, node: &Arc<Node>, ticket: &Ticket) -> Result<(
         "" => "joined".to_owned(),
         name => name.to_owned(),
     };
-    let role = beginning.role;
-    let vault = blocking(move || {
-        here.vaults.check_not_kept(vault, role)?;
-        here.vaults.begin_joining(&name, &genesis)
+    let (role, issuer) = (beginning.role, ticket.issuer);
+    let vault = blocking(move || match role.reads() {
+        true => here.vaults.begin_joining(&name, &genesis),
+        false => keep_by_choice(&here, issuer, &genesis),
     })
     .await?;
     Ok((vault, role))

@@ -86,14 +86,21 @@ impl Vaults {
         .hint("an admin of the vault can share it with this node as a reader"))
     }
 
-    /// Makes an empty replica of a vault, to be kept as ciphertext for others. Only its id leads to it.
+    /// Makes an empty replica of a vault, to be kept as ciphertext for others. Only its id leads to it. One that was
+    /// being brought in is kept instead: it would be shown, and could not be read.
     ///
     /// # Errors
     /// What the disk says.
     pub fn keep(&self, genesis: &Statement) -> Result<(), Problem> {
         let id = VaultId::from(genesis.id());
         let _changing = lock(&self.changing);
-        if self.register.find_id(id).is_ok() {
+        if let Ok((entry, _)) = self.register.find_id(id) {
+            if entry.state == State::Joining(id) {
+                self.register.store(Entry {
+                    state: State::Kept(id),
+                    ..entry
+                })?;
+            }
             return Ok(());
         }
         let name = parse_name("kept")?;

@@ -105,6 +105,13 @@ pub async fn clone(cx: &Context<'_>, args: Clone) -> Result<Done, Problem> {
     if let Some(problem) = last.problem {
         return Err(problem.into());
     }
+    if let Some(kept) = last.kept {
+        cx.out.success(&format!(
+            "This node is a keeper of vault {} and has no keys to read it: it keeps the ciphertext (`polykey vaults kept`)",
+            kept.vault_id
+        ));
+        return cx.out.answer(&kept, |kept| kept.vault_id.clone());
+    }
     let item = last.vault.ok_or_else(lost)?;
     cx.out.success(&format!(
         "Cloned vault {} from {}",

@@ -329,6 +329,13 @@ pub async fn join(cx: &Context<'_>, args: JoinArgs) -> Result<Done, Problem> {
         ticket: ticket.trim().to_owned(),
     };
     let joined = cx.call(&sharing::JOIN, &question).await?;
+    if joined.vault_name.is_empty() {
+        cx.out.success(&format!(
+            "This node is a {} of vault {} and has no keys to read it: it keeps the ciphertext (`polykey vaults kept`)",
+            joined.role, joined.vault_id
+        ));
+        return cx.out.answer(&joined, |joined| joined.vault_id.clone());
+    }
     cx.out.success(&format!(
         "Joined vault {} as {}",
         escape::name(&joined.vault_name),

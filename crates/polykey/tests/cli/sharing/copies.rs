@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::home::Home;
 use crate::node::{Node, eventually, pair, until};
 
 #[test]
@@ -135,4 +136,58 @@ fn a_conflict_of_two_nodes_that_never_meet_is_seen_and_settled_through_a_keeper(
     c.stop();
     a.start();
     a.comes_to_read("work:y", "still kept");
+}
+
+#[test]
+fn whoever_is_let_in_as_a_keeper_keeps_ciphertext_and_is_told_so() {
+    let (a, k) = pair();
+    let t = Node::new();
+    a.pk(["vaults", "create", "work"]).ok();
+    a.write("work:x", "one");
+    a.shares("work", &k, "keeper");
+    let cloned = k.pk(["vaults", "clone", "work", &a.id]).ok();
+    cloned.says("keeper");
+    let kept = |node: &Node| node.json(["vaults", "kept"])["vaults"].clone();
+    let vault = a.json(["vaults", "list"])[0]["vaultIdEncoded"].clone();
+    assert_eq!(kept(&k)[0]["vaultId"], vault);
+    assert_eq!(kept(&k)[0]["askedBy"], a.id);
+    let invited = a.json(["vaults", "invite", "work", "--role", "keeper"]);
+    let ticket = invited["ticket"].as_str().expect("a text");
+    t.pk(["join", ticket]).ok().says("keeper");
+    assert_eq!(kept(&t)[0]["vaultId"], vault);
+    let stick = tempfile::tempdir().expect("a temporary folder");
+    let stick = stick.path().to_str().expect("a text");
+    a.pk(["vaults", "replicas", "add", "work", stick]).ok();
+    for (node, name) in [(&k, "work"), (&t, "work")] {
+        assert_eq!(node.json(["vaults", "list"]), serde_json::json!([]));
+        node.pk(["secrets", "cat", &format!("{name}:x")]).ended(66);
+    }
+    // Both are brought up to date as any keeper is.
+    a.write("work:x", "two");
+    a.pk(["vaults", "sync", "work"]).ok();
+    eventually("both have it", || {
+        a.json(["vaults", "status", "work"])["freshCopies"] == 4
+    });
+    // What a keeper does not hold any more does not come back from a folder as a vault that cannot be read.
+    k.pk(["vaults", "drop", vault.as_str().expect("a text"), "--yes"])
+        .ok();
+    k.pk(["vaults", "clone", "--from", stick])
+        .ended(77)
+        .says("keeper");
+    assert_eq!(k.json(["vaults", "list"]), serde_json::json!([]));
+}
+
+#[test]
+fn a_keeper_without_room_is_told_so_when_it_clones() {
+    let home = Home::empty();
+    home.pk(["config", "set", "keeper.quota", "0"]).ok();
+    let (a, k) = (Node::new(), Node::in_home(home));
+    a.knows(&k);
+    k.knows(&a);
+    a.pk(["vaults", "create", "work"]).ok();
+    a.shares("work", &k, "keeper");
+    k.pk(["vaults", "clone", "work", &a.id])
+        .ended(74)
+        .says("keeper.quota");
+    assert_eq!(k.json(["vaults", "kept"])["vaults"], serde_json::json!([]));
 }
