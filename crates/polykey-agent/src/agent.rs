@@ -170,7 +170,8 @@ impl Agent {
                 let password = SecretBytes::copy_from(password.expose());
                 blocking(move || {
                     let password = Password::parse(password.expose()).map_err(|_| wrong_password())?;
-                    open::open(&paths, &password, &OsRandom).map(Some)
+                    let opened = open::open(&paths, &password, &OsRandom).map(Some);
+                    opened.map_err(|problem| gone_below_us(&paths, problem))
                 })
                 .await
             }
@@ -210,7 +211,7 @@ impl Agent {
         let password = SecretBytes::copy_from(password.expose());
         let checked = blocking(move || {
             let password = Password::parse(password.expose()).map_err(|_| wrong_password())?;
-            open::check(&paths, &password)
+            open::check(&paths, &password).map_err(|problem| gone_below_us(&paths, problem))
         })
         .await;
         match &checked {
@@ -341,4 +342,22 @@ impl Agent {
             network_version: Some(polykey_api::NETWORK_VERSION),
         }
     }
+}
+/// An agent runs only where there is a node: a key file that is not there was taken away, and without it no password
+/// can be checked, that of whoever wants to stop this agent included.
+fn gone_below_us(paths: &NodePaths, problem: Problem) -> Problem {
+    if problem.code != Code::NoNode {
+        return problem;
+    }
+    Problem::new(
+        Code::BadData,
+        format!(
+            "the key file {} is gone, so no password can be checked",
+            paths.keys().display()
+        ),
+    )
+    .hint(format!(
+        "put it back, from a backup if need be; `kill {}` ends the agent without it",
+        std::process::id()
+    ))
 }

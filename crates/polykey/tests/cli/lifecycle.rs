@@ -137,6 +137,27 @@ fn fifty_commands_at_once_share_one_agent() {
 }
 
 #[test]
+fn an_agent_whose_key_file_is_gone_says_so_to_whoever_wants_to_stop_it() {
+    let home = Home::live();
+    let (keys, away) = (home.node().join("keys"), home.path().join("away"));
+    home.pk(["agent", "lockall"]).ok();
+    std::fs::rename(&keys, &away).expect("moved");
+    for command in [["agent", "stop"], ["agent", "unlock"]] {
+        let pid = home.agent_pid();
+        home.pk(command)
+            .ended(65)
+            .silent()
+            .says("the key file")
+            .says("is gone")
+            .says(&format!("kill {pid}"));
+    }
+    assert_eq!(home.status()["status"], "LIVE");
+    std::fs::rename(&away, &keys).expect("moved");
+    home.pk(["agent", "stop"]).ok();
+    assert_eq!(home.status()["status"], "DEAD");
+}
+
+#[test]
 fn lock_ends_sessions_and_lockall_ends_everything_but_unlock() {
     let home = Home::live();
     home.pk_without_password(["keys", "public"]).ended(77);
