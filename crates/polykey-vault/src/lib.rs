@@ -72,4 +72,4 @@ pub use record::{Field, FieldKind, Record};
 pub use rotation::Exposed;
 pub use stage::{MAX_SECRET_LEN, Staged};
 pub use vault::{Env, Vault};
-pub use view::{At, EntryKind, Name, Stat, VersionRef, View};
+pub use view::{At, EntryKind, Here, Name, Stat, VersionRef, View};

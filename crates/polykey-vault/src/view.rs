@@ -114,6 +114,17 @@ impl From<VersionId> for VersionRef {
 /// Shortest start of a commit id that is looked up.
 pub const MIN_PREFIX_LEN: usize = 4;
 
+/// A version whose content is here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Here {
+    /// Its counter.
+    pub version: u64,
+    /// The commit that wrote it.
+    pub commit: CommitId,
+    /// Where the secret stood then.
+    pub path: SecretPath,
+}
+
 /// A vault at one moment. Cheap to make; looks things up when asked.
 pub struct View {
     pub(crate) database: Database,
@@ -200,6 +211,38 @@ impl View {
             look.content(path, id, rank.version)
         })?;
         self.reader(path, found)
+    }
+
+    /// The newest version of the secret at `path` whose content is here: what to read while that of the one that
+    /// shows has not come yet. `None` when none is.
+    ///
+    /// # Errors
+    /// [`VaultError::NoSuchPath`], [`VaultError::IsDirectory`].
+    pub fn newest_here(&self, path: &SecretPath) -> Result<Option<Here>, VaultError> {
+        self.look(|look| {
+            let id = look.last_secret(path)?;
+            for version in look.versions(id)? {
+                let commit = version.event.version.commit;
+                if !version.counted || !look.is_here(&version.event)? {
+                    continue;
+                }
+                let row =
+                    stored::commit_row(look.rows, commit)?.ok_or(VaultError::CommitDamaged { commit })?;
+                let then = Look {
+                    rows: look.rows,
+                    moment: &Moment::Past(row.horizon),
+                };
+                let state = then.state(id)?;
+                if let Some((place, _)) = state.place() {
+                    return Ok(Some(Here {
+                        version: version.number,
+                        commit,
+                        path: place.clone(),
+                    }));
+                }
+            }
+            Ok(None)
+        })
     }
 
     /// Opens one version of the secret at `path`, or of the last that stood there.
@@ -603,6 +646,17 @@ impl Look<'_> {
             Some(ObjectRow::Inline(bytes)) => Ok((event, Some(bytes))),
             _ => Ok((event, None)),
         }
+    }
+
+    /// True when all of a version's content is here.
+    fn is_here(&self, event: &Event) -> Result<bool, VaultError> {
+        for object in event.stored().iter().flat_map(|stored| &stored.objects) {
+            match stored::object_row(self.rows, &object.id)? {
+                Some(ObjectRow::Inline(_) | ObjectRow::File) => {}
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
     }
 
     /// The content version of a secret that `wanted` names.

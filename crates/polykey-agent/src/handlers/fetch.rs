@@ -19,8 +19,11 @@ use crate::agent::Agent;
 use crate::blocking::{BodyWriter, streamed};
 use crate::door::{Action, Caller};
 use crate::glob::Hidden;
-use crate::vaults::problem::vault_problem;
+use crate::vaults::problem::{place, vault_problem};
 use crate::vaults::select::{Meanings, Picked};
+
+/// So much of a commit's id is shown where it has to be typed.
+const SHOWN_COMMIT: usize = 16;
 
 /// One value that is going to be sent.
 struct Value {
@@ -39,12 +42,12 @@ pub async fn read(agent: Agent, caller: Caller, q: ReadOne) -> Result<Body, Prob
     let node = pass.node().clone();
     streamed(pass.node().closing(), move |out| {
         let opened = Opened::new(&node, &q.vault, q.at.as_deref(), q.at_time)?;
-        let problem = |error| vault_problem(&opened.vault.name, error);
         let meanings = Meanings {
             fields: true,
             patterns: None,
         };
         for picked in opened.seen().pick(&q.path, meanings)? {
+            let problem = |error| unread(&opened, &picked.stat.path, error);
             match picked.stat.kind {
                 EntryKind::Directory => return Err(is_directory(&opened, &picked.stat.path)),
                 EntryKind::Record => {
@@ -211,7 +214,7 @@ fn plan_edit(openings: &mut Openings, index: usize, target: &Target) -> Result<V
         ))),
         (EntryKind::Record, Some(name)) => {
             let record = opened.view.record(&stat.path);
-            let record = record.map_err(|error| vault_problem(&opened.vault.name, error))?;
+            let record = record.map_err(|error| unread(&opened, &stat.path, error))?;
             if record.field(name).is_none() {
                 // A new field: nothing to send but the version that it will be based on.
                 let mut empty = value(&opened, index, &stat, field, String::new());
@@ -291,7 +294,7 @@ fn plan_env(openings: &mut Openings, index: usize, target: &Target) -> Result<Ve
                 continue;
             }
             let record = opened.view.record(&stat.path);
-            let record = record.map_err(|error| vault_problem(&opened.vault.name, error))?;
+            let record = record.map_err(|error| unread(&opened, &stat.path, error))?;
             let wanted = |name: &str| picked.field.as_deref().is_none_or(|field| field == name);
             let before = values.len();
             for field in record.fields().iter().filter(|field| wanted(field.name())) {
@@ -373,10 +376,30 @@ fn variable(name: &str) -> Result<String, Problem> {
     ))
 }
 
+/// Why the content of a secret cannot be read. Where it has not come yet, the newest version that is here is named, and
+/// how to ask for it: old content is never given in the place of new.
+fn unread(opened: &Opened, path: &SecretPath, error: VaultError) -> Problem {
+    let here = match error {
+        // The first problem is the one to tell of.
+        VaultError::NotHereYet { .. } => opened.view.newest_here(path).ok().flatten(),
+        _ => None,
+    };
+    let vault = &opened.vault.name;
+    let problem = vault_problem(vault, error);
+    let Some(here) = here else { return problem };
+    let commit = here.commit.to_string();
+    let message = format!("{}; version {} is here", problem.message, here.version);
+    Problem { message, ..problem }.hint(format!(
+        "try again in a moment, or read version {} with `polykey secrets cat {} --at {}`",
+        here.version,
+        typed(&place(vault, &here.path)),
+        &commit[..SHOWN_COMMIT]
+    ))
+}
+
 fn send(value: &Value, out: &mut BodyWriter) -> Result<(), Problem> {
-    let name = &value.opened.vault.name;
     let failed = |out: &mut BodyWriter, error: VaultError| {
-        let problem = vault_problem(name, error);
+        let problem = unread(&value.opened, &value.path, error);
         frames::write::failed(out.buffer(), &ProblemBody::from(problem)).map_err(|e| unframed(&e))
     };
     if value.kind == EntryKind::Directory {

@@ -28,6 +28,8 @@ fn check(cut: &str, mend: &str) {
     a.knows(&b);
     b.knows(&a);
     a.shares_work_with(&b);
+    a.write("work:large", "old");
+    b.comes_to_read("work:large", "old");
     // Slow enough that there is a middle.
     at_a.does("tc qdisc add dev wire root tbf rate 24mbit burst 128kb latency 200ms");
     let before = b.size();
@@ -40,12 +42,28 @@ fn check(cut: &str, mend: &str) {
     b.write("work:there", "b");
     // Half of it is neither given nor damage.
     let read = b.pk(["secrets", "cat", "work:large"]);
-    read.ended(75).silent().says("has not come");
+    let read = read
+        .ended(75)
+        .silent()
+        .says("has not come")
+        .says("version 1 is here");
+    // What was there before is given to whoever asks for it.
+    let older = read
+        .stderr
+        .split("--at ")
+        .nth(1)
+        .expect("a way to the older version");
+    let older = older.split('`').next().expect("a commit");
+    let older = b.pk(["secrets", "cat", "work:large", "--at", older]).ok();
+    assert_eq!(older.text(), "old");
     b.pk(["doctor"]).ok();
     eventually("both notice", || a.paths().is_empty() && b.paths().is_empty());
     at_a.does(mend);
     at_a.does("tc qdisc del dev wire root");
-    b.comes_to_have("work:large", LARGE);
+    eventually("the large one is here", || {
+        let read = b.pk(["secrets", "cat", "work:large"]);
+        read.code == 0 && read.stdout == vec![7; LARGE]
+    });
     b.comes_to_read("work:here", "a");
     a.comes_to_read("work:there", "b");
     for node in [&a, &b] {
