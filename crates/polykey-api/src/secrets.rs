@@ -145,6 +145,9 @@ pub struct SecretHead {
     /// Bytes that follow; not known for a record that is shown as JSON.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub size: Option<u64>,
+    /// True when the commit that was asked for wrote it, and is set aside.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub set_aside: bool,
 }
 
 /// Asks for one secret as raw bytes.

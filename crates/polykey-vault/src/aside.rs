@@ -24,6 +24,7 @@ use crate::pen::Bench;
 use crate::rows::Rows;
 use crate::stored;
 use crate::vault::Vault;
+use crate::view::Written;
 
 /// Why a commit is set aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +94,34 @@ impl Vault {
             }
             found.sort_by_key(|(height, aside)| (*height, aside.commit));
             Ok(found.into_iter().map(|(_, aside)| aside).collect())
+        })
+    }
+
+    /// The secrets that a commit touched, as its author saw them, when it is set aside and its body opens.
+    pub(crate) fn written_aside(&self, commit: CommitId) -> Result<Written, VaultError> {
+        let shared = self.shared();
+        shared.database.read(|tx| {
+            let mut written = Written::new();
+            let Some((found, row)) = stored::commit_and_row(tx, commit)?.filter(|(_, row)| !row.counted)
+            else {
+                return Ok(written);
+            };
+            let Opened::Body(body) = shared.membership().bench().open(&found)? else {
+                return Ok(written);
+            };
+            for secret in index::touched_by(&found, &body) {
+                let events = stored::events(tx, secret)?;
+                let mut standings = stored::standings(tx, &events, Some(&row.horizon))?;
+                // For its author all of them counted.
+                for standing in standings.values_mut() {
+                    standing.counted = true;
+                }
+                let state = fold::fold(&events, &standings);
+                if let Some((place, _)) = state.place().filter(|_| !state.directory) {
+                    written.insert(place.clone(), (secret, state));
+                }
+            }
+            Ok(written)
         })
     }
 
@@ -333,6 +362,42 @@ mod tests {
             3,
             "its own copy says so, too"
         );
+    }
+
+    #[test]
+    fn what_is_set_aside_can_be_looked_at_and_stands_nowhere() {
+        let (a, b, _, _) = story();
+        let ids: Vec<_> = a.set_aside().expect("looks").iter().map(|x| x.commit).collect();
+        let view = |id: &CommitId| a.view(At::Commit(*id)).expect("a commit");
+        let read = |id: &CommitId, at: &str| {
+            let content = view(id).open(&path(at))?;
+            Ok::<_, VaultError>(content.into_bytes(50_000)?.expose().to_vec())
+        };
+        assert_eq!(read(&ids[0], "kept").expect("reads"), b"from b");
+        assert_eq!(read(&ids[1], "new").expect("reads"), [7; 40_000]);
+        assert_eq!(read(&ids[2], "there").expect("reads"), b"1");
+        let stat = view(&ids[1]).stat(&path("new")).expect("there");
+        assert_eq!((stat.size, stat.author), (40_000, Some(b.node())));
+        for (id, at, written) in [
+            (0, "kept", true),
+            (0, "moved", false),
+            (1, "kept", false),
+            (1, "new", true),
+        ] {
+            assert_eq!(view(&ids[id]).is_set_aside(&path(at)), written, "{id} {at}");
+        }
+        // It is in no list, and the rest is as those see it for whom it does not count.
+        for id in &ids {
+            let names = view(id).names(&SecretPath::root()).expect("lists");
+            let names: Vec<_> = names.iter().map(|name| name.name.as_str()).collect();
+            assert_eq!(names, ["gone", "kept", "moved"]);
+        }
+        assert!(matches!(read(&ids[0], "new"), Err(VaultError::NoSuchPath { .. })));
+        assert!(matches!(read(&ids[2], "gone"), Ok(bytes) if bytes == b"1"));
+        // Going back to it brings none of it in.
+        a.reset_to(ids[1], None).expect("a writer may");
+        assert_eq!(a.paths(), ["gone", "kept", "moved"]);
+        assert!(!a.view(At::Now).expect("now").is_set_aside(&path("new")));
     }
 
     #[test]

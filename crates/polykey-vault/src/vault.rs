@@ -34,7 +34,7 @@ use crate::record::Record;
 use crate::rows::{Rows, RowsMut};
 use crate::stage::{Staged, Stager};
 use crate::stored;
-use crate::view::{At, Moment, View};
+use crate::view::{At, Moment, View, Written};
 
 /// What a vault needs from outside.
 #[derive(Clone)]
@@ -363,18 +363,24 @@ impl Vault {
         made.map_err(|Outer(error)| error)
     }
 
-    /// The vault at a moment.
+    /// The vault at a moment. At a commit that is set aside, what it wrote shows at exactly its path.
     ///
     /// # Errors
     /// [`VaultError::NoSuchCommit`].
     pub fn view(&self, at: At) -> Result<View, VaultError> {
         let moment = self.moment(at)?;
+        let written = match at {
+            At::Commit(commit) => self.written_aside(commit)?,
+            At::Now | At::Time(_) => Written::default(),
+        };
         Ok(View {
             database: self.0.database.clone(),
             source: self.0.source(true),
             moment,
+            written,
         })
     }
+
     pub(crate) fn moment(&self, at: At) -> Result<Moment, VaultError> {
         let database = &self.0.database;
         match at {

@@ -130,7 +130,12 @@ pub struct View {
     pub(crate) database: Database,
     pub(crate) source: Source,
     pub(crate) moment: Moment,
+    /// What the commit that is looked at wrote, when it is set aside.
+    pub(crate) written: Written,
 }
+
+/// Secrets as a commit that is set aside would have them, by the paths at which they would stand.
+pub(crate) type Written = BTreeMap<SecretPath, (SecretId, State)>;
 
 /// The moment a view shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,7 +159,16 @@ impl View {
     /// # Errors
     /// [`VaultError::NoSuchPath`], [`VaultError::Store`].
     pub fn stat(&self, path: &SecretPath) -> Result<Stat, VaultError> {
-        self.look(|look| look.stat(path))
+        self.look(|look| match self.written.get(path) {
+            Some((id, state)) => look.stat_of(path, *id, state.clone()),
+            None => look.stat(path),
+        })
+    }
+
+    /// True when what this view shows at `path` was written by a commit that is set aside, at which it looks: it
+    /// stands nowhere. Only who asks for exactly this path is shown it; it is in no list.
+    pub fn is_set_aside(&self, path: &SecretPath) -> bool {
+        self.written.contains_key(path)
     }
 
     /// True when something stands at `path`.
@@ -162,7 +176,7 @@ impl View {
     /// # Errors
     /// [`VaultError::Store`].
     pub fn exists(&self, path: &SecretPath) -> Result<bool, VaultError> {
-        self.look(|look| Ok(look.find(path)?.is_some()))
+        self.look(|look| Ok(self.is_set_aside(path) || look.find(path)?.is_some()))
     }
 
     /// The names in a directory, in bytewise order: the cheap form of [`View::list`].
@@ -206,7 +220,10 @@ impl View {
     /// [`VaultError::NoSuchPath`], [`VaultError::IsDirectory`].
     pub fn open(&self, path: &SecretPath) -> Result<ContentReader, VaultError> {
         let found = self.look(|look| {
-            let (id, state) = look.secret(path)?;
+            let (id, state) = match self.written.get(path) {
+                Some((id, state)) => (*id, state.clone()),
+                None => look.secret(path)?,
+            };
             let (rank, _) = state.content().ok_or_else(|| no_such(path))?;
             look.content(path, id, rank.version)
         })?;
@@ -599,7 +616,11 @@ impl Look<'_> {
 
     /// What is known about the secret `id`, which shows at `path`.
     pub fn secret_stat(&self, path: &SecretPath, id: SecretId) -> Result<Stat, VaultError> {
-        let state = self.state(id)?;
+        self.stat_of(path, id, self.state(id)?)
+    }
+
+    /// The same of one in this state.
+    fn stat_of(&self, path: &SecretPath, id: SecretId, state: State) -> Result<Stat, VaultError> {
         let (rank, number) = state.content().ok_or_else(|| no_such(path))?;
         let event = stored::event(self.rows, id, rank.version)?;
         let content = event.stored().map(|stored| stored.content);

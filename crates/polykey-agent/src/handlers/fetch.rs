@@ -148,6 +148,7 @@ fn value(opened: &Arc<Opened>, target: usize, stat: &Stat, field: Option<String>
             directory: stat.kind == EntryKind::Directory,
             version: stat.version,
             size: raw.then_some(stat.size),
+            set_aside: opened.view.is_set_aside(&stat.path),
         },
         path: stat.path.clone(),
         kind: stat.kind,

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::to_target;
 use crate::context::{Autostart, Context};
+use crate::escape;
 use crate::moment::At;
 use crate::output::{Done, cannot_write};
 use crate::progress::Meter;
@@ -128,6 +129,15 @@ async fn print_secrets(cx: &Context<'_>, targets: &[SecretArg], at: Option<&At>)
     let mut whole: Option<(SecretHead, Vec<u8>)> = None;
     let mut failed = None;
     fetch(cx, &question, |piece| {
+        if let Piece::Head(head) = &piece
+            && head.set_aside
+        {
+            cx.out.warn(&format!(
+                "{}:{} is from a commit that is set aside and does not count; see `polykey vaults set-aside`",
+                escape::name(&head.vault),
+                escape::name(&head.path)
+            ));
+        }
         match piece {
             Piece::Head(head) if json => whole = Some((head, Vec::new())),
             Piece::Data(data) => match &mut whole {
@@ -170,6 +180,9 @@ fn in_json(head: &SecretHead, value: &[u8]) -> serde_json::Value {
     });
     if let Some(field) = &head.field {
         shown["field"] = json!(field);
+    }
+    if head.set_aside {
+        shown["setAside"] = json!(true);
     }
     shown
 }

@@ -424,6 +424,7 @@ mod tests {
                         directory: head.directory,
                         version: 1,
                         size: None,
+                        set_aside: false,
                     };
                     writer.begin(&head).unwrap();
                 }
@@ -454,6 +455,7 @@ mod tests {
             directory: false,
             version: 1,
             size: None,
+            set_aside: false,
         }
     }
 

@@ -61,6 +61,16 @@ fn what_a_removed_writer_wrote_late_is_set_aside_and_a_writer_adopts_it() {
         "{shown:?}"
     );
 
+    // Who asks for one of them may look at it, and is told what it is.
+    for (commit, place, value) in [(0, "work:late", "precious"), (1, "work:x", "spoilt")] {
+        let id = set_aside(&c)[commit]["commitId"].clone();
+        let id = id.as_str().expect("a text");
+        let read = c.pk(["secrets", "cat", place, "--at", id]).ok();
+        assert_eq!(read.says("set aside").text(), value);
+        let read = c.json(["secrets", "cat", place, "--at", id]);
+        assert_eq!((&read["value"], &read["setAside"]), (&value.into(), &true.into()));
+    }
+
     // C takes one of them over; the other stays what it is.
     let id = set_aside(&c)[0]["commitId"].as_str().expect("a text").to_owned();
     c.pk(["vaults", "adopt", "work", "none"]).ended(66);
