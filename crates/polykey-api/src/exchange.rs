@@ -111,6 +111,9 @@ pub struct Step {
     /// What is kept from now on instead, with the last step of a clone by a keeper.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kept: Option<KeptItem>,
+    /// What is not well there although the node answered, with the last step of `sync`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<ProblemBody>,
     /// Why it failed, with the last step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<ProblemBody>,

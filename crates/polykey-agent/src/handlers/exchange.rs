@@ -403,11 +403,14 @@ impl Together {
                 let running = this.running.clone().filter(|_| last.problem.is_none());
                 if let Some(running) = running {
                     let levelled = level_one(&running, &this, vault, member, &last);
-                    let problem = match tokio::time::timeout(LEVEL_TIME, levelled).await {
-                        Ok(levelled) => levelled.err(),
-                        Err(_) => Some(not_level(&last.node, &last.vault_name)),
-                    };
-                    last.problem = problem.map(Into::into);
+                    match tokio::time::timeout(LEVEL_TIME, levelled).await {
+                        Ok(Ok(Levelled::Whole)) => {}
+                        Ok(Ok(Levelled::NoRoom)) => {
+                            last.warning = Some(no_room_there(&last.node, &last.vault_name).into());
+                        }
+                        Ok(Err(problem)) => last.problem = Some(problem.into()),
+                        Err(_) => last.problem = Some(not_level(&last.node, &last.vault_name).into()),
+                    }
                 }
                 this.tell(last).await;
             });
@@ -422,6 +425,23 @@ fn not_level(title: &str, vault: &str) -> Problem {
         format!("the node {title} has not taken all of the vault {vault} yet"),
     )
     .hint("it goes on by itself; `polykey vaults status` shows how far it is")
+}
+
+/// A keeper that has no room answered all the same.
+fn no_room_there(title: &str, vault: &str) -> Problem {
+    Problem::new(
+        Code::DiskFull,
+        format!("the node {title} has no room left for the vault {vault}: its copy lacks what is new"),
+    )
+    .hint("its user can raise `keeper.quota` there, or drop other vaults")
+}
+
+/// How a member ended that was asked to take what is here.
+enum Levelled {
+    /// It has all of it.
+    Whole,
+    /// It keeps the vault, and has no room for more.
+    NoRoom,
 }
 
 fn folder_step(node: &Node, vault: VaultId, place: &Place) -> Result<Step, Problem> {
@@ -451,7 +471,7 @@ async fn level_one(
     vault: VaultId,
     member: NodeId,
     last: &Step,
-) -> Result<(), Problem> {
+) -> Result<Levelled, Problem> {
     let node = &of.node;
     let mut wait = Duration::from_millis(20);
     loop {
@@ -462,25 +482,23 @@ async fn level_one(
         })
         .await?;
         let (heads, tips) = (sorted(ours.heads.clone()), sorted(ours.tips.clone()));
-        let told = running.ask(member, Request::Announce(ours)).await;
-        told.map_err(|error| {
-            if matches!(
-                &error,
-                AskError::Refused {
-                    refusal: Refusal::NoRoom,
-                    ..
-                }
-            ) {
+        match running.ask(member, Request::Announce(ours)).await {
+            Ok(_) => {}
+            Err(AskError::Refused {
+                refusal: Refusal::NoRoom,
+                ..
+            }) => {
                 node.replicas.note_trouble(vault, member, Some(Trouble::NoRoom));
+                return Ok(Levelled::NoRoom);
             }
-            error.problem(&node.contacts.title(&member))
-        })?;
+            Err(error) => return Err(error.problem(&node.contacts.title(&member))),
+        }
         let seen = bring_in(running, node, member, vault, |_, _| {})
             .await?
             .report
             .seen;
         if sorted(seen.heads) == heads && sorted(seen.tips) == tips {
-            return Ok(());
+            return Ok(Levelled::Whole);
         }
         let step = Step {
             levelling: true,

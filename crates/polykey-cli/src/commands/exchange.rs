@@ -169,8 +169,8 @@ fn tell(cx: &Context<'_>, ended: &[Step]) -> Result<Done, Problem> {
     {
         return Err(worst);
     }
-    for step in &bad {
-        if let Some(problem) = &step.problem {
+    for step in ended {
+        if let Some(problem) = step.problem.as_ref().or(step.warning.as_ref()) {
             cx.out.warn(&problem.message);
         }
     }
