@@ -7,17 +7,19 @@
 //! to C although A is gone. Members that are not connected are dialled again and again, ever less often, and at once
 //! when another member tells where they are.
 //!
-//! Always: what runs here ends with the network; a vault is pulled from a node once at a time; a vault is
-//! opened on threads for blocking work.
+//! Always: what runs here ends with the network; a vault is pulled from a node once at a time, and again after a
+//! panic; a vault is opened on threads for blocking work.
 
 pub mod bring;
 pub mod fresh;
 mod news;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use polykey_api::Problem;
 use polykey_core::random::{OsRandom, random_array};
 use polykey_core::{NodeId, VaultId};
@@ -25,7 +27,7 @@ use polykey_vault::charter::Role;
 use polykey_vault::sync::{self, Announcement, Replica};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 pub use news::{Batch, News};
 
@@ -58,6 +60,17 @@ struct Survey {
     successors: Vec<NodeId>,
 }
 
+/// What work was begun for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Task {
+    Survey(VaultId),
+    Pull(VaultId, NodeId),
+    Dial(NodeId),
+    Errands,
+    /// What happens again by itself when there is a reason for it.
+    Once,
+}
+
 /// Work that came to its end.
 enum Done {
     Surveyed(VaultId, Result<Option<Survey>, Problem>),
@@ -69,6 +82,10 @@ enum Done {
     /// A node took the place of another.
     Succeeded(Option<Succeeded>),
     Ran,
+    /// It panicked.
+    Panicked(Task),
+    /// It panicked a while ago, and is begun again.
+    Again(Task),
 }
 
 /// When a member is to be dialled.
@@ -95,6 +112,8 @@ struct Follower {
     pulls: HashMap<(VaultId, NodeId), bool>,
     /// When errands are run next; none while they are.
     errands: Option<Instant>,
+    /// Work that panicked, and how long it waits when it does so again.
+    panics: HashMap<Task, Duration>,
     work: JoinSet<Done>,
 }
 
@@ -109,6 +128,7 @@ impl Follower {
             surveys: HashMap::new(),
             pulls: HashMap::new(),
             errands: Some(Instant::now()),
+            panics: HashMap::new(),
             work: JoinSet::new(),
         }
     }
@@ -122,13 +142,8 @@ impl Follower {
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return,
-                Some(done) = self.work.join_next() => {
-                    match done {
-                        Ok(done) => self.take_done(done),
-                        // A panic. If it was on an errand, there will be others.
-                        Err(_) => self.errands = self.errands.or(Some(Instant::now() + ERRANDS)),
-                    }
-                }
+                // Panics are caught where the work begins, and nothing is aborted but all of it.
+                Some(Ok(done)) = self.work.join_next() => self.take_done(done),
                 batch = news.next() => self.take_news(batch),
                 () = sleep_until(dial.unwrap_or(look_again)), if dial.is_some() => self.dial(),
                 () = sleep_until(self.errands.unwrap_or(look_again)), if self.errands.is_some() => {
@@ -144,12 +159,54 @@ impl Follower {
         }
     }
 
+    /// Begins work whose panics are its own: what it was for does not count as under way for ever.
+    fn begin(&mut self, task: Task, work: impl Future<Output = Done> + Send + 'static) {
+        self.work.spawn(async move {
+            let ended = AssertUnwindSafe(work).catch_unwind().await;
+            ended.unwrap_or(Done::Panicked(task))
+        });
+    }
+
+    /// Work panicked. What nothing else would begin again is tried after a wait, ever less often, and counts as under
+    /// way until then, so that news do not make it panic all the time.
+    fn take_panic(&mut self, task: Task) {
+        tracing::error!(?task, "work that follows vaults panicked");
+        match task {
+            Task::Survey(_) | Task::Pull(..) => {
+                let next = self.panics.entry(task).or_insert(FIRST_WAIT);
+                let wait = *next;
+                *next = (wait * 2).min(LONGEST_WAIT);
+                self.begin(Task::Once, async move {
+                    sleep(jittered(wait)).await;
+                    Done::Again(task)
+                });
+            }
+            Task::Dial(node) => self.take_done(Done::Dialled(node, false)),
+            Task::Errands => self.take_done(Done::RanErrands),
+            Task::Once => {}
+        }
+    }
+
+    fn begin_again(&mut self, task: Task) {
+        match task {
+            Task::Survey(vault) => {
+                self.surveys.remove(&vault);
+                self.survey(vault);
+            }
+            Task::Pull(vault, node) => {
+                self.pulls.remove(&(vault, node));
+                self.pull(vault, node);
+            }
+            Task::Dial(_) | Task::Errands | Task::Once => {}
+        }
+    }
+
     /// Nodes that cannot be reached take their time: a round may last longer than the time between two, and the
     /// next one waits for it.
     fn begin_errands(&mut self) {
         self.errands = None;
         let agent = self.agent.clone();
-        self.work.spawn(async move {
+        self.begin(Task::Errands, async move {
             agent.settle_shares(None).await;
             agent.deliver_post(None).await;
             Done::RanErrands
@@ -170,28 +227,32 @@ impl Follower {
             self.pull_all_from(node);
             self.agent.run_errands(node);
             let agent = self.agent.clone();
-            self.work.spawn(async move {
+            self.begin(Task::Once, async move {
                 agent.present_succession(node).await;
                 agent.look_at_chain(node).await;
                 Done::Ran
             });
             let running = self.running.clone();
-            self.work
-                .spawn(async move { Done::Heard(running.hear_from(node).await) });
+            self.begin(
+                Task::Once,
+                async move { Done::Heard(running.hear_from(node).await) },
+            );
         }
         for node in batch.gone {
             self.dial_soon(node);
         }
         for line in batch.successions {
             let agent = self.agent.clone();
-            self.work
-                .spawn(async move { Done::Succeeded(agent.follow_succession(line).await) });
+            self.begin(Task::Once, async move {
+                Done::Succeeded(agent.follow_succession(line).await)
+            });
         }
     }
 
     fn take_done(&mut self, done: Done) {
         match done {
             Done::Surveyed(vault, survey) => {
+                self.panics.remove(&Task::Survey(vault));
                 match survey {
                     Ok(Some(survey)) => self.take_survey(vault, survey),
                     Ok(None) => {
@@ -204,11 +265,12 @@ impl Follower {
                 }
             }
             Done::Pulled(vault, node, brought) => {
+                self.panics.remove(&Task::Pull(vault, node));
                 if let Ok(brought) = &brought
                     && self.is_keeper(&vault, &node)
                 {
                     let (agent, report) = (self.agent.clone(), brought.report.clone());
-                    self.work.spawn(async move {
+                    self.begin(Task::Once, async move {
                         agent.tell_keeper(node, vault, &report).await;
                         Done::Ran
                     });
@@ -254,6 +316,8 @@ impl Follower {
                 }
             }
             Done::Ran | Done::Succeeded(None) => {}
+            Done::Panicked(task) => self.take_panic(task),
+            Done::Again(task) => self.begin_again(task),
             Done::RanErrands => self.errands = Some(Instant::now() + ERRANDS),
         }
     }
@@ -277,7 +341,7 @@ impl Follower {
         }
         self.surveys.insert(vault, false);
         let (agent, places) = (self.agent.clone(), self.places.clone());
-        self.work.spawn(async move {
+        self.begin(Task::Survey(vault), async move {
             let _place = places.acquire_owned().await;
             let found = blocking(move || look_at(&agent, vault)).await;
             Done::Surveyed(vault, found)
@@ -296,7 +360,7 @@ impl Follower {
             if connected.contains(node) {
                 // It was a stranger when it came.
                 let (running, node) = (self.running.clone(), *node);
-                self.work.spawn(async move {
+                self.begin(Task::Once, async move {
                     running.note_place(node).await;
                     Done::Ran
                 });
@@ -315,7 +379,7 @@ impl Follower {
         let told: Vec<NodeId> = told.filter(|node| connected.contains(*node)).copied().collect();
         for node in told {
             let (agent, announcement) = (self.agent.clone(), announcement.clone());
-            self.work.spawn(async move {
+            self.begin(Task::Once, async move {
                 agent.announce_to(node, announcement).await;
                 Done::Ran
             });
@@ -342,7 +406,7 @@ impl Follower {
         let Some(node) = self.agent.node() else { return };
         self.pulls.insert((vault, from), false);
         let (running, places) = (self.running.clone(), self.places.clone());
-        self.work.spawn(async move {
+        self.begin(Task::Pull(vault, from), async move {
             let _place = places.acquire_owned().await;
             let brought = bring_in(&running, &node, from, vault, |_, _| {}).await;
             Done::Pulled(vault, from, brought)
@@ -401,7 +465,7 @@ impl Follower {
                 dialling.under_way = true;
             }
             let running = self.running.clone();
-            self.work.spawn(async move {
+            self.begin(Task::Dial(node), async move {
                 let reached = running.connect(&node).await;
                 if let Err(error) = &reached {
                     tracing::debug!(%node, %error, "not reached");
@@ -469,6 +533,44 @@ mod tests {
             let done = follower.work.join_next().await.expect("one").expect("no panic");
             follower.take_done(done);
         }
+        network.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_panicked_is_begun_again_and_waits_longer_each_time() {
+        let bench = Bench::new();
+        let network = bench.agent.network();
+        network.start(&bench.agent).await.expect("on");
+        let mut follower = Follower::new(network.running().expect("on"), bench.agent.clone());
+        let (vault, node) = (VaultId::from_bytes([1; 32]), stranger().node());
+        for task in [Task::Pull(vault, node), Task::Survey(vault)] {
+            follower.pulls.insert((vault, node), false);
+            follower.surveys.insert(vault, false);
+            let is_under_way = |follower: &Follower| match task {
+                Task::Survey(_) => follower.surveys.contains_key(&vault),
+                _ => follower.pulls.contains_key(&(vault, node)),
+            };
+            follower.begin(task, async { panic!("for the test") });
+            let done = follower.work.join_next().await.expect("one").expect("caught");
+            assert!(matches!(done, Done::Panicked(of) if of == task));
+            follower.take_done(done);
+            assert!(is_under_way(&follower), "news do not begin it meanwhile");
+            assert_eq!(follower.panics[&task], FIRST_WAIT * 2);
+            let done = follower.work.join_next().await.expect("one").expect("caught");
+            assert!(matches!(done, Done::Again(of) if of == task));
+            follower.take_done(done);
+            // This time it comes to an end, and all is as if nothing had been.
+            let done = follower.work.join_next().await.expect("one").expect("caught");
+            assert!(matches!(done, Done::Pulled(..) | Done::Surveyed(..)));
+            follower.take_done(done);
+            assert!(!is_under_way(&follower) && follower.panics.is_empty());
+        }
+        // What has a wait of its own keeps to it.
+        follower.errands = None;
+        follower.begin(Task::Errands, async { panic!("for the test") });
+        let done = follower.work.join_next().await.expect("one").expect("caught");
+        follower.take_done(done);
+        assert!(follower.errands.is_some());
         network.stop().await;
     }
 
