@@ -13,6 +13,7 @@
 pub mod bring;
 pub mod fresh;
 mod news;
+mod places;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
@@ -37,6 +38,7 @@ use crate::chains::succession::Succeeded;
 use crate::network::Running;
 use crate::vaults::problem::vault_problem;
 use bring::{Brought, bring_in};
+use places::Places;
 
 /// A member that cannot be reached is dialled again after this long at first, then after twice as long each time.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -46,8 +48,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(300);
 const LOOK_AGAIN: Duration = Duration::from_secs(300);
 /// Post and shares that wait are looked at this long after the last time; each has a wait of its own besides.
 const ERRANDS: Duration = Duration::from_secs(60);
-/// Pulls, dials and announcements that run at a time.
-const AT_ONCE: usize = 8;
+/// Looks at vaults that run at a time.
+const LOOKS: usize = 8;
 
 /// The other members of a vault.
 type Circle = BTreeMap<NodeId, Role>;
@@ -103,7 +105,9 @@ pub async fn run(running: Arc<Running>, agent: Agent, stop: watch::Receiver<bool
 struct Follower {
     running: Arc<Running>,
     agent: Agent,
-    places: Arc<Semaphore>,
+    /// Looks at vaults do not wait for other nodes, so pulls do not take their places.
+    looks: Arc<Semaphore>,
+    places: Places,
     circles: HashMap<VaultId, Circle>,
     dialling: HashMap<NodeId, Dialling>,
     /// Vaults that are being looked at; true when to be looked at again.
@@ -122,7 +126,8 @@ impl Follower {
         Follower {
             running,
             agent,
-            places: Arc::new(Semaphore::new(AT_ONCE)),
+            looks: Arc::new(Semaphore::new(LOOKS)),
+            places: Places::default(),
             circles: HashMap::new(),
             dialling: HashMap::new(),
             surveys: HashMap::new(),
@@ -340,9 +345,9 @@ impl Follower {
             return;
         }
         self.surveys.insert(vault, false);
-        let (agent, places) = (self.agent.clone(), self.places.clone());
+        let (agent, looks) = (self.agent.clone(), self.looks.clone());
         self.begin(Task::Survey(vault), async move {
-            let _place = places.acquire_owned().await;
+            let _place = looks.acquire_owned().await;
             let found = blocking(move || look_at(&agent, vault)).await;
             Done::Surveyed(vault, found)
         });
@@ -405,9 +410,9 @@ impl Follower {
         }
         let Some(node) = self.agent.node() else { return };
         self.pulls.insert((vault, from), false);
-        let (running, places) = (self.running.clone(), self.places.clone());
+        let (running, place) = (self.running.clone(), self.places.wait_for(from));
         self.begin(Task::Pull(vault, from), async move {
-            let _place = places.acquire_owned().await;
+            let _place = place.await;
             let brought = bring_in(&running, &node, from, vault, |_, _| {}).await;
             Done::Pulled(vault, from, brought)
         });
