@@ -4,8 +4,8 @@
 //! to tell its user; the *strangers' box* is small, and what anybody may fill must not push out anything
 //! else; the *outbox* holds what waits for its delivery, and when it is tried next.
 //!
-//! Always: each box is bounded, and the oldest goes first (from the outbox only the user takes). What arrives
-//! twice is there once. All of this blocks. Start at [`Post::receive`] and [`Post::send`].
+//! Always: each box is bounded, and the oldest goes first (from the outbox only the user takes). Nobody fills a box
+//! alone: what one node sends beyond its share is refused and pushes out nothing. What arrives twice is there once. All of this blocks. Start at [`Post::receive`] and [`Post::send`].
 
 pub mod courier;
 pub mod notification;
@@ -31,6 +31,8 @@ pub const MAX_INBOX: usize = 10_000;
 pub const MAX_STRANGERS: usize = 100;
 /// Of one stranger.
 pub const MAX_OF_A_STRANGER: usize = 3;
+/// Of one contact, which the user has not read. What was read or comes from others is not counted.
+pub const MAX_UNREAD_OF_A_CONTACT: usize = 200;
 /// Notifications that wait for their delivery.
 pub const MAX_OUTBOX: usize = 10_000;
 /// How often delivery is tried again, when nothing else is said.
@@ -120,6 +122,11 @@ pub enum Letter {
 }
 
 impl Letter {
+    /// True for what the node that it is from can cause as often as it likes.
+    fn is_at_will(&self) -> bool {
+        matches!(self, Letter::Signed(_) | Letter::KeepRequest { .. })
+    }
+
     /// Who it is from.
     pub fn from(&self) -> NodeId {
         match self {
@@ -276,7 +283,7 @@ pub enum Received {
     New(MailId),
     /// It was there already.
     Known,
-    /// This stranger has enough there.
+    /// This node has enough there.
     Refused,
 }
 
@@ -320,26 +327,35 @@ impl Post {
         if there.iter().any(|mail| mail.is_of(id.as_bytes())) {
             return Ok(Received::Known);
         }
-        if self.has_enough_of(tray, notification.from())? {
-            return Ok(Received::Refused);
-        }
         let mail = Mail {
             id: MailId::new(now, id.as_bytes()),
             read: false,
             letter: Letter::Signed(notification.clone()),
         };
+        if self.has_enough_of(tray, &mail.letter, there.len())? {
+            return Ok(Received::Refused);
+        }
         self.put(tray, &mail, &there)?;
         Ok(Received::New(mail.id))
     }
 
-    /// True when a stranger may leave nothing more.
-    fn has_enough_of(&self, tray: Tray, from: NodeId) -> Result<bool, Problem> {
-        if tray != Tray::Strangers {
-            return Ok(false);
+    /// True when whoever this letter is from may leave nothing more in a box that holds `there`.
+    fn has_enough_of(&self, tray: Tray, letter: &Letter, there: usize) -> Result<bool, Problem> {
+        let from = letter.from();
+        let of_them = |mail: &&Mail| mail.letter.from() == from;
+        match tray {
+            Tray::Strangers => {
+                let count = self.read(tray)?.iter().filter(of_them).count();
+                Ok(count >= MAX_OF_A_STRANGER)
+            }
+            // What the agent finds out is told, whoever it is about.
+            Tray::Inbox if !letter.is_at_will() || there < MAX_UNREAD_OF_A_CONTACT => Ok(false),
+            Tray::Inbox => {
+                let unread = |mail: &&Mail| !mail.read && mail.letter.is_at_will();
+                let count = self.read(tray)?.iter().filter(of_them).filter(unread).count();
+                Ok(count >= MAX_UNREAD_OF_A_CONTACT)
+            }
         }
-        let of_them = self.read(tray)?;
-        let of_them = of_them.iter().filter(|mail| mail.letter.from() == from);
-        Ok(of_them.count() >= MAX_OF_A_STRANGER)
     }
 
     /// Puts something that the agent has to tell into a box.
@@ -354,10 +370,10 @@ impl Post {
         random: &dyn Random,
     ) -> Result<Received, Problem> {
         let _changing = self.change();
-        if self.has_enough_of(tray, letter.from())? {
+        let there = self.ids(tray.table())?;
+        if self.has_enough_of(tray, &letter, there.len())? {
             return Ok(Received::Refused);
         }
-        let there = self.ids(tray.table())?;
         let mut id = [0; 32];
         random.fill(&mut id);
         let mail = Mail {
@@ -716,6 +732,51 @@ mod tests {
             "the oldest went"
         );
         assert_eq!(bench.post.read(Tray::Inbox).expect("reads").len(), 1);
+    }
+
+    #[test]
+    fn a_contact_fills_no_more_than_its_share_and_pushes_nothing_out() {
+        let bench = bench();
+        let post = &bench.post;
+        let receive = |from: u8, text: &str, time| post.receive(Tray::Inbox, &note(from, text), at(time));
+        receive(3, "kept", 0).expect("stores");
+        post.mark_read(Tray::Inbox, &post.read(Tray::Inbox).expect("reads"))
+            .expect("writes");
+        let known = note(2, "known");
+        post.receive(Tray::Inbox, &known, at(1)).expect("stores");
+        for i in 2..=MAX_UNREAD_OF_A_CONTACT as u64 {
+            let got = receive(2, &i.to_string(), i).expect("stores");
+            assert!(matches!(got, Received::New(_)), "{i}");
+        }
+        let vault = VaultId::from_bytes([3; 32]);
+        let from = note(2, "x").from();
+        let ask = || {
+            post.tell(
+                Tray::Inbox,
+                Letter::KeepRequest { from, vault },
+                at(900),
+                &OsRandom,
+            )
+        };
+        assert_eq!(receive(2, "one more", 900), Ok(Received::Refused));
+        assert_eq!(ask(), Ok(Received::Refused));
+        // Again is no more, others have their own share, and what the agent finds out is told.
+        assert_eq!(post.receive(Tray::Inbox, &known, at(900)), Ok(Received::Known));
+        assert!(matches!(receive(3, "hello", 901), Ok(Received::New(_))));
+        let doubt = Letter::Doubt { from, forked: true };
+        let told = post.tell(Tray::Inbox, doubt, at(902), &OsRandom);
+        assert!(matches!(told, Ok(Received::New(_))), "{told:?}");
+        // What was read makes room.
+        let mails = post.read(Tray::Inbox).expect("reads");
+        assert_eq!(mails.len(), MAX_UNREAD_OF_A_CONTACT + 3);
+        post.mark_read(Tray::Inbox, &mails[..3]).expect("writes");
+        assert!(matches!(ask(), Ok(Received::New(_))));
+        assert!(matches!(receive(2, "one more", 903), Ok(Received::New(_))));
+        assert_eq!(receive(2, "another", 904), Ok(Received::Refused));
+        assert_eq!(
+            post.read(Tray::Inbox).expect("reads").len(),
+            MAX_UNREAD_OF_A_CONTACT + 5
+        );
     }
 
     #[test]
