@@ -53,6 +53,29 @@ pub fn note(database: &Database, vault: &VaultId, node: &NodeId, fresh: &Fresh) 
     database.write(|tx| tx.put(FRESH, vault.as_bytes(), node.as_bytes(), &row))
 }
 
+/// Forgets the copies of `vault` at nodes that `is_in_it` does not know, which were taken out.
+///
+/// # Errors
+/// What the store says.
+pub fn forget_others(
+    database: &Database,
+    vault: &VaultId,
+    is_in_it: impl Fn(&NodeId) -> bool,
+) -> Result<(), StoreError> {
+    let is_known = |item: &[u8]| NodeId::try_from(item).is_ok_and(|node| is_in_it(&node));
+    let mut gone = database.read(|tx| tx.group(FRESH, vault.as_bytes()))?;
+    gone.retain(|(item, _)| !is_known(item));
+    if gone.is_empty() {
+        return Ok(());
+    }
+    database.write(|tx| {
+        for (item, _) in &gone {
+            tx.remove(FRESH, vault.as_bytes(), item)?;
+        }
+        Ok(())
+    })
+}
+
 fn encode(vault: &VaultId, fresh: &Fresh) -> Vec<u8> {
     let seen = Announcement {
         vault: *vault,

@@ -35,6 +35,7 @@ pub use news::{Batch, News};
 use crate::agent::Agent;
 use crate::blocking::blocking;
 use crate::chains::succession::Succeeded;
+use crate::failure;
 use crate::network::Running;
 use crate::vaults::problem::vault_problem;
 use bring::{Brought, bring_in};
@@ -511,7 +512,9 @@ fn look_at(agent: &Agent, vault: VaultId) -> Result<Option<Survey>, Problem> {
         node.contacts.meet(*member)?;
     }
     let moved = circle.keys().filter_map(|member| node.contacts.successor(member));
-    let successors = moved.filter(|next| !circle.contains_key(next)).collect();
+    let successors: Vec<NodeId> = moved.filter(|next| !circle.contains_key(next)).collect();
+    let is_in_it = |other: &NodeId| circle.contains_key(other) || successors.contains(other);
+    fresh::forget_others(&node.db, &vault, is_in_it).map_err(|error| failure::store(&error))?;
     let announcement = sync::announce(&*open.vault).map_err(wrong)?;
     Ok(Some(Survey {
         circle,

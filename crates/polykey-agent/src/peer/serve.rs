@@ -37,6 +37,7 @@ use crate::follow::fresh::{self, Fresh};
 use crate::node::Node;
 use crate::open::KEY_RECORDS;
 use crate::tables::IDENTITY;
+use crate::vaults::InUse;
 
 /// Longest request of a stranger, who has only to introduce itself.
 const MAX_STRANGER_LEN: usize = 16 << 10;
@@ -411,9 +412,21 @@ fn title_of(node: &Node, vault: VaultId, name: String) -> String {
     }
 }
 
+/// Opens a vault that a peer asks about. One that cannot be opened, since its folder is absent, cannot say who is in it:
+/// that it is held here is told only to those that were level with it while they were in, and to nobody else.
+fn open_for(node: &Node, from: &NodeId, vault: VaultId) -> Result<InUse, Problem> {
+    node.vaults.open_id(vault).map_err(|problem| {
+        let known = fresh::find(&node.db, &vault, from);
+        match known.is_ok_and(|known| known.is_some()) {
+            true => problem,
+            false => Problem::new(Code::VaultNotFound, "no such vault for this node").caused_by(&problem),
+        }
+    })
+}
+
 fn step(node: &Node, from: &NodeId, request: &sync::Request) -> Result<Answer, Problem> {
     let (sync::Request::Items { vault, .. } | sync::Request::Objects { vault, .. }) = request;
-    let open = match node.vaults.open_id(*vault) {
+    let open = match open_for(node, from, *vault) {
         Ok(open) => open,
         Err(problem) if problem.code == Code::VaultNotFound => {
             return Ok(Answer::Sync(sync::Response::Refused));
@@ -438,7 +451,7 @@ enum Heard {
 
 fn is_news(node: &Node, from: &NodeId, announcement: &sync::Announcement) -> Result<Heard, Problem> {
     let vault = announcement.vault;
-    let open = node.vaults.open_id(vault)?;
+    let open = open_for(node, from, vault)?;
     let wrong = |error| crate::vaults::problem::vault_problem(&open.name, error);
     let Some(role) = open.vault.charter().map_err(wrong)?.role(from) else {
         return Ok(Heard::NotForUs);
@@ -465,7 +478,7 @@ fn is_news(node: &Node, from: &NodeId, announcement: &sync::Announcement) -> Res
 }
 
 fn genesis(node: &Node, from: &NodeId, vault: VaultId) -> Result<Answer, Problem> {
-    let open = node.vaults.open_id(vault)?;
+    let open = open_for(node, from, vault)?;
     let charter = open
         .vault
         .charter()
@@ -561,6 +574,69 @@ mod tests {
             told[0].starts_with(&format!("{} more", count - STRANGERS_RECORDS)),
             "{told:?}"
         );
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_vault_whose_folder_is_absent_is_hidden_from_those_who_are_not_in_it() {
+        let (bench, known, out) = (Bench::new(), Bench::new(), Bench::new());
+        let place = tempfile::tempdir().expect("a temporary folder");
+        let (folder, away) = (place.path().join("stick"), place.path().join("away"));
+        let node = bench.node();
+        node.vaults.create("work", Some(&folder)).expect("made");
+        let vault = node.vaults.open("work").expect("open").id;
+        for member in [&known, &out] {
+            bench.grant("work", &member.keys(), Role::Reader);
+        }
+        let announcement = || {
+            let open = node.vaults.open("work").expect("open");
+            sync::announce(&*open.vault).expect("says")
+        };
+        let level = announcement();
+        let refusal = async |from, request| match Wire::new(&bench, from, 1).ask(request).await {
+            Ok(Answer::Sync(sync::Response::Refused)) => Some(Refusal::Refused),
+            Ok(Answer::Sync(sync::Response::Removed { .. })) | Ok(_) => None,
+            Err(AskError::Refused { refusal, .. }) => Some(refusal),
+            Err(error) => panic!("{error}"),
+        };
+        // Both were level, and one of them is taken out.
+        for member in [&known, &out] {
+            let told = refusal(member.id(), Request::Announce(level.clone())).await;
+            assert_eq!(told, None);
+        }
+        node.vaults
+            .open("work")
+            .expect("open")
+            .vault
+            .revoke(&out.id())
+            .expect("removed");
+        let members = node.vaults.open("work").expect("open").vault.members();
+        let is_in_it = |node: &NodeId| members.iter().any(|member| member.node == *node);
+        fresh::forget_others(&node.db, &vault, is_in_it).expect("forgets");
+        std::fs::rename(&folder, &away).expect("moved");
+        let requests = || {
+            let items = sync::Request::Items {
+                vault,
+                charter: Vec::new(),
+                lines: Vec::new(),
+            };
+            [
+                Request::Sync(items),
+                Request::Announce(level.clone()),
+                Request::Genesis(vault),
+            ]
+        };
+        for (from, want) in [
+            (known.id(), Refusal::Unavailable),
+            (out.id(), Refusal::Refused),
+            (nobody(), Refusal::Refused),
+        ] {
+            for request in requests() {
+                let event = request.event();
+                assert_eq!(refusal(from, request).await, Some(want), "{event}");
+            }
+        }
+        std::fs::rename(&away, &folder).expect("moved");
+        assert_eq!(refusal(known.id(), Request::Genesis(vault)).await, None);
     }
 
     #[test]
