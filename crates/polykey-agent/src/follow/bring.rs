@@ -5,7 +5,7 @@ use std::sync::Arc;
 use polykey_api::{Code, Problem};
 use polykey_core::clock::SystemClock;
 use polykey_core::{Clock, NodeId, VaultId};
-use polykey_vault::sync::{Outcome, PullReport, Seen};
+use polykey_vault::sync::{self, Outcome, PullReport, Seen};
 use polykey_vault::{Vault, VaultError};
 
 use super::fresh::{self, Fresh};
@@ -14,6 +14,8 @@ use crate::failure;
 use crate::network::{Line, Running};
 use crate::node::Node;
 use crate::peer::pull::{judge, pull};
+use crate::peer::{AskError, Refusal, Request};
+use crate::replicas::Trouble;
 use crate::replicas::allowance::{RationError, Rationed};
 use crate::replicas::kept;
 use crate::vaults::problem::vault_problem;
@@ -83,6 +85,7 @@ pub async fn bring_in(
     let level = matches!(report.outcome, Outcome::Complete | Outcome::WithoutObjects);
     let seen = report.seen.clone();
     if level {
+        ask_if_whole(running, node, from, vault, &seen).await?;
         blocking(move || {
             let time = SystemClock.now();
             let row = Fresh { time, seen };
@@ -96,6 +99,42 @@ pub async fn bring_in(
         report,
         problem,
     })
+}
+
+/// Asks a member that has all commits that are here whether it has their content, too, and notes when it has not: its
+/// commits look the same.
+async fn ask_if_whole(
+    running: &Arc<Running>,
+    node: &Arc<Node>,
+    member: NodeId,
+    vault: VaultId,
+    seen: &Seen,
+) -> Result<(), Problem> {
+    let (here, seen) = (node.clone(), seen.clone());
+    let ours = blocking(move || {
+        let open = here.vaults.open_id(vault)?;
+        let wrong = |error| vault_problem(&open.name, error);
+        let state = open.vault.sync_state().map_err(wrong)?;
+        let is_member = open.vault.my_role().is_some() && open.vault.role_of(&member).is_some();
+        // Who lacks content itself holds nothing against others.
+        if !is_member || here.vaults.is_kept(vault) || state.wanted > 0 || !state.is_held_by(&seen) {
+            return Ok(None);
+        }
+        let ours = sync::announce(&*open.vault);
+        ours.map(Some).map_err(wrong)
+    });
+    let Some(ours) = ours.await? else { return Ok(()) };
+    let trouble = match running.ask(member, Request::Announce(ours)).await {
+        Ok(_) => None,
+        Err(AskError::Refused {
+            refusal: Refusal::NoRoom,
+            ..
+        }) => Some(Trouble::NoRoom),
+        // Until it says so, it is not known to have it.
+        Err(_) => Some(Trouble::Incomplete),
+    };
+    node.replicas.note_trouble(vault, member, trouble);
+    Ok(())
 }
 
 /// Notes how a pull of a vault that is kept for others went: whether something came, and whether there was room.

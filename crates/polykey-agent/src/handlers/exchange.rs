@@ -482,8 +482,13 @@ async fn level_one(
         })
         .await?;
         let (heads, tips) = (sorted(ours.heads.clone()), sorted(ours.tips.clone()));
-        match running.ask(member, Request::Announce(ours)).await {
-            Ok(_) => {}
+        let is_whole = match running.ask(member, Request::Announce(ours)).await {
+            Ok(_) => true,
+            // It lacks content; if it was locked since it was pulled from, the next pull says so.
+            Err(AskError::Refused {
+                refusal: Refusal::Unavailable,
+                ..
+            }) => false,
             Err(AskError::Refused {
                 refusal: Refusal::NoRoom,
                 ..
@@ -492,12 +497,12 @@ async fn level_one(
                 return Ok(Levelled::NoRoom);
             }
             Err(error) => return Err(error.problem(&node.contacts.title(&member))),
-        }
+        };
         let seen = bring_in(running, node, member, vault, |_, _| {})
             .await?
             .report
             .seen;
-        if sorted(seen.heads) == heads && sorted(seen.tips) == tips {
+        if is_whole && sorted(seen.heads) == heads && sorted(seen.tips) == tips {
             return Ok(Levelled::Whole);
         }
         let step = Step {

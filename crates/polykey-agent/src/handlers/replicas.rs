@@ -137,6 +137,8 @@ pub async fn sync(agent: Agent, caller: Caller, q: SyncReplicas) -> Result<Repli
             Some(problem) if troubled.is_none() => Err(problem),
             _ => Ok(brought.report),
         });
+        // What is still on its way goes on by itself.
+        let troubled = troubled.filter(|trouble| *trouble != Trouble::Incomplete);
         let (received, stale, problem) = match brought {
             Ok(report) => {
                 let title = node.contacts.title(&keeper);
@@ -164,6 +166,7 @@ fn trouble_of(trouble: Trouble, title: &str) -> String {
     match trouble {
         Trouble::NoRoom => format!("the node {title} has no room left for it"),
         Trouble::Dropped => format!("the node {title} keeps it no longer"),
+        Trouble::Incomplete => format!("the node {title} lacks content of it"),
     }
 }
 

@@ -33,9 +33,10 @@ use crate::blocking::blocking;
 use crate::contacts::Source;
 use crate::door::{Action, Caller, Right};
 use crate::failure;
-use crate::follow::fresh::{self, Fresh};
+use crate::follow::fresh;
 use crate::node::Node;
 use crate::open::KEY_RECORDS;
+use crate::replicas::Trouble;
 use crate::tables::IDENTITY;
 use crate::vaults::InUse;
 
@@ -319,6 +320,7 @@ impl Agent {
                         Ok(Answer::Done)
                     }
                     Heard::Level => Ok(Answer::Done),
+                    Heard::WithoutContent => Ok(Answer::refused(Refusal::Unavailable)),
                 }
             }
             Request::Genesis(vault) => blocking(move || genesis(&node, &from, vault)).await,
@@ -447,6 +449,8 @@ enum Heard {
     News,
     /// All of it is here.
     Level,
+    /// All commits are here, and content of theirs is not.
+    WithoutContent,
 }
 
 fn is_news(node: &Node, from: &NodeId, announcement: &sync::Announcement) -> Result<Heard, Problem> {
@@ -468,11 +472,16 @@ fn is_news(node: &Node, from: &NodeId, announcement: &sync::Announcement) -> Res
         heads: announcement.heads.clone(),
         tips: announcement.tips.clone(),
     };
-    // Whoever says that it has all that is here is level, also without a pull.
-    if open.vault.sync_state().map_err(wrong)?.is_held_by(&seen) {
-        let time = SystemClock.now();
-        let row = Fresh { time, seen };
-        fresh::note(&node.db, &vault, from, &row).map_err(|error| failure::store(&error))?;
+    let state = open.vault.sync_state().map_err(wrong)?;
+    // Whoever says that it has all that is here may lack the content: only a look at it tells.
+    let before = fresh::find(&node.db, &vault, from).map_err(|error| failure::store(&error))?;
+    let is_known = before.is_some_and(|before| state.is_held_by(&before.seen))
+        && node.replicas.trouble(vault, *from) != Some(Trouble::Incomplete);
+    if state.is_held_by(&seen) && !is_known {
+        node.vaults.news().heard(*from, vault);
+    }
+    if state.wanted > 0 {
+        return Ok(Heard::WithoutContent);
     }
     Ok(Heard::Level)
 }
@@ -587,11 +596,9 @@ mod tests {
         for member in [&known, &out] {
             bench.grant("work", &member.keys(), Role::Reader);
         }
-        let announcement = || {
-            let open = node.vaults.open("work").expect("open");
-            sync::announce(&*open.vault).expect("says")
-        };
-        let level = announcement();
+        let open = node.vaults.open("work").expect("open");
+        let level = sync::announce(&*open.vault).expect("says");
+        drop(open);
         let refusal = async |from, request| match Wire::new(&bench, from, 1).ask(request).await {
             Ok(Answer::Sync(sync::Response::Refused)) => Some(Refusal::Refused),
             Ok(Answer::Sync(sync::Response::Removed { .. })) | Ok(_) => None,
@@ -600,8 +607,14 @@ mod tests {
         };
         // Both were level, and one of them is taken out.
         for member in [&known, &out] {
-            let told = refusal(member.id(), Request::Announce(level.clone())).await;
-            assert_eq!(told, None);
+            let row = fresh::Fresh {
+                time: SystemClock.now(),
+                seen: Seen {
+                    heads: level.heads.clone(),
+                    tips: level.tips.clone(),
+                },
+            };
+            fresh::note(&node.db, &vault, &member.id(), &row).expect("stores");
         }
         node.vaults
             .open("work")

@@ -6,12 +6,13 @@ use polykey_core::statement::{Kind, Statement};
 use polykey_core::{NodeId, VaultId};
 use polykey_trust::book;
 use polykey_vault::charter::Role;
-use polykey_vault::sync::{Outcome, PullReport, Seen};
+use polykey_vault::sync::{self, Outcome, PullReport, Seen};
 use polykey_vault::{Vault, VaultError};
 
 use super::bench::{Bench, Wire, nobody, stranger};
 use super::pull::{PullError, judge, pull};
 use super::{Answer, Ask, AskError, Refusal, Request};
+use crate::follow::fresh;
 use crate::vaults::problem::vault_problem;
 
 /// Brings the vault from one agent to the other, at most so many requests long.
@@ -154,4 +155,40 @@ async fn every_request_leaves_a_record_and_a_pull_only_one() {
         by_bob,
         [("peer.clone", true), ("peer.pull", true), ("peer.scan", false)]
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_commits_without_their_content_says_so() {
+    let (alice, bob) = (Bench::new(), Bench::new());
+    alice.node().vaults.create("work", None).expect("made");
+    alice.write("work", "large", &vec![9; 24 << 20]);
+    alice.grant("work", &bob.keys(), Role::Reader);
+    // Strangers ask less often than a pull in pieces does.
+    alice.node().contacts.meet(bob.id()).expect("kept");
+    bob.node().contacts.meet(alice.id()).expect("kept");
+    let announcement = |of: &Bench, vault| {
+        let open = of.node().vaults.open_id(vault).expect("open");
+        sync::announce(&*open.vault).expect("says")
+    };
+    let vault = alice.node().vaults.open("work").expect("open").id;
+    let genesis = beginning(&alice, bob.id(), vault).await;
+    bob.node().vaults.begin_joining("work", &genesis).expect("begins");
+    let told = async |to: &Bench, by: &Bench| {
+        let request = Request::Announce(announcement(by, vault));
+        match Wire::new(to, by.id(), 1).ask(request).await {
+            Ok(_) => None,
+            Err(AskError::Refused { refusal, .. }) => Some(refusal),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    while announcement(&bob, vault) != announcement(&alice, vault) {
+        assert!(bring(&bob, &alice, vault, 1).await.is_err(), "cut off");
+    }
+    assert_eq!(told(&bob, &alice).await, Some(Refusal::Unavailable));
+    // What the ends of its lines say is no proof: it is looked at, and nothing is noted.
+    assert_eq!(told(&alice, &bob).await, None);
+    let fresh = |of: NodeId| fresh::find(&alice.node().db, &vault, &of).expect("reads");
+    assert_eq!(fresh(bob.id()), None);
+    while bring(&bob, &alice, vault, 2).await.is_err() {}
+    assert_eq!(told(&bob, &alice).await, None);
 }

@@ -77,6 +77,8 @@ pub enum Trouble {
     NoRoom,
     /// The node keeps it no longer.
     Dropped,
+    /// The node has the commits, and lacks content of theirs.
+    Incomplete,
 }
 
 impl Trouble {
@@ -85,6 +87,7 @@ impl Trouble {
         match self {
             Trouble::NoRoom => "no-room",
             Trouble::Dropped => "dropped",
+            Trouble::Incomplete => "incomplete",
         }
     }
 }

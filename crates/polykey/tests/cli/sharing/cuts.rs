@@ -59,6 +59,15 @@ fn check(cut: &str, mend: &str) {
     b.pk(["doctor"]).ok();
     eventually("both notice", || a.paths().is_empty() && b.paths().is_empty());
     at_a.does(mend);
+    // Until all of it is there, that copy is not called up to date, whatever commits it has.
+    eventually("A knows that B has it", || {
+        let status = a.json(["vaults", "status", "work"]);
+        let is_fresh = status["copies"][0]["fresh"] == true;
+        if is_fresh {
+            b.pk(["secrets", "cat", "work:large"]).ok();
+        }
+        is_fresh
+    });
     at_a.does("tc qdisc del dev wire root");
     eventually("the large one is here", || {
         let read = b.pk(["secrets", "cat", "work:large"]);
