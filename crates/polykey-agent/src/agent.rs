@@ -332,7 +332,7 @@ impl Agent {
             agent_port: place.map(|place| place.port()),
             up_time: Some(u64::try_from(self.0.started.1.elapsed().as_millis()).unwrap_or(u64::MAX)),
             start_time: Some(self.0.started.0.as_millis()),
-            connections_active: Some(self.network().connections().len() as u64),
+            connections_active: Some(self.network().nodes_connected() as u64),
             nodes_total: Some(self.node().map_or(1, |node| node.contacts.len() as u64 + 1)),
             network: Some(self.network().mode().to_string()),
             network_problem: self.network().failure().map(|problem| problem.message),

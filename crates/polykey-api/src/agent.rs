@@ -58,7 +58,7 @@ pub struct Status {
     /// Start, in milliseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_time: Option<u64>,
-    /// Connections to other nodes.
+    /// Nodes that this one is connected with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections_active: Option<u64>,
     /// Nodes that are known.

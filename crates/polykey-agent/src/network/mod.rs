@@ -10,7 +10,7 @@ mod admission;
 mod hearsay;
 pub mod settings;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -267,6 +267,12 @@ impl Network {
     pub fn connections(&self) -> Vec<ConnectionInfo> {
         self.running()
             .map_or(Vec::new(), |running| running.net.connections())
+    }
+
+    /// How many nodes there is a connection with. Two that dialled each other have two for a while.
+    pub fn nodes_connected(&self) -> usize {
+        let nodes: BTreeSet<NodeId> = self.connections().iter().map(|info| info.node).collect();
+        nodes.len()
     }
 
     /// True while there is a connection with `node`.

@@ -31,6 +31,7 @@ fn nodes_are_known_named_found_and_blocked() {
         (&"direct".into(), &true.into())
     );
     assert_eq!(connection["petname"], "bob");
+    // Nodes are counted: both may have dialled.
     assert_eq!(alice.status()["connectionsActive"], 1);
     assert_eq!(alice.status()["nodesTotal"], 2);
     alice.pk(["doctor", "--network", "bob"]).ok();
