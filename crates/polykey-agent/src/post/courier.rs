@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use polykey_api::{Code, Problem};
 use polykey_core::clock::SystemClock;
-use polykey_core::{Clock, NodeId};
+use polykey_core::{Clock, NodeId, Timestamp};
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
 use super::notification::{Content, Notification};
 use super::{Outgoing, Received, Tray};
@@ -20,6 +21,9 @@ use crate::sharing::shares::Offered;
 const FIRST_ROUND: Duration = Duration::from_secs(2);
 /// What waits is looked at this often at least. A connection with the node it is for brings it at once.
 const LAST_ROUND: Duration = Duration::from_secs(60);
+
+/// No letter is tried sooner than this after it was found in the outbox.
+const SHORTEST_WAIT: Duration = Duration::from_millis(500);
 
 /// What became of one delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,20 +65,36 @@ pub fn take(node: &Node, tray: Tray, notification: &Notification) -> Result<bool
     Ok(true)
 }
 
-/// Tries again and again what waits, until the network stops: less and less often while nothing comes of it.
+/// Tries again and again what waits, until the network stops: shares and keepers less and less often while nothing
+/// comes of it, letters whenever one is due.
 pub async fn run(agent: Agent, mut stop: watch::Receiver<bool>) {
     let mut wait = FIRST_ROUND;
+    let mut round = Instant::now() + wait;
     loop {
+        let due = agent.next_delivery().await.map_or(round, |due| due.min(round));
         tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => return,
-            () = tokio::time::sleep(wait) => {}
+            () = sleep_until(due) => {}
+            // It is due again at a time of its own.
+            () = agent.a_delivery_failed() => continue,
         }
-        agent.settle_shares(None).await;
-        agent.settle_keepers(None).await;
+        if Instant::now() >= round {
+            agent.settle_shares(None).await;
+            agent.settle_keepers(None).await;
+            wait = (wait * 2).min(LAST_ROUND);
+            round = Instant::now() + wait;
+        }
         agent.deliver_post(None).await;
-        wait = (wait * 2).min(LAST_ROUND);
     }
+}
+
+/// When the first letter of the outbox is due; never at once, so that one that cannot even be put off makes no one
+/// busy.
+fn first_due(outbox: &[Outgoing], now: Timestamp) -> Option<Duration> {
+    let next = outbox.iter().map(|outgoing| outgoing.next).min()?;
+    let left = next.as_millis().saturating_sub(now.as_millis());
+    Some(Duration::from_millis(left).max(SHORTEST_WAIT))
 }
 
 impl Agent {
@@ -127,6 +147,21 @@ impl Agent {
         Ok(delivered)
     }
 
+    /// When the next letter is due.
+    async fn next_delivery(&self) -> Option<Instant> {
+        let node = self.node()?;
+        let outbox = blocking(move || node.post.outbox()).await.ok()?;
+        Some(Instant::now() + first_due(&outbox, SystemClock.now())?)
+    }
+
+    /// Waits until a delivery failed; for ever while there is no outbox.
+    async fn a_delivery_failed(&self) {
+        match self.node() {
+            Some(node) => node.post.one_failed().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Delivers what is due, or all that is for `to`. A node that cannot be reached is tried once.
     pub async fn deliver_post(&self, to: Option<NodeId>) {
         let Some(node) = self.node() else { return };
@@ -140,7 +175,14 @@ impl Agent {
         for outgoing in outbox {
             let whom = outgoing.notification.to();
             let due = to.map_or(outgoing.next <= now, |to| to == whom);
-            if !due || away.contains(&whom) {
+            if !due {
+                continue;
+            }
+            if away.contains(&whom) {
+                let (here, id) = (node.clone(), outgoing.id);
+                if let Err(problem) = blocking(move || here.post.put_off(id, SystemClock.now())).await {
+                    return tracing::warn!("{problem}");
+                }
                 continue;
             }
             match self.deliver(&node, &outgoing).await {
@@ -149,5 +191,54 @@ impl Agent {
                 Err(problem) => return tracing::warn!("{problem}"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use polykey_core::random::OsRandom;
+    use polykey_core::sign::SigningKey;
+    use polykey_core::{Key, NodeId};
+
+    use super::*;
+    use crate::peer::bench::Bench;
+
+    #[test]
+    fn the_courier_comes_when_a_letter_is_due() {
+        let bench = Bench::new();
+        let node = bench.node();
+        let root = SigningKey::from_seed(&Key::random(&OsRandom));
+        let at = Timestamp::from_millis;
+        let to = NodeId::from_bytes([7; 32]);
+        let mut sent = Vec::new();
+        assert_eq!(first_due(&[], at(1)), None);
+        for time in [50_000, 9000, 70_000] {
+            let content = Content::message("x").expect("short");
+            let letter = Notification::sign(&root, to, at(time), content, &OsRandom);
+            sent.push(node.post.send(letter, 9, at(time)).expect("stores"));
+        }
+        assert_eq!(first_due(&sent, at(1000)), Some(Duration::from_secs(8)));
+        for late in [8900, 9000, 60_000] {
+            assert_eq!(first_due(&sent, at(late)), Some(SHORTEST_WAIT));
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_node_that_is_away_is_tried_once_and_its_other_letters_wait() {
+        let bench = Bench::new();
+        let node = bench.node();
+        let root = SigningKey::from_seed(&Key::random(&OsRandom));
+        let to = NodeId::from_bytes([7; 32]);
+        for _ in 0..3 {
+            let content = Content::message("x").expect("short");
+            let letter = Notification::sign(&root, to, SystemClock.now(), content, &OsRandom);
+            node.post.send(letter, 9, SystemClock.now()).expect("stores");
+        }
+        let before = SystemClock.now();
+        bench.agent.deliver_post(None).await;
+        let outbox = node.post.outbox().expect("reads");
+        let tried: Vec<u64> = outbox.iter().map(|outgoing| outgoing.tried).collect();
+        assert_eq!(tried, [1, 0, 0]);
+        assert!(outbox.iter().all(|outgoing| outgoing.next > before));
     }
 }

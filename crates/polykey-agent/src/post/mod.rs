@@ -20,6 +20,7 @@ use polykey_core::codec::{CodecError, Reader, Writer};
 use polykey_core::{NodeId, Random, Timestamp, VaultId, VaultName};
 use polykey_store::{Database, StoreError, Table, WriteTx};
 use polykey_vault::charter::Role;
+use tokio::sync::Notify;
 
 use crate::failure;
 use crate::tables::{INBOX, OUTBOX, STRANGERS};
@@ -38,7 +39,7 @@ pub const MAX_OUTBOX: usize = 10_000;
 /// How often delivery is tried again, when nothing else is said.
 pub const RETRIES: u64 = 256;
 /// The first wait after a delivery that failed; each further one is twice as long, up to [`MAX_WAIT`].
-const FIRST_WAIT: Duration = Duration::from_secs(10);
+const FIRST_WAIT: Duration = Duration::from_secs(2);
 /// The longest wait between two tries.
 const MAX_WAIT: Duration = Duration::from_secs(3600);
 /// Longest record of a box.
@@ -293,6 +294,8 @@ pub struct Post {
     me: NodeId,
     /// Held while a box changes, so that counting and changing are one step.
     changing: Mutex<()>,
+    /// A delivery failed and is due again at a time of its own.
+    delayed: Notify,
 }
 
 impl Post {
@@ -302,6 +305,7 @@ impl Post {
             db,
             me,
             changing: Mutex::new(()),
+            delayed: Notify::new(),
         }
     }
 
@@ -493,6 +497,11 @@ impl Post {
         Ok(outgoing)
     }
 
+    /// Waits until a delivery failed, so that something may be due sooner than what was. Safe to cancel.
+    pub async fn one_failed(&self) {
+        self.delayed.notified().await;
+    }
+
     /// All that waits to be delivered, oldest first.
     ///
     /// # Errors
@@ -528,6 +537,32 @@ impl Post {
     /// # Errors
     /// What the store says.
     pub fn failed(&self, id: MailId, now: Timestamp) -> Result<(), Problem> {
+        self.change_outgoing(id, |outgoing| {
+            outgoing.left = outgoing.left.checked_sub(1)?;
+            outgoing.next = now.after(wait_after(outgoing.tried));
+            outgoing.tried = outgoing.tried.saturating_add(1);
+            Some(())
+        })
+    }
+
+    /// Another delivery to the same node has just failed: this one is tried no sooner than that would be first tried
+    /// again, which is no try.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn put_off(&self, id: MailId, now: Timestamp) -> Result<(), Problem> {
+        self.change_outgoing(id, |outgoing| {
+            outgoing.next = outgoing.next.max(now.after(FIRST_WAIT));
+            Some(())
+        })
+    }
+
+    /// Changes what waits; it goes when `change` gives nothing.
+    fn change_outgoing(
+        &self,
+        id: MailId,
+        change: impl FnOnce(&mut Outgoing) -> Option<()>,
+    ) -> Result<(), Problem> {
         let _changing = self.change();
         self.write(|tx| {
             let Some(value) = tx.value(OUTBOX, ALL, &id.0)? else {
@@ -536,14 +571,13 @@ impl Post {
             let Ok(mut outgoing) = Outgoing::decode(&id.0, value.expose()) else {
                 return Ok(());
             };
-            if outgoing.left == 0 {
-                return tx.remove(OUTBOX, ALL, &id.0).map(drop);
+            match change(&mut outgoing) {
+                Some(()) => tx.put(OUTBOX, ALL, &id.0, &outgoing.encode()),
+                None => tx.remove(OUTBOX, ALL, &id.0).map(drop),
             }
-            outgoing.next = now.after(wait_after(outgoing.tried));
-            outgoing.tried = outgoing.tried.saturating_add(1);
-            outgoing.left -= 1;
-            tx.put(OUTBOX, ALL, &id.0, &outgoing.encode())
-        })
+        })?;
+        self.delayed.notify_one();
+        Ok(())
     }
 
     fn change(&self) -> MutexGuard<'_, ()> {
@@ -610,6 +644,7 @@ pub fn message(text: &str) -> Result<Content, Problem> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
     use polykey_core::Key;
     use polykey_core::random::OsRandom;
     use polykey_core::sign::SigningKey;
@@ -827,14 +862,21 @@ mod tests {
         let bench = bench();
         let sent = bench.post.send(note(1, "x"), 2, at(1000)).expect("stores");
         assert_eq!((sent.next, sent.left), (at(1000), 2));
+        assert!(bench.post.one_failed().now_or_never().is_none());
         let mut waits = Vec::new();
         for _ in 0..2 {
             bench.post.failed(sent.id, at(2000)).expect("writes");
             let outbox = bench.post.outbox().expect("reads");
             waits.push((outbox[0].next.as_millis(), outbox[0].left));
         }
-        assert_eq!(waits, [(12_000, 1), (22_000, 0)]);
+        assert_eq!(waits, [(4000, 1), (6000, 0)]);
+        bench.post.put_off(sent.id, at(5000)).expect("writes");
+        let outbox = bench.post.outbox().expect("reads");
+        assert_eq!((outbox[0].next, outbox[0].left), (at(7000), 0));
+        assert!(bench.post.one_failed().now_or_never().is_some());
+        assert!(bench.post.one_failed().now_or_never().is_none());
         bench.post.failed(sent.id, at(2000)).expect("writes");
+        assert!(bench.post.one_failed().now_or_never().is_some());
         assert_eq!(bench.post.outbox(), Ok(Vec::new()));
         bench.post.failed(sent.id, at(2000)).expect("nothing to do");
         assert_eq!(wait_after(u64::MAX), MAX_WAIT);
