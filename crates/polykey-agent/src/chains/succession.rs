@@ -23,7 +23,9 @@ use crate::failure;
 use crate::node::Node;
 use crate::peer::message::MAX_ROTATIONS;
 use crate::peer::{Answer, Refusal, Request};
+use crate::post::notification::Notification;
 use crate::post::{Letter, Tray};
+use crate::replicas::keep;
 
 /// A contact that moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,18 +82,21 @@ impl Agent {
     pub async fn follow_succession(&self, line: Vec<NodeId>) -> Option<Succeeded> {
         let node = self.node()?;
         let (former, next) = (*line.first()?, *line.last()?);
-        if node.contacts.successor(&former) == Some(next) {
-            // It has moved. What its vaults say of it may have been missed.
-            return Some(Succeeded { former, next });
-        }
-        match self.check_and_move(&node, &line).await {
-            Ok(true) => Some(Succeeded { former, next }),
-            Ok(false) => None,
-            Err(problem) => {
-                tracing::warn!(node = %next, %former, "does not succeed: {problem}");
-                None
+        // When it has moved, what its vaults say of it may have been missed.
+        if node.contacts.successor(&former) != Some(next) {
+            match self.check_and_move(&node, &line).await {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(problem) => {
+                    tracing::warn!(node = %next, %former, "does not succeed: {problem}");
+                    return None;
+                }
             }
         }
+        if let Err(problem) = blocking(move || keep::carry_on(&node, former, next)).await {
+            tracing::warn!(node = %next, %former, "does not go on as keeper: {problem}");
+        }
+        Some(Succeeded { former, next })
     }
 
     async fn check_and_move(&self, node: &Arc<Node>, line: &[NodeId]) -> Result<bool, Problem> {
@@ -180,6 +185,13 @@ fn settled(read: Result<bool, TrustError>, or: &str) -> Result<(), Problem> {
 fn move_contact(node: &Node, former: NodeId, next: NodeId) -> Result<bool, Problem> {
     // The contact is last: until it has moved, this is done again at the next presentation.
     node.shares.succeed(former, next)?;
+    node.tickets.succeed(former, next)?;
+    for letter in node.post.outbox()? {
+        if letter.notification.to() == former {
+            node.post
+                .send_anew(&letter, &signed_anew(node, next, &letter.notification))?;
+        }
+    }
     let moved = node.contacts.succeed(former, next)?;
     // Whom the user refused is refused on, and has nothing to tell.
     if moved && !node.contacts.is_blocked(&next) {
@@ -188,6 +200,12 @@ fn move_contact(node: &Node, former: NodeId, next: NodeId) -> Result<bool, Probl
             .tell(Tray::Inbox, letter, SystemClock.now(), &OsRandom)?;
     }
     Ok(moved)
+}
+
+/// The same letter by this node as it is now, to `to`.
+pub(crate) fn signed_anew(node: &Node, to: NodeId, letter: &Notification) -> Notification {
+    let (time, content) = (letter.created(), letter.content().clone());
+    Notification::sign(&node.root, to, time, content, &OsRandom)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use super::notification::{Content, Notification};
 use super::{Outgoing, Received, Tray};
 use crate::agent::Agent;
 use crate::blocking::blocking;
+use crate::chains::succession::signed_anew;
 use crate::node::Node;
 use crate::peer::{Answer, AskError, Refusal, Request};
 use crate::sharing::shares::Offered;
@@ -128,6 +129,16 @@ impl Agent {
     /// # Errors
     /// What the store says.
     pub async fn deliver(&self, node: &Arc<Node>, outgoing: &Outgoing) -> Result<Delivered, Problem> {
+        let (here, mut outgoing) = (node.clone(), outgoing.clone());
+        if outgoing.notification.from() != node.id() {
+            // Written before this node had new keys: nobody takes letters of a node that has been succeeded.
+            outgoing = blocking(move || {
+                let letter = &outgoing.notification;
+                here.post
+                    .send_anew(&outgoing, &signed_anew(&here, letter.to(), letter))
+            })
+            .await?;
+        }
         let request = Request::Notify(outgoing.notification.as_bytes().to_vec());
         let asked = self.network().try_ask(outgoing.notification.to(), request).await;
         let (here, id) = (node.clone(), outgoing.id);

@@ -557,6 +557,24 @@ impl Post {
         })
     }
 
+    /// Puts `letter` in the place of one that waits, to be tried when that would be.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn send_anew(&self, waiting: &Outgoing, letter: &Notification) -> Result<Outgoing, Problem> {
+        let _changing = self.change();
+        let anew = Outgoing {
+            id: MailId::new(waiting.id.time(), letter.id().as_bytes()),
+            notification: letter.clone(),
+            ..waiting.clone()
+        };
+        self.write(|tx| {
+            tx.remove(OUTBOX, ALL, &waiting.id.0)?;
+            tx.put(OUTBOX, ALL, &anew.id.0, &anew.encode())
+        })?;
+        Ok(anew)
+    }
+
     /// Changes what waits; it goes when `change` gives nothing.
     fn change_outgoing(
         &self,

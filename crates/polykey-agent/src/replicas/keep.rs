@@ -16,7 +16,7 @@ use polykey_vault::charter::{Charter, Joiner, Role};
 use polykey_vault::sync::{self, Announcement, Outcome, PullReport};
 
 use super::allowance::no_room;
-use super::{Place, Trouble, kept};
+use super::{Copy, Place, Trouble, kept};
 use crate::agent::Agent;
 use crate::blocking::blocking;
 use crate::node::Node;
@@ -302,6 +302,47 @@ pub fn dismiss(vault: &InUse, keeper: NodeId) -> Result<(), Problem> {
         .revoke(&keeper)
         .map(drop)
         .map_err(|error| vault_problem(&vault.name, error))
+}
+
+/// A keeper has new keys. Charters hold no recovery key of keepers, so its role cannot go on by the word of the keeper: an
+/// admin, who knows both nodes, gives it to the new one. Vaults whose folder is absent have their turn when the
+/// keeper shows its succession again.
+///
+/// # Errors
+/// What the store or a vault says.
+pub fn carry_on(node: &Node, former: NodeId, next: NodeId) -> Result<(), Problem> {
+    if node.contacts.is_blocked(&next) {
+        return Ok(());
+    }
+    for id in node.vaults.ids() {
+        let Ok(vault) = node.vaults.open_id(id) else {
+            continue;
+        };
+        let administers = vault.vault.my_role().is_some_and(Role::administers);
+        if !administers || vault.vault.role_of(&former) != Some(Role::Keeper) {
+            continue;
+        }
+        if vault.vault.role_of(&next).is_none() {
+            let joiner = Joiner {
+                node: next,
+                role: Role::Keeper,
+                keys: None,
+            };
+            let granted = vault.vault.grant(&joiner);
+            granted.map_err(|error| vault_problem(&vault.name, error))?;
+        }
+        let copies = node.replicas.of(id)?;
+        if let Some(copy) = copies.into_iter().find(|copy| copy.place == Place::Node(former)) {
+            let moved = Copy {
+                place: Place::Node(next),
+                ..copy
+            };
+            node.replicas.note(id, &moved)?;
+            node.replicas.forget(id, &Place::Node(former))?;
+        }
+        dismiss(&vault, former)?;
+    }
+    Ok(())
 }
 
 /// The answer for a node whose role does not let it appoint keepers.

@@ -234,6 +234,39 @@ impl Tickets {
         })
     }
 
+    /// What was made for `former`, or used by it, is for `next`, who took its place.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn succeed(&self, former: NodeId, next: NodeId) -> Result<(), Problem> {
+        let _using = self.using.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut moved = Vec::new();
+        for (place, ticket) in self.all()? {
+            let by = |node: NodeId| if node == former { next } else { node };
+            let after = Issued {
+                to: ticket.to.map(by),
+                used: match ticket.used {
+                    Use::Free => Use::Free,
+                    Use::Bearer(node) => Use::Bearer(by(node)),
+                    Use::Closed(node) => Use::Closed(by(node)),
+                },
+                ..ticket.clone()
+            };
+            if after != ticket {
+                moved.push((place, after));
+            }
+        }
+        if moved.is_empty() {
+            return Ok(());
+        }
+        self.write(|tx| {
+            for (place, ticket) in &moved {
+                tx.put(TICKETS, ALL, place, &ticket.encode())?;
+            }
+            Ok(())
+        })
+    }
+
     fn all(&self) -> Result<Vec<(Vec<u8>, Issued)>, Problem> {
         let rows = self
             .db
@@ -385,6 +418,42 @@ mod tests {
                 .expect("its own");
             assert_eq!(found.used, Use::Closed(node(1)));
         }
+    }
+
+    #[test]
+    fn what_was_for_a_node_is_for_the_one_that_took_its_place() {
+        let bench = bench();
+        let tickets = &bench.tickets;
+        let [bound, begun, closed, others] = std::array::from_fn(|_| Key::random(&OsRandom));
+        for (secret, to) in [
+            (&bound, Some(node(1))),
+            (&begun, None),
+            (&closed, None),
+            (&others, Some(node(3))),
+        ] {
+            tickets.issue(secret, &issued(to), at(0)).expect("stores");
+        }
+        for secret in [&begun, &closed] {
+            let taken = tickets.take(secret, node(1), at(1)).expect("reads");
+            if std::ptr::eq(secret, &closed) {
+                tickets
+                    .close(secret, &taken.expect("its own"), node(1))
+                    .expect("writes");
+            }
+        }
+        tickets.succeed(node(1), node(2)).expect("writes");
+        tickets.succeed(node(1), node(2)).expect("nothing to do");
+        let used = |secret: &Key, by| {
+            let found = tickets.take(secret, node(by), at(2)).expect("reads");
+            found.map(|ticket| ticket.used)
+        };
+        for secret in [&bound, &begun, &closed, &others] {
+            assert_eq!(used(secret, 1), None, "the former one is out");
+        }
+        assert_eq!(used(&bound, 2), Some(Use::Bearer(node(2))));
+        assert_eq!(used(&begun, 2), Some(Use::Bearer(node(2))));
+        assert_eq!(used(&closed, 2), Some(Use::Closed(node(2))));
+        assert_eq!((used(&others, 2), used(&others, 3).is_some()), (None, true));
     }
 
     #[test]

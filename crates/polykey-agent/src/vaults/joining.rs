@@ -14,7 +14,7 @@ use polykey_core::{VaultId, VaultName};
 use polykey_vault::charter::Role;
 
 use super::entry::{Entry, State};
-use super::register::lock;
+use super::register::{Handle, lock};
 use super::{Vaults, parse_name};
 
 /// Numbers that are tried behind a name that is taken.
@@ -41,6 +41,8 @@ impl Vaults {
                         state: State::Joining(id),
                         ..entry
                     })?;
+                    // It is open as whoever kept it, which may have been this node under its former keys.
+                    self.close_open(id);
                     return Ok(id);
                 }
                 State::Live(held) if held == id => {
@@ -180,14 +182,16 @@ impl Vaults {
             state: State::Making,
             ..entry.clone()
         })?;
-        // Whoever still brings something in meets a closed vault.
-        if let Some(vault) = lock(&handle).take()
-            && let Err(error) = vault.close()
-        {
-            tracing::warn!(%error, "a vault that goes was not closed well");
-        }
+        close(&handle);
         super::folder::clear(&entry.folder.path(&self.node))?;
         self.register.forget(&entry.storage)
+    }
+
+    /// Closes a vault, to be opened anew by whoever needs it next.
+    fn close_open(&self, id: VaultId) {
+        if let Ok((_, handle)) = self.register.find_id(id) {
+            close(&handle);
+        }
     }
 
     /// The vaults that are being brought in.
@@ -214,6 +218,15 @@ impl Vaults {
             .filter_map(|number| VaultName::parse(&format!("{name}-{number}")).ok())
             .find(|name| self.register.check_free(name).is_ok())
             .ok_or_else(taken)
+    }
+}
+
+/// Whoever still brings something in meets a closed vault.
+fn close(handle: &Handle) {
+    if let Some(vault) = lock(handle).take()
+        && let Err(error) = vault.close()
+    {
+        tracing::warn!(%error, "a vault was not closed well");
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::home::{Home, PASSWORD, run};
-use crate::node::Node;
+use crate::node::{Node, eventually};
 
 /// A node whose keys can be renewed.
 struct Renewable {
@@ -142,4 +142,48 @@ fn whoever_resets_its_keys_is_a_stranger() {
     assert_eq!(members(&b).get(&old).map(String::as_str), Some("admin"));
     assert!(!members(&b).contains_key(&a.node.id));
     assert_eq!(told_of(&b), []);
+}
+
+#[test]
+fn a_keeper_that_renews_its_keys_stays_one() {
+    let (a, mut k) = (Node::new(), Renewable::new());
+    a.knows(&k.node);
+    k.node.knows(&a);
+    a.pk(["vaults", "create", "work"]).ok();
+    a.write("work:x", "one");
+    a.pk(["vaults", "replicas", "add", "work", &k.node.id]).ok();
+    let is_kept_by = |id: &str| {
+        let status = a.json(["vaults", "status", "work"]);
+        let mut copies = status["copies"].as_array().expect("a list").iter();
+        copies.any(|copy| copy["place"] == id && copy["kind"] == "keeper" && copy["fresh"] == true)
+    };
+    eventually("the keeper has it", || is_kept_by(&k.node.id));
+    // What waits for it is for the node that it becomes.
+    let bound = a.json(["vaults", "invite", "work", "--to", &k.node.id]);
+    k.node.stop();
+    a.pk(["notifications", "send", &k.node.id, "hello"]).ok();
+    k.node.start();
+    k.node.comes_to_be_told("General");
+    k.node.stop();
+    a.pk(["notifications", "send", &k.node.id, "again"]).ok();
+    let old = k.change_keys("renew");
+    a.write("work:x", "two");
+    eventually("it keeps it by its new id", || is_kept_by(&k.node.id));
+    let (admin, keeper) = (
+        (a.id.clone(), "admin".to_owned()),
+        (k.node.id.clone(), "keeper".to_owned()),
+    );
+    assert_eq!(members(&a), BTreeMap::from([admin, keeper]));
+    let replicas = a.json(["vaults", "replicas", "list", "work"]);
+    assert_eq!(replicas[0]["place"], k.node.id, "{old}: {replicas}");
+    assert_eq!(replicas.as_array().map(Vec::len), Some(1));
+    eventually("the message arrives", || {
+        let inbox = k.node.json(["notifications", "inbox", "read"]);
+        let mut inbox = inbox.as_array().expect("a list").iter();
+        inbox.any(|item| item["notification"]["data"]["message"] == "again")
+    });
+    // A letter of the keeper from before arrives, too, and so does the keeper with its ticket.
+    let ticket = bound["ticket"].as_str().expect("a text");
+    k.node.pk(["join", ticket]).ok();
+    k.node.reads("work:x", "two");
 }
