@@ -1,6 +1,6 @@
 //! Prompts at a terminal: what is typed is hidden, and whoever breaks off finds the terminal as it was.
 
-use crate::home::Home;
+use crate::home::{Home, skip};
 use crate::terminal::Terminal;
 
 /// A node without an agent.
@@ -61,4 +61,52 @@ fn a_typed_password_is_hidden_and_may_hold_anything() {
     let (code, shown) = terminal.end();
     assert_eq!(code, 0, "{shown}");
     assert!(shown.contains("[]") && !shown.contains("sswörd"), "{shown}");
+}
+
+/// Files below a folder that hold this text.
+fn holding(folder: &std::path::Path, text: &str) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.extend(holding(&path, text));
+        } else if let Ok(bytes) = std::fs::read(&path)
+            && bytes.windows(text.len()).any(|window| window == text.as_bytes())
+        {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn a_full_screen_editor_has_the_terminal_and_keeps_nothing_of_what_it_showed() {
+    let home = Home::live();
+    home.pk(["vaults", "create", "v"]).ok();
+    home.pk_with_input(["secrets", "write", "v:a"], b"hunter2-secret\nkept\n")
+        .ok();
+    let is_vim = std::process::Command::new("vim").arg("--version").output();
+    if !is_vim.is_ok_and(|output| output.status.success()) {
+        return skip("there is no vim here");
+    }
+    // As somebody has set it up who wants to lose nothing.
+    let settings = "set undofile undodir=~ backup backupdir=~ directory=~ viminfo='100,<50,n~/.viminfo";
+    std::fs::write(home.path().join(".vimrc"), settings).expect("written");
+    let program = format!("'{}'", env!("CARGO_BIN_EXE_polykey"));
+    let edit = ["--version;", "VISUAL=vim", &program, "secrets", "edit", "v:a"];
+    let Some(mut terminal) = Terminal::open(&home, &edit) else {
+        return;
+    };
+    terminal.until("Password: ");
+    terminal.line(crate::home::PASSWORD);
+    terminal.until("hunter2");
+    terminal.until("kept");
+    terminal.keys("dd:wq\r");
+    terminal.until("Wrote v:a");
+    assert_eq!(terminal.end().0, 0);
+    assert_eq!(home.pk(["secrets", "cat", "v:a"]).ok().text(), "kept\n");
+    assert_eq!(
+        holding(home.path(), "hunter2"),
+        [""; 0].map(std::path::PathBuf::from)
+    );
 }

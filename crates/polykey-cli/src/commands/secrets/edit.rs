@@ -2,12 +2,13 @@
 //!
 //! The text lies in a private folder in memory, not on a disk, and is wiped when the editor has ended,
 //! together with whatever the editor left beside it. The editor is called without a shell, so the name
-//! of a secret is only ever an argument.
+//! of a secret is only ever an argument. Editors of the vi family remember what was cut and copied, and keep
+//! swap, undo and backup files wherever the user's settings say: they are told not to.
 //!
 //! Always: the new text is stored only on top of the version that was shown; when that fails the text
 //! stays in its file, and the user hears where.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -26,6 +27,16 @@ use crate::context::Context;
 use crate::escape;
 use crate::output::Done;
 use crate::secret_arg::{InVault, SecretArg};
+
+/// What keeps an editor of the vi family from writing elsewhere what it shows. The command runs after the user's own
+/// settings, and says nothing where an option is not known.
+const KEEPS_NOTHING: [&str; 5] = [
+    "-n",
+    "-i",
+    "NONE",
+    "-c",
+    "silent! set noundofile nobackup nowritebackup",
+];
 
 /// Arguments of `edit`.
 #[derive(Debug, Args)]
@@ -107,6 +118,9 @@ async fn run(editor: &[OsString], file: &Path) -> Result<(), Problem> {
     for name in background::SECRET_VARIABLES {
         command.env_remove(name);
     }
+    if is_vim(program, &std::env::var_os("PATH").unwrap_or_default()) {
+        command.args(KEEPS_NOTHING);
+    }
     let mut child = command.args(args).arg(file).spawn().map_err(|error| {
         Problem::new(Code::FileNotFound, format!("the editor {shown} cannot be run"))
             .hint("set EDITOR or VISUAL")
@@ -152,11 +166,31 @@ fn editor() -> Result<Vec<OsString>, Problem> {
         return words.ok_or_else(|| Problem::new(Code::Usage, format!("{name} cannot be read as a command")));
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    ["sensible-editor", "nano", "vim", "vi"]
+    ["editor", "nano", "vim", "vi"]
         .into_iter()
-        .find(|program| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
+        .find(|program| find(OsStr::new(program), &path).is_some())
         .map(|program| vec![program.into()])
         .ok_or_else(|| Problem::new(Code::Usage, "no editor is known").hint("set EDITOR or VISUAL"))
+}
+
+/// Where a program lies; `path` is what PATH says.
+fn find(program: &OsStr, path: &OsStr) -> Option<PathBuf> {
+    if program.as_encoded_bytes().contains(&b'/') {
+        return Some(PathBuf::from(program)).filter(|place| place.is_file());
+    }
+    let mut places = std::env::split_paths(path).map(|folder| folder.join(program));
+    places.find(|place| place.is_file())
+}
+
+/// True for Vim and Neovim, whatever links lead to them: `vi` and `editor` are others elsewhere, which do not know
+/// the options of these.
+fn is_vim(program: &OsStr, path: &OsStr) -> bool {
+    let place = find(program, path).and_then(|place| place.canonicalize().ok());
+    let name = place
+        .as_deref()
+        .and_then(Path::file_name)
+        .map(OsStr::as_encoded_bytes);
+    name.is_some_and(|name| name == b"nvim" || name == b"vim" || name.starts_with(b"vim."))
 }
 
 /// Splits a command into words at blanks, with quotes and backslashes as in a shell, and nothing else of
@@ -337,6 +371,48 @@ mod tests {
         check_words("ed 'x", None);
         check_words("ed \"x", None);
         check_words("ed \\", None);
+    }
+
+    #[test]
+    fn editors_of_the_vi_family_are_found_behind_links() {
+        let dir = tempfile::tempdir().unwrap();
+        let bin = dir.path().join("bin");
+        fs::create_dir(&bin).unwrap();
+        for name in [
+            "vim.basic",
+            "vim",
+            "nvim",
+            "nano",
+            "busybox",
+            "vimdiff-wrapper",
+            "nvi",
+        ] {
+            fs::write(bin.join(name), b"").unwrap();
+        }
+        let link = |name: &str, to: &str| std::os::unix::fs::symlink(bin.join(to), bin.join(name)).unwrap();
+        link("alternative", "vim.basic");
+        link("vi", "alternative");
+        link("editor", "nano");
+        link("other-vi", "busybox");
+        link("gone", "nothing");
+        for (program, want) in [
+            ("vim.basic", true),
+            ("vim", true),
+            ("nvim", true),
+            ("vi", true),
+            ("nano", false),
+            ("editor", false),
+            ("other-vi", false),
+            ("nvi", false),
+            ("vimdiff-wrapper", false),
+            ("gone", false),
+            ("missing", false),
+            ("", false),
+        ] {
+            assert_eq!(is_vim(OsStr::new(program), bin.as_os_str()), want, "{program}");
+        }
+        assert!(is_vim(bin.join("vi").as_os_str(), OsStr::new("")));
+        assert!(!is_vim(OsStr::new("vi"), OsStr::new("")));
     }
 
     #[test]
