@@ -212,11 +212,17 @@ pub fn ask_new(prompt: &str) -> Result<Secret, Problem> {
 /// # Errors
 /// As [`ask`] and [`read_file`].
 pub fn new_password(file: Option<&Path>, prompt: &str) -> Result<Secret, Problem> {
-    if let Some(file) = file {
-        return read_file(file);
-    }
-    if let Some(password) = variable("PK_PASSWORD_NEW") {
-        return Ok(password);
+    let given = match file {
+        Some(file) => Some(read_file(file)?),
+        None => variable("PK_PASSWORD_NEW"),
+    };
+    match given {
+        // Before anything else is done, such as showing a recovery code that would never hold.
+        Some(empty) if empty.is_empty() => {
+            return Err(Problem::new(Code::Usage, "the new password is empty"));
+        }
+        Some(password) => return Ok(password),
+        None => {}
     }
     if std::env::var_os("PK_PASSWORD").is_some() || std::env::var_os("PK_TOKEN").is_some() {
         return Err(Problem::new(Code::Usage, "a new password is needed")

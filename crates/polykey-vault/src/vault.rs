@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use polykey_core::random::random_array;
 use polykey_core::statement::Statement;
-use polykey_core::{ActorId, Clock, Key, Random, Timestamp, VaultId};
+use polykey_core::{ActorId, Clock, Key, NodeId, Random, Timestamp, VaultId};
 use polykey_store::{Database, Disk, Objects, StoreEnv, StoreError, WriteTx};
 
 use crate::change::Change;
@@ -229,6 +229,11 @@ impl Vault {
     /// The role of the identity that the vault was opened with; `None` when it is no member.
     pub fn my_role(&self) -> Option<crate::charter::Role> {
         self.0.membership().charter.role(&self.0.me()?.node())
+    }
+
+    /// As whom this copy of the vault is held; nobody for a copy without keys.
+    pub fn me(&self) -> Option<NodeId> {
+        self.0.me().map(|me| me.node())
     }
 
     /// Its folder.

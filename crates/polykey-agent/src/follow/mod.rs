@@ -505,7 +505,7 @@ fn look_at(agent: &Agent, vault: VaultId) -> Result<Option<Survey>, Problem> {
     let charter = open.vault.charter().map_err(wrong)?;
     let members = charter.members().into_iter();
     let circle: Circle = members
-        .filter(|member| member.node != me)
+        .filter(|member| member.node != me && open.vault.me() != Some(member.node))
         .map(|member| (member.node, member.role))
         .collect();
     for member in circle.keys() {

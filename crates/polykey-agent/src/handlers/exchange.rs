@@ -312,7 +312,9 @@ fn rounds(
         let members: Vec<_> = match who {
             Some(who) if vault.is_some() => vec![who],
             Some(who) => members.filter(|member| *member == who).collect(),
-            None => members.filter(|member| *member != node.id()).collect(),
+            None => members
+                .filter(|member| *member != node.id() && open.vault.me() != Some(*member))
+                .collect(),
         };
         let mut folders = Vec::new();
         if both_ways {

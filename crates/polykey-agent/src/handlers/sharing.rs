@@ -24,6 +24,7 @@ use crate::node::Node;
 use crate::replicas::Trouble;
 use crate::sharing::{self, LetIn, invite, open_as_admin, rotation_item, wanted};
 use crate::tickets::LIFE;
+use crate::vaults::InUse;
 use crate::vaults::history::rfc3339;
 use crate::vaults::problem::vault_problem;
 
@@ -93,7 +94,7 @@ async fn look<T: Send + 'static>(
     caller: &Caller,
     event: &'static str,
     q: OneVault,
-    look: impl FnOnce(&Node, crate::vaults::InUse) -> Result<T, Problem> + Send + 'static,
+    look: impl FnOnce(&Node, InUse) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     let pass = agent.enter(caller, Action::new(event).vault(&q.vault)).await?;
     let node = pass.node().clone();
@@ -115,7 +116,7 @@ pub async fn members(agent: Agent, caller: Caller, q: OneVault) -> Result<Member
                 role: member.role.to_string(),
                 since: Some(rfc3339(member.since)),
                 granted_by: Some(member.granted_by.to_string()),
-                this_node: member.node == node.id(),
+                this_node: is_us(node, &vault, &member.node),
                 pending: false,
                 last_sync: fresh
                     .iter()
@@ -140,11 +141,16 @@ pub async fn members(agent: Agent, caller: Caller, q: OneVault) -> Result<Member
     .await
 }
 
+/// True for this node, also under the id of before its keys were reset, under which its vaults stay.
+fn is_us(node: &Node, vault: &InUse, member: &NodeId) -> bool {
+    *member == node.id() || vault.vault.me() == Some(*member)
+}
+
 /// What each member may do.
 pub async fn permissions(agent: Agent, caller: Caller, q: OneVault) -> Result<PermissionList, Problem> {
     look(&agent, &caller, "vaults.permissions", q, |node, vault| {
         let members = vault.vault.members();
-        let others = members.iter().filter(|member| member.node != node.id());
+        let others = members.iter().filter(|member| !is_us(node, &vault, &member.node));
         Ok(PermissionList {
             permissions: others
                 .map(|member| PermissionItem {
@@ -269,7 +275,7 @@ pub async fn status(agent: Agent, caller: Caller, q: OneVault) -> Result<VaultSt
         let state = vault.vault.sync_state().map_err(problem)?;
         let known = fresh::all(&node.db, &vault.id).map_err(|error| failure::store(&error))?;
         let members = vault.vault.members();
-        let others = members.iter().filter(|member| member.node != node.id());
+        let others = members.iter().filter(|member| !is_us(node, &vault, &member.node));
         let mut copies: Vec<CopyItem> = others
             .map(|member| {
                 let known = known.iter().find(|(node, _)| *node == member.node);

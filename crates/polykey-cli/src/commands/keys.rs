@@ -69,6 +69,9 @@ Examples:
   polykey keys renew --password-new-file new.txt")]
     Renew(Renew),
     /// Take a new root key that others cannot follow
+    ///
+    /// For when the recovery code is lost. To others the node is a stranger from then on: it has to be added and
+    /// let into shared vaults again. Its vaults stay readable here, under its former id.
     #[command(after_help = "\
 Examples:
   polykey keys reset")]

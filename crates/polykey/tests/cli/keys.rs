@@ -148,6 +148,13 @@ fn a_renewed_node_has_a_new_id_and_nothing_old_opens_it() {
         }
         home.pk(["vaults", "create", "old"]).ok();
         home.pk_with_input(["secrets", "write", "old:a"], b"before").ok();
+        // What cannot be done shows no code that never holds.
+        let mut empty = home.command(["keys", command, "--json"]);
+        empty
+            .env("PK_PASSWORD_NEW", "")
+            .env("PK_RECOVERY_CODE", &old_code);
+        run(empty, b"").ended(64).silent();
+        assert_eq!(home.status()["nodeId"], old_id);
         let renewed = with(&old_code).ok().json();
         assert_ne!(renewed["nodeId"], old_id);
         assert_eq!(home.status()["nodeId"], renewed["nodeId"]);

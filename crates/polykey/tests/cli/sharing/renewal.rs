@@ -141,6 +141,13 @@ fn whoever_resets_its_keys_is_a_stranger() {
     b.reads("work:x", "one");
     assert_eq!(members(&b).get(&old).map(String::as_str), Some("admin"));
     assert!(!members(&b).contains_key(&a.node.id));
+    // What it holds, it holds under its former id, which is no copy elsewhere.
+    let own = a.node.json(["vaults", "members", "work"]);
+    let mut own = own.as_array().expect("a list").iter();
+    assert!(own.any(|member| member["nodeIdEncoded"] == old && member["thisNode"] == true));
+    let status = a.node.json(["vaults", "status", "work"]);
+    let copies = status["copies"].as_array().expect("a list");
+    assert!(copies.iter().all(|copy| copy["place"] == b.id), "{status}");
     assert_eq!(told_of(&b), []);
 }
 
