@@ -67,6 +67,7 @@ pub fn store(error: &StoreError) -> Problem {
 pub fn trust(error: &TrustError) -> Problem {
     match error {
         TrustError::Store(error) => store(error),
+        TrustError::Full { .. } => Problem::new(Code::Busy, error.to_string()),
         error => record("the book of sigchains", error),
     }
 }

@@ -19,6 +19,7 @@ pub mod doctor;
 pub mod door;
 pub mod failure;
 pub mod follow;
+pub mod gestalts;
 pub mod glob;
 pub mod handlers;
 pub mod harden;

@@ -22,6 +22,7 @@ use crate::audit::Audit;
 use crate::blocking::Closing;
 use crate::contacts::Contacts;
 use crate::failure;
+use crate::gestalts::Gestalts;
 use crate::post::Post;
 use crate::replicas::Replicas;
 use crate::replicas::allowance::Allowance;
@@ -49,6 +50,8 @@ pub struct Node {
     pub vaults: Vaults,
     /// The other nodes that are known.
     pub contacts: Contacts,
+    /// Who belongs to whom, and what they may do to us.
+    pub gestalts: Gestalts,
     /// What they told us and we have to tell them.
     pub post: Post,
     /// Vaults that they let us into, and those that wait to be let in.

@@ -33,6 +33,7 @@ use crate::chains::own::{self, Reign};
 use crate::contacts::Contacts;
 use crate::door::wrong_password;
 use crate::failure::{self, disk};
+use crate::gestalts::Gestalts;
 use crate::jwk::{self, JwkError};
 use crate::node::{Node, PasswordCheck};
 use crate::paths::NodePaths;
@@ -376,6 +377,7 @@ fn read_node(
         .collect();
     succession.reverse();
     let contacts = Contacts::load(db.clone(), root.public())?;
+    let gestalts = Gestalts::new(db.clone(), root.public());
     let post = Post::new(db.clone(), root.public());
     let shares = Shares::new(db.clone());
     let tickets = Tickets::new(db.clone());
@@ -391,6 +393,7 @@ fn read_node(
         audit,
         vaults,
         contacts,
+        gestalts,
         post,
         shares,
         tickets,

@@ -151,6 +151,7 @@ pub(super) fn keep(node: &Node, of: NodeId, entries: Vec<Claim>, source: Source)
         }
         Err(error) => return Err(failure::trust(&error)),
     };
+    node.gestalts.changed();
     for piece in evidence {
         let forked = match piece.kind {
             EvidenceKind::Fork => true,

@@ -153,6 +153,20 @@ impl Contacts {
         })
     }
 
+    /// Notes that the user trusts the node no longer. It stays known.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn distrust(&self, node: NodeId) -> Result<(), Problem> {
+        if !self.read().contains_key(&node) {
+            return Ok(());
+        }
+        self.change(node, |contact| {
+            contact.trusted = false;
+            Ok(())
+        })
+    }
+
     /// Notes addresses of a node. Only what the user added or an invitation holds makes a new contact.
     ///
     /// # Errors
