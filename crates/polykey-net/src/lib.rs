@@ -9,6 +9,9 @@
 //! first flight of a handshake (0-RTT), no server is used that the user did not name, and every length,
 //! number and wait that a peer can influence has a bound in [`config`] or [`frame`].
 //!
+//! Records and pages outside of that network, for whoever checks what somebody published there, are looked up by
+//! [`web`], under the same rule about servers.
+//!
 //! Start at [`Net::start`]; what goes over the wire before the streams is in [`hello`].
 
 mod accept;
@@ -25,6 +28,7 @@ mod registry;
 #[cfg(feature = "relay")]
 pub mod relay;
 mod tls;
+pub mod web;
 
 pub use address::{AddressError, MAX_DIRECT, NodeAddress, RelayUrl};
 pub use config::{Admission, Limits, Mode, ModeError, NetConfig};
