@@ -23,6 +23,7 @@ use crate::open;
 use crate::paths::NodePaths;
 use crate::peer::Manners;
 use crate::pending::Pending;
+use crate::providers::Elsewhere;
 use crate::replicas::allowance::DEFAULT_QUOTA;
 use crate::sessions::Sessions;
 use crate::stacks;
@@ -61,6 +62,7 @@ struct Shared {
     /// So many bytes are kept for others.
     keeper_quota: AtomicU64,
     manners: Manners,
+    elsewhere: Elsewhere,
     network: Network,
     events: mpsc::UnboundedSender<Event>,
     cut: watch::Sender<()>,
@@ -96,6 +98,7 @@ impl Agent {
             backoff: Backoff::default(),
             audit_keep: AtomicU64::new(0),
             keeper_quota: AtomicU64::new(DEFAULT_QUOTA),
+            elsewhere: Elsewhere::new(network.identities.clone(), network.mode.clone()),
             network: Network::new(network, manners.budget.clone()),
             manners,
             events,
@@ -271,6 +274,11 @@ impl Agent {
     /// The way to other nodes.
     pub fn network(&self) -> &Network {
         &self.0.network
+    }
+
+    /// The way to identity providers.
+    pub fn elsewhere(&self) -> &Elsewhere {
+        &self.0.elsewhere
     }
 
     /// What holds other nodes to good manners.

@@ -62,6 +62,11 @@ impl Closing {
         Closing(told.subscribe())
     }
 
+    /// Ends when the keys go.
+    pub async fn closed(&mut self) {
+        let _ = self.0.wait_for(|closing| *closing).await;
+    }
+
     /// Waits for `work` on a thread for blocking work; `None` when the keys go first.
     fn unless<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         Handle::current().block_on(async {

@@ -21,11 +21,13 @@ use tokio::sync::watch;
 use crate::audit::Audit;
 use crate::blocking::Closing;
 use crate::contacts::Contacts;
+use crate::discovery::Seeker;
 use crate::failure;
 use crate::gestalts::Gestalts;
 use crate::post::Post;
 use crate::replicas::Replicas;
 use crate::replicas::allowance::Allowance;
+use crate::sharing::people::People;
 use crate::sharing::shares::Shares;
 use crate::tickets::Tickets;
 use crate::vaults::Vaults;
@@ -52,10 +54,14 @@ pub struct Node {
     pub contacts: Contacts,
     /// Who belongs to whom, and what they may do to us.
     pub gestalts: Gestalts,
+    /// What is to be looked at to find that out.
+    pub seeker: Seeker,
     /// What they told us and we have to tell them.
     pub post: Post,
     /// Vaults that they let us into, and those that wait to be let in.
     pub shares: Shares,
+    /// With whom vaults are shared, and by which nodes.
+    pub people: People,
     /// Tickets that were given out.
     pub tickets: Tickets,
     /// Copies of vaults at nodes and in folders.

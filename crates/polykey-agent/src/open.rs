@@ -31,6 +31,7 @@ use polykey_vault::charter::{DeviceKey, MemberKeys};
 use crate::audit::Audit;
 use crate::chains::own::{self, Reign};
 use crate::contacts::Contacts;
+use crate::discovery::Seeker;
 use crate::door::wrong_password;
 use crate::failure::{self, disk};
 use crate::gestalts::Gestalts;
@@ -41,6 +42,7 @@ use crate::plain;
 use crate::post::Post;
 use crate::replicas::Replicas;
 use crate::replicas::allowance::Allowance;
+use crate::sharing::people::People;
 use crate::sharing::shares::Shares;
 use crate::successor;
 use crate::tables::IDENTITY;
@@ -378,8 +380,10 @@ fn read_node(
     succession.reverse();
     let contacts = Contacts::load(db.clone(), root.public())?;
     let gestalts = Gestalts::new(db.clone(), root.public());
+    let seeker = Seeker::new(db.clone());
     let post = Post::new(db.clone(), root.public());
     let shares = Shares::new(db.clone());
+    let people = People::new(db.clone());
     let tickets = Tickets::new(db.clone());
     let replicas = Replicas::new(db.clone(), root.public());
     Ok(Node {
@@ -394,8 +398,10 @@ fn read_node(
         vaults,
         contacts,
         gestalts,
+        seeker,
         post,
         shares,
+        people,
         tickets,
         replicas,
         password: RwLock::new(password),

@@ -26,5 +26,9 @@ pub const TICKETS: Table = Table::new(23);
 pub const REPLICAS: Table = Table::new(24);
 /// Vaults that are kept for others. See `replicas`.
 pub const KEPT: Table = Table::new(25);
+/// Tokens for accounts of the user elsewhere. See `providers`.
+pub const TOKENS: Table = Table::new(32);
+/// With whom vaults are shared, and by which nodes. See `sharing`.
+pub const PEOPLE: Table = Table::new(33);
 /// Messages from strangers. See `post`.
 pub const STRANGERS: Table = Table::new(26);

@@ -13,6 +13,7 @@ pub mod doctor;
 pub mod endpoint;
 pub mod exchange;
 pub mod frames;
+pub mod identities;
 pub mod keys;
 pub mod nodes;
 pub mod notifications;

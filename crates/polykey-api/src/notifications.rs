@@ -204,6 +204,44 @@ pub enum NotificationData {
         /// True when it says something else than before, false when it says less.
         forked: bool,
     },
+    /// The sender does not speak for an identity any more.
+    IdentityUnlinked {
+        /// The identity.
+        identity: String,
+        /// `page-changed`, `replaced`, `revoked` or `gone`.
+        reason: String,
+    },
+    /// The sender speaks for an identity for which another did before, or none did for a while.
+    IdentityLinked {
+        /// The identity.
+        identity: String,
+    },
+    /// What the user allowed somebody reaches the sender, as a device of theirs, or reaches it no longer.
+    DeviceReach {
+        /// True when it does.
+        came: bool,
+    },
+    /// The sender was let into a vault as a device of a member, or taken out.
+    #[serde(rename_all = "camelCase")]
+    DeviceVault {
+        /// The vault.
+        vault_id: String,
+        /// Its name here.
+        vault_name: String,
+        /// What it may do; absent when it was taken out.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        role: Option<String>,
+    },
+    /// The sender turned up beside somebody with whom a vault is shared, and is not in it.
+    #[serde(rename_all = "camelCase")]
+    ShareProposal {
+        /// The vault.
+        vault_id: String,
+        /// Its name here.
+        vault_name: String,
+        /// With whom the user shared it.
+        whom: String,
+    },
 }
 
 /// How a delivery stands.

@@ -11,7 +11,10 @@ use utoipa::openapi::{
 
 use crate::endpoint::{Endpoint, Shape};
 use crate::problem::ProblemReply;
-use crate::{agent, audit, doctor, exchange, keys, nodes, notifications, replicas, secrets, sharing, vaults};
+use crate::{
+    agent, audit, doctor, exchange, identities, keys, nodes, notifications, replicas, secrets, sharing,
+    vaults,
+};
 
 const JSON: &str = "application/json";
 const BYTES: &str = "application/octet-stream";
@@ -54,6 +57,7 @@ pub fn page() -> OpenApi {
         .call(&vaults::CONFLICTS)
         .call(&vaults::RESOLVE)
         .call(&sharing::SHARE)
+        .call(&sharing::CANDIDATES)
         .call(&sharing::UNSHARE)
         .call(&sharing::MEMBERS)
         .call(&sharing::PERMISSIONS)
@@ -63,6 +67,23 @@ pub fn page() -> OpenApi {
         .call(&sharing::STATUS)
         .call(&sharing::SET_ASIDE)
         .call(&sharing::ADOPT)
+        .call(&identities::WORDS)
+        .call(&identities::TRUST)
+        .call(&identities::UNTRUST)
+        .call(&identities::ALLOW)
+        .call(&identities::DISALLOW)
+        .call(&identities::PERMISSIONS)
+        .call(&identities::GET)
+        .call(&identities::LIST)
+        .call(&identities::SEARCH)
+        .call(&identities::PROVIDERS)
+        .call(&identities::CLAIM)
+        .call(&identities::UNCLAIM)
+        .call(&identities::AUTHENTICATE)
+        .call(&identities::AUTHENTICATED)
+        .call(&identities::VERIFY)
+        .call(&identities::DISCOVER)
+        .call(&identities::QUEUE)
         .call(&replicas::ADD)
         .call(&replicas::LIST)
         .call(&replicas::SYNC)

@@ -68,7 +68,7 @@ impl fmt::Display for Problem {
 impl std::error::Error for Problem {}
 
 /// The wire form of a [`Problem`]: `{"error":{"code","exit","message","hint","causes"}}`.
-#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ProblemReply {
     /// The problem.
     pub error: ProblemBody,

@@ -10,6 +10,11 @@ use crate::vaults::{Committed, OneVault};
 
 /// Lets a node into a vault.
 pub const SHARE: Endpoint<Share, Shared> = Endpoint::json("/v1/vaults/share", "Let a node into a vault");
+/// Who is meant when a vault is to be shared with somebody.
+pub const CANDIDATES: Endpoint<Candidates, CandidateList> = Endpoint::json(
+    "/v1/vaults/candidates",
+    "Nodes that are meant when a vault is shared with somebody",
+);
 /// Takes a node out of a vault.
 pub const UNSHARE: Endpoint<Unshare, Unshared> =
     Endpoint::json("/v1/vaults/unshare", "Take a node out of a vault");
@@ -83,11 +88,66 @@ pub struct Adopt {
 pub struct Share {
     /// Name or id of the vault.
     pub vault: String,
-    /// The node.
+    /// The node, or an identity or domain.
     pub who: String,
     /// `reader`, `writer`, `admin` or `keeper`; `reader` when absent.
     #[serde(default)]
     pub role: Option<String>,
+    /// The nodes that the user confirmed, where `who` is an identity or a domain.
+    #[serde(default)]
+    pub nodes: Option<Vec<String>>,
+}
+
+/// Asks who is meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Candidates {
+    /// Name or id of the vault.
+    pub vault: String,
+    /// The node, or an identity or domain.
+    pub who: String,
+}
+
+/// The nodes that are meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CandidateList {
+    /// True when the user named the one node itself: nothing is to be confirmed.
+    pub direct: bool,
+    /// They.
+    pub candidates: Vec<Candidate>,
+}
+
+/// A node that may be meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Candidate {
+    /// Its id.
+    pub node_id_encoded: String,
+    /// What the user calls it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub petname: Option<String>,
+    /// True when the user confirmed it before: trusted it, or shared with it as this person.
+    pub confirmed: bool,
+    /// What it may do in the vault already.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub role: Option<String>,
+    /// The identities that it speaks for.
+    pub proofs: Vec<CandidateProof>,
+    /// The other devices of its owner, which come with it.
+    pub devices: Vec<String>,
+    /// True when its signed history was forked: nothing is shared with it.
+    pub doubtful: bool,
+}
+
+/// A proof of a candidate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CandidateProof {
+    /// `provider:identity`.
+    pub identity: String,
+    /// When both ends were first seen to agree, in milliseconds since 1970.
+    pub since: u64,
+    /// When they were last seen to agree.
+    pub checked: u64,
 }
 
 /// A node that was let in.
@@ -104,6 +164,9 @@ pub struct Shared {
     pub role: String,
     /// True when this takes effect only once the node's keys were fetched and verified.
     pub pending: bool,
+    /// All nodes that were let in, where several were.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub nodes: Vec<String>,
 }
 
 /// Asks to take a node out.

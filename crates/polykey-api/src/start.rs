@@ -58,8 +58,30 @@ pub struct StartOrder {
     pub relay_ca: Option<PathBuf>,
     /// Whether the node's addresses are published for everybody to look up.
     pub publish: bool,
+    /// Whose nodes alone may connect: nodes, petnames, identities and domains, parted by semicolons.
+    pub members: Option<String>,
+    /// How identities are looked at.
+    pub identities: IdentityOrder,
     /// How much to log: 0 warnings, 1 info, 2 debug, 3 trace.
     pub verbose: u8,
+}
+
+/// How identities are looked at.
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct IdentityOrder {
+    /// Services: `host=kind` or `host=kind@url`, parted by semicolons.
+    pub services: Option<String>,
+    /// Where the pages of all domains are asked for.
+    pub https: Option<String>,
+    /// DNS servers: addresses, perhaps with a port, parted by semicolons.
+    pub dns_server: Option<String>,
+    /// File with certificates (PEM) that vouch for providers.
+    pub ca: Option<PathBuf>,
+    /// Hours between two looks at a known link.
+    pub recheck_hours: Option<u32>,
+    /// The application that asks for logins at GitHub.
+    pub github_client: Option<String>,
 }
 
 impl std::fmt::Debug for StartOrder {

@@ -11,8 +11,8 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::commands::{
-    agent, audit, bootstrap, completions, config, doctor, keys, man, nodes, notifications, relay, secrets,
-    sharing, vaults,
+    agent, audit, bootstrap, completions, config, doctor, identities, keys, man, nodes, notifications, relay,
+    secrets, sharing, vaults,
 };
 use crate::output::Output;
 use crate::settings::Settings;
@@ -72,6 +72,9 @@ Examples:
   polykey doctor --json
   polykey doctor --network bob")]
     Doctor(doctor::Doctor),
+    /// Know people: their nodes and identities, and what they may do
+    #[command(subcommand)]
+    Identities(identities::Command),
     /// Make a node, for people: asks, explains and starts the agent
     #[command(after_help = "\
 Examples:
@@ -134,6 +137,7 @@ fn group(name: &str) -> Option<clap::Command> {
     let augment = match name {
         "agent" => agent::Command::augment_subcommands,
         "config" => config::Command::augment_subcommands,
+        "identities" => identities::Command::augment_subcommands,
         "keys" => keys::Command::augment_subcommands,
         "notifications" => notifications::Command::augment_subcommands,
         "secrets" => secrets::Command::augment_subcommands,

@@ -14,7 +14,7 @@ use clap::ValueEnum;
 use polykey_api::agent::{LOGIN, Session, State, Status, UNLOCK, UnlockRequest};
 use polykey_api::doctor::Finding;
 use polykey_api::relay::{RelayOrder, RelayStarted};
-use polykey_api::start::{Bootstrapped, StartOrder, Started};
+use polykey_api::start::{Bootstrapped, IdentityOrder, StartOrder, Started};
 use polykey_api::version::Versions;
 use polykey_api::{Code, Endpoint, Problem};
 use polykey_client::{Auth, Client, background, rendezvous};
@@ -356,6 +356,15 @@ impl<'l> Context<'l> {
             relays: self.settings.given("relays"),
             relay_ca: self.settings.given("relay-ca").map(PathBuf::from),
             publish: self.settings.flag("publish").unwrap_or_default(),
+            members: self.settings.given("network-members"),
+            identities: IdentityOrder {
+                services: self.settings.given("identities.services"),
+                https: self.settings.given("identities.https-url"),
+                dns_server: self.settings.given("identities.dns-server"),
+                ca: self.settings.given("identities.ca").map(PathBuf::from),
+                recheck_hours: self.settings.number("identities.recheck-hours")?,
+                github_client: self.settings.given("identities.github-client"),
+            },
             verbose: self.global.verbose,
             ..StartOrder::default()
         })

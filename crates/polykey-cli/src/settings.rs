@@ -139,6 +139,48 @@ pub const SETTINGS: &[Setting] = &[
         "form of the output",
     ),
     setting(
+        "identities.ca",
+        Kind::Path,
+        None,
+        "",
+        "file with certificates that vouch for identity providers",
+    ),
+    setting(
+        "identities.dns-server",
+        Kind::Text,
+        None,
+        "",
+        "DNS servers to ask for identities: address or address:port, parted by semicolons",
+    ),
+    setting(
+        "identities.github-client",
+        Kind::Text,
+        None,
+        "",
+        "OAuth app with which to log in at GitHub",
+    ),
+    setting(
+        "identities.https-url",
+        Kind::Text,
+        None,
+        "",
+        "base URL to ask for the pages of all domains, instead of the domains",
+    ),
+    setting(
+        "identities.recheck-hours",
+        Kind::Number(8760),
+        None,
+        "24",
+        "hours between two looks at a known link",
+    ),
+    setting(
+        "identities.services",
+        Kind::Text,
+        None,
+        "",
+        "more services with accounts: HOST=KIND or HOST=KIND@URL, parted by semicolons",
+    ),
+    setting(
         "keeper.quota",
         Kind::Size,
         None,
@@ -151,6 +193,13 @@ pub const SETTINGS: &[Setting] = &[
         Some("PK_NETWORK"),
         "mainnet",
         "mainnet, local, offline, or the URL of a relay",
+    ),
+    setting(
+        "network-members",
+        Kind::Text,
+        None,
+        "",
+        "only nodes of these may connect: nodes, petnames, identities, domains, parted by semicolons",
     ),
     setting(
         "node-id",
@@ -731,7 +780,20 @@ mod tests {
         tree.build();
         assert!(SETTINGS.windows(2).all(|pair| pair[0].name < pair[1].name));
         // What is set once for a node and not for one call stands in the file alone.
-        let file_only = ["audit-keep", "keeper.quota", "publish", "relay-ca", "relays"];
+        let file_only = [
+            "audit-keep",
+            "identities.ca",
+            "identities.dns-server",
+            "identities.github-client",
+            "identities.https-url",
+            "identities.recheck-hours",
+            "identities.services",
+            "keeper.quota",
+            "network-members",
+            "publish",
+            "relay-ca",
+            "relays",
+        ];
         for setting in SETTINGS {
             let long = match setting.name {
                 name if file_only.contains(&name) => {

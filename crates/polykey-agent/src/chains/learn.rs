@@ -25,6 +25,8 @@ use crate::post::{Letter, Tray};
 
 /// Most bytes of one chain that are asked for.
 const MAX_LEN: usize = 4 << 20;
+/// The same of a node that is no contact.
+const MAX_FOUND_LEN: usize = 256 << 10;
 
 /// What became of entries that a node showed.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,7 +50,7 @@ impl Agent {
     }
 
     /// Asks `from` for the sigchain of `of`, and keeps it.
-    pub(super) async fn learn_chain(
+    pub(crate) async fn learn_chain(
         &self,
         node: &Arc<Node>,
         from: NodeId,
@@ -85,6 +87,10 @@ impl Agent {
     ) -> Result<Vec<Claim>, Problem> {
         let mut entries: Vec<Claim> = Vec::new();
         let mut len = 0;
+        let max_len = match node.contacts.is_contact(&of) {
+            true => MAX_LEN,
+            false => MAX_FOUND_LEN,
+        };
         loop {
             let request = Request::Chain {
                 node: of,
@@ -97,7 +103,7 @@ impl Agent {
                 return Ok(entries);
             }
             len += claims.iter().map(Vec::len).sum::<usize>();
-            if len > MAX_LEN || entries.len() + claims.len() > MAX_ENTRIES {
+            if len > max_len || entries.len() + claims.len() > MAX_ENTRIES {
                 return Err(Problem::new(
                     Code::Protocol,
                     "a sigchain is longer than any may be",

@@ -6,7 +6,7 @@
 //! Always: only the chains of this node and of nodes that it knows are kept, never those of strangers.
 
 #[cfg(test)]
-mod cast;
+pub(crate) mod cast;
 pub mod learn;
 pub mod own;
 pub mod succession;

@@ -136,6 +136,13 @@ impl Contacts {
         std::iter::successors(next(node), next).take(known.len()).last()
     }
 
+    /// True when this node took the place of another that is known.
+    pub fn succeeds(&self, node: &NodeId) -> bool {
+        self.read()
+            .values()
+            .any(|contact| contact.successor == Some(*node))
+    }
+
     /// How the user calls a node: its petname, or its id.
     pub fn title(&self, node: &NodeId) -> String {
         let petname = self.read().get(node).and_then(|contact| contact.petname.clone());

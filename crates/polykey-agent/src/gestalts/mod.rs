@@ -9,8 +9,9 @@
 //! [`changed`](Gestalts::changed). Start at [`Gestalts::view`].
 
 pub mod named;
+pub mod watch;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use polykey_api::Problem;
@@ -22,7 +23,7 @@ use polykey_trust::gestalt::{Facts, Graph, Vertex};
 use polykey_trust::identity::IdentityId;
 use polykey_trust::permission::{self, Action, Actions, ReachNotice, Records};
 use polykey_trust::proof::{self, Remembered};
-use tokio::sync::watch;
+use tokio::sync::watch::{Receiver, Sender};
 
 use crate::failure;
 
@@ -34,10 +35,17 @@ pub struct View {
     pub records: Records,
     /// What is remembered of identities.
     pub pages: BTreeMap<IdentityId, Remembered>,
+    /// Identities that a node claims and whose page does not say so.
+    said: BTreeSet<IdentityId>,
     reach: BTreeMap<NodeId, Actions>,
 }
 
 impl View {
+    /// True when anything is known of an identity: a link, a former one, or the claim of a node.
+    pub fn knows(&self, identity: &IdentityId) -> bool {
+        self.pages.contains_key(identity) || self.said.contains(identity)
+    }
+
     /// What a node may do to us: as a node that the user confirmed, or as a device of one.
     pub fn actions_of(&self, node: &NodeId) -> Actions {
         self.reach.get(node).copied().unwrap_or_default()
@@ -63,7 +71,7 @@ pub struct Gestalts {
     chains: Mutex<HashMap<NodeId, Known>>,
     view: RwLock<Option<Arc<View>>>,
     /// Counts changes.
-    version: watch::Sender<u64>,
+    version: Sender<u64>,
 }
 
 impl Gestalts {
@@ -74,7 +82,7 @@ impl Gestalts {
             db,
             chains: Mutex::default(),
             view: RwLock::default(),
-            version: watch::Sender::new(0),
+            version: Sender::new(0),
         }
     }
 
@@ -110,7 +118,7 @@ impl Gestalts {
     }
 
     /// Tells of every change.
-    pub fn changes(&self) -> watch::Receiver<u64> {
+    pub fn changes(&self) -> Receiver<u64> {
         self.version.subscribe()
     }
 
@@ -191,10 +199,19 @@ fn build(tx: &ReadTx<'_>, me: NodeId, chains: &mut HashMap<NodeId, Known>) -> Re
     let facts = chains.values().map(|known| known.facts.clone());
     let graph = Graph::build(facts, proofs, others);
     let reach = permission::reach(&records, &graph);
+    let said = graph
+        .gestalts()
+        .into_iter()
+        .flat_map(|gestalt| gestalt.unanswered);
+    let said = said.filter_map(|bond| match bond.to {
+        Vertex::Identity(identity) => Some(identity),
+        Vertex::Node(_) => None,
+    });
     Ok(View {
         graph,
         records,
         pages,
+        said: said.collect(),
         reach,
     })
 }

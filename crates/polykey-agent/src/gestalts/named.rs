@@ -38,7 +38,7 @@ pub fn members(contacts: &Contacts, view: &View, text: &str) -> Result<Vec<Verte
             let both = identities_of(domain);
             let known: Vec<Vertex> = both
                 .iter()
-                .filter(|vertex| view.graph.contains(vertex))
+                .filter(|vertex| matches!(vertex, Vertex::Identity(identity) if view.knows(identity)))
                 .cloned()
                 .collect();
             Ok(if known.is_empty() { both } else { known })
@@ -72,7 +72,7 @@ pub fn nodes(node: &Node, view: &View, text: &str) -> Result<Vec<NodeId>, Proble
             format!("no node is known that speaks for {text}"),
         )
         .hint(format!(
-            "run `polykey identities discover {text}`, then try again"
+            "run `polykey identities discover {text} --monitor`, then try again"
         )));
     }
     Ok(found)

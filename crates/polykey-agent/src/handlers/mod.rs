@@ -12,14 +12,17 @@ use crate::router::Routes;
 pub mod agent;
 pub mod audit;
 pub mod changes;
+pub mod discovery;
 pub mod exchange;
 pub mod fetch;
 pub mod find;
+pub mod identities;
 pub mod import;
 pub mod keys;
 pub mod nodes;
 pub mod notifications;
 mod opened;
+pub mod proofs;
 pub mod replicas;
 pub mod secrets;
 pub mod sharing;
@@ -68,6 +71,7 @@ fn calls() -> Routes {
         .lines(&api::vaults::CONFLICTS, vaults::conflicts)
         .json(&api::vaults::RESOLVE, vaults::resolve)
         .json(&api::sharing::SHARE, sharing::share)
+        .json(&api::sharing::CANDIDATES, sharing::candidates)
         .json(&api::sharing::UNSHARE, sharing::unshare)
         .json(&api::sharing::MEMBERS, sharing::members)
         .json(&api::sharing::PERMISSIONS, sharing::permissions)
@@ -107,6 +111,23 @@ fn calls() -> Routes {
         .json(&api::secrets::SET, changes::set)
         .json(&api::secrets::ATTRIBUTES, changes::attributes)
         .json(&api::secrets::RESTORE, changes::restore)
+        .json(&api::identities::WORDS, identities::words)
+        .json(&api::identities::TRUST, identities::trust)
+        .json(&api::identities::UNTRUST, identities::untrust)
+        .json(&api::identities::ALLOW, identities::allow)
+        .json(&api::identities::DISALLOW, identities::disallow)
+        .json(&api::identities::PERMISSIONS, identities::permissions)
+        .json(&api::identities::GET, identities::get)
+        .json(&api::identities::LIST, identities::list)
+        .json(&api::identities::SEARCH, identities::search)
+        .json(&api::identities::PROVIDERS, proofs::providers)
+        .json(&api::identities::CLAIM, proofs::claim)
+        .json(&api::identities::UNCLAIM, proofs::unclaim)
+        .lines(&api::identities::AUTHENTICATE, proofs::authenticate)
+        .json(&api::identities::AUTHENTICATED, proofs::authenticated)
+        .json(&api::identities::VERIFY, proofs::verify)
+        .lines(&api::identities::DISCOVER, discovery::discover)
+        .json(&api::identities::QUEUE, discovery::queue)
         .json(&api::nodes::ADD, nodes::add)
         .json(&api::nodes::FIND, nodes::find)
         .json(&api::nodes::PING, nodes::ping)

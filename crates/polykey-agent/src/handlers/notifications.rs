@@ -10,6 +10,7 @@ use polykey_api::{Code, Nothing, Problem};
 use polykey_core::clock::SystemClock;
 use polykey_core::random::OsRandom;
 use polykey_core::{Clock, NodeId};
+use polykey_trust::proof::Ending;
 
 use crate::agent::Agent;
 use crate::blocking::blocking;
@@ -159,6 +160,16 @@ fn data(content: &Content) -> NotificationData {
     }
 }
 
+/// How the end of a link is called in the API.
+pub(super) fn ending_name(ending: Ending) -> &'static str {
+    match ending {
+        Ending::PageChanged => "page-changed",
+        Ending::Replaced => "replaced",
+        Ending::Revoked => "revoked",
+        Ending::Gone => "gone",
+    }
+}
+
 fn shown_mail(mail: &Mail, me: &NodeId) -> NotificationItem {
     let (peer, iat, data) = match &mail.letter {
         Letter::Signed(notification) => (
@@ -195,6 +206,48 @@ fn shown_mail(mail: &Mail, me: &NodeId) -> NotificationItem {
             None,
             mail.id.time(),
             NotificationData::SigchainDoubt { forked: *forked },
+        ),
+        Letter::LinkEnded { identity, ending, .. } => (
+            None,
+            mail.id.time(),
+            NotificationData::IdentityUnlinked {
+                identity: identity.to_string(),
+                reason: ending_name(*ending).to_owned(),
+            },
+        ),
+        Letter::Linked { identity, .. } => (
+            None,
+            mail.id.time(),
+            NotificationData::IdentityLinked {
+                identity: identity.to_string(),
+            },
+        ),
+        Letter::Reach { came, .. } => (
+            None,
+            mail.id.time(),
+            NotificationData::DeviceReach { came: *came },
+        ),
+        Letter::Device {
+            vault, name, role, ..
+        } => (
+            None,
+            mail.id.time(),
+            NotificationData::DeviceVault {
+                vault_id: vault.to_string(),
+                vault_name: name.to_string(),
+                role: role.map(|role| role.to_string()),
+            },
+        ),
+        Letter::Proposal {
+            vault, name, whom, ..
+        } => (
+            None,
+            mail.id.time(),
+            NotificationData::ShareProposal {
+                vault_id: vault.to_string(),
+                vault_name: name.to_string(),
+                whom: whom.clone(),
+            },
         ),
     };
     NotificationItem {

@@ -1,16 +1,17 @@
 //! The calls on who is in a vault.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use polykey_api::sharing::{
-    Adopt, AsideItem, AsideList, CopyItem, Invite, Invited, Join, Joined, MemberItem, MemberList,
-    PermissionItem, PermissionList, Rotation, Share, Shared, Unshare, Unshared, VaultStatus,
+    Adopt, AsideItem, AsideList, Candidate, CandidateList, CandidateProof, Candidates, CopyItem, Invite,
+    Invited, Join, Joined, MemberItem, MemberList, PermissionItem, PermissionList, Rotation, Share, Shared,
+    Unshare, Unshared, VaultStatus,
 };
 use polykey_api::vaults::{Committed, OneVault};
 use polykey_api::{Code, Problem};
 use polykey_core::clock::SystemClock;
 use polykey_core::{Clock, NodeId};
+use polykey_trust::gestalt::Vertex;
 use polykey_vault::charter::Role;
 use polykey_vault::{AsideCommit, AsideReason, VaultError};
 
@@ -20,72 +21,230 @@ use crate::door::{Action, Caller};
 use crate::failure;
 use crate::follow::bring::bring_in;
 use crate::follow::fresh;
+use crate::gestalts::View;
+use crate::gestalts::named;
 use crate::node::Node;
 use crate::replicas::Trouble;
-use crate::sharing::{self, LetIn, invite, open_as_admin, rotation_item, wanted};
+use crate::sharing::{self, LetIn, invite, open_as_admin, people, rotation_item, wanted};
 use crate::tickets::LIFE;
 use crate::vaults::InUse;
 use crate::vaults::history::rfc3339;
 use crate::vaults::problem::vault_problem;
 
-/// Goes through the door and finds out who is meant.
-async fn about(
-    agent: &Agent,
-    caller: &Caller,
-    event: &'static str,
-    vault: &str,
-    who: &str,
-) -> Result<(Arc<Node>, NodeId), Problem> {
-    let action = Action::new(event).vault(vault).target(who);
-    let pass = agent.enter(caller, action).await?;
-    let node = pass.node().clone();
-    let who = node.contacts.who(who)?;
-    if who == node.id() {
+/// Who is meant: the one node that was named, or those that speak for somebody.
+struct Meant {
+    whom: Vec<Vertex>,
+    nodes: Vec<NodeId>,
+    /// True when the user named the one node itself.
+    is_direct: bool,
+}
+
+fn meant(node: &Node, view: &View, who: &str) -> Result<Meant, Problem> {
+    let whom = named::members(&node.contacts, view, who)?;
+    let is_direct = matches!(whom[..], [Vertex::Node(_)]);
+    let mut nodes = named::nodes(node, view, who)?;
+    if is_direct && nodes == [node.id()] {
         return Err(Problem::new(Code::Usage, "this is the node itself"));
     }
-    Ok((node, who))
+    nodes.retain(|other| *other != node.id());
+    Ok(Meant {
+        whom,
+        nodes,
+        is_direct,
+    })
 }
 
-/// Lets a node in.
-pub async fn share(agent: Agent, caller: Caller, q: Share) -> Result<Shared, Problem> {
-    let (node, who) = about(&agent, &caller, "vaults.share", &q.vault, &q.who).await?;
-    let wanted = wanted(q.role.as_deref())?;
-    let (id, name, done) = blocking(move || {
+/// Shows which nodes are meant when a vault is shared with somebody.
+pub async fn candidates(agent: Agent, caller: Caller, q: Candidates) -> Result<CandidateList, Problem> {
+    let action = Action::new("vaults.candidates").vault(&q.vault).target(&q.who);
+    let node = agent.enter(&caller, action).await?.node().clone();
+    blocking(move || {
         let vault = open_as_admin(&node, &q.vault)?;
-        let done = sharing::let_in(&node, &vault, who, wanted)?;
-        Ok((vault.id, vault.name, done))
+        let view = node.gestalts.view()?;
+        let meant = meant(&node, &view, &q.who)?;
+        let candidates = meant
+            .nodes
+            .iter()
+            .map(|id| candidate(&node, &view, &vault, &meant.whom, id));
+        Ok(CandidateList {
+            direct: meant.is_direct,
+            candidates: candidates.collect::<Result<_, _>>()?,
+        })
     })
-    .await?;
-    let role = match done {
-        LetIn::Now(role) => role,
-        LetIn::Waits => wanted.role(),
+    .await
+}
+
+fn candidate(
+    node: &Node,
+    view: &View,
+    vault: &InUse,
+    whom: &[Vertex],
+    id: &NodeId,
+) -> Result<Candidate, Problem> {
+    let mut confirmed = view.records.contains_key(id);
+    for vertex in whom {
+        confirmed |= node.people.was_confirmed(vertex, id)?;
+    }
+    let proofs = view.pages.iter().filter_map(|(identity, page)| {
+        let live = page.live.filter(|live| live.proof.node == *id)?;
+        Some(CandidateProof {
+            identity: identity.to_string(),
+            since: live.since.as_millis(),
+            checked: live.checked.as_millis(),
+        })
+    });
+    let devices = view.graph.principal(id);
+    Ok(Candidate {
+        node_id_encoded: id.to_string(),
+        petname: node.contacts.find(id).and_then(|contact| contact.petname),
+        confirmed,
+        role: vault.vault.role_of(id).map(|role| role.to_string()),
+        proofs: proofs.collect(),
+        devices: devices
+            .iter()
+            .filter(|device| *device != id && **device != node.id())
+            .map(ToString::to_string)
+            .collect(),
+        doubtful: is_doubtful(view, id),
+    })
+}
+
+fn is_doubtful(view: &View, id: &NodeId) -> bool {
+    let gestalt = view.graph.gestalt(&Vertex::Node(*id));
+    gestalt.is_some_and(|gestalt| gestalt.doubtful.contains(id))
+}
+
+/// The nodes to let in: the one that was named, or those of the person that the user confirmed.
+fn chosen(meant: &Meant, q: &Share) -> Result<Vec<NodeId>, Problem> {
+    let Some(confirmed) = &q.nodes else {
+        return match meant.is_direct {
+            true => Ok(meant.nodes.clone()),
+            false => Err(
+                Problem::new(Code::Usage, format!("{} may be several nodes", q.who))
+                    .hint("say which: `polykey vaults share` asks on a terminal, `--yes` takes those confirmed before"),
+            ),
+        };
     };
-    agent.run_errands(who);
-    Ok(Shared {
-        vault_id: id.to_string(),
-        vault_name: name,
-        node_id_encoded: who.to_string(),
-        role: role.to_string(),
-        pending: done == LetIn::Waits,
-    })
+    let confirmed: Vec<NodeId> = confirmed
+        .iter()
+        .filter_map(|text| text.parse().ok())
+        .filter(|id| meant.nodes.contains(id))
+        .collect();
+    match confirmed.len() == q.nodes.as_ref().map_or(0, Vec::len) && !confirmed.is_empty() {
+        true => Ok(confirmed),
+        // What was shown to the user may have changed since.
+        false => Err(Problem::new(
+            Code::Usage,
+            format!("these are not the nodes that speak for {}", q.who),
+        )),
+    }
 }
 
-/// Takes a node out.
-pub async fn unshare(agent: Agent, caller: Caller, q: Unshare) -> Result<Unshared, Problem> {
-    let (node, who) = about(&agent, &caller, "vaults.unshare", &q.vault, &q.who).await?;
-    let (id, name, taken) = blocking(move || {
+/// Lets somebody in.
+pub async fn share(agent: Agent, caller: Caller, q: Share) -> Result<Shared, Problem> {
+    let action = Action::new("vaults.share").vault(&q.vault).target(&q.who);
+    let node = agent.enter(&caller, action).await?.node().clone();
+    let wanted = wanted(q.role.as_deref())?;
+    let (shared, nodes) = blocking(move || {
+        let view = node.gestalts.view()?;
+        let meant = meant(&node, &view, &q.who)?;
+        let nodes = chosen(&meant, &q)?;
+        if let Some(doubtful) = nodes.iter().find(|id| is_doubtful(&view, id)) {
+            return Err(Problem::new(
+                Code::NotAllowed,
+                format!("the signed history of node {doubtful} was forked: somebody else may have its key"),
+            )
+            .hint("ask its owner, who can settle it with the recovery code; see `polykey notifications inbox read`"));
+        }
         let vault = open_as_admin(&node, &q.vault)?;
-        let taken = sharing::take_out(&node, &vault, who)?;
-        Ok((vault.id, vault.name, taken))
+        let mut pending = false;
+        let mut role = wanted.role();
+        for id in &nodes {
+            match sharing::let_in(&node, &vault, *id, wanted)? {
+                LetIn::Now(got) => role = got,
+                LetIn::Waits => pending = true,
+            }
+        }
+        for whom in &meant.whom {
+            // A domain stands for two identities; the nodes of each are noted under its own name.
+            let of_it: Vec<NodeId> = (view.nodes_of(whom).into_iter())
+                .filter(|id| nodes.contains(id))
+                .collect();
+            if !of_it.is_empty() && wanted.role().reads() {
+                node.people
+                    .share(&view, vault.id, whom, wanted.role(), &of_it)?;
+            }
+        }
+        // Their devices come with them.
+        let mut touched = people::follow(&node)?;
+        touched.extend(&nodes);
+        let shared = Shared {
+            vault_id: vault.id.to_string(),
+            vault_name: vault.name,
+            node_id_encoded: nodes[0].to_string(),
+            role: role.to_string(),
+            pending,
+            nodes: match nodes.len() {
+                1 => Vec::new(),
+                _ => nodes.iter().map(ToString::to_string).collect(),
+            },
+        };
+        Ok((shared, touched))
     })
     .await?;
-    agent.run_errands(who);
-    Ok(Unshared {
-        vault_id: id.to_string(),
-        vault_name: name,
-        node_id_encoded: who.to_string(),
-        rotate: taken.rotate,
+    for id in nodes {
+        agent.run_errands(id);
+    }
+    Ok(shared)
+}
+
+/// Takes somebody out.
+pub async fn unshare(agent: Agent, caller: Caller, q: Unshare) -> Result<Unshared, Problem> {
+    let action = Action::new("vaults.unshare").vault(&q.vault).target(&q.who);
+    let node = agent.enter(&caller, action).await?.node().clone();
+    let (unshared, nodes) = blocking(move || {
+        let view = node.gestalts.view()?;
+        let whom = named::members(&node.contacts, &view, &q.who)?;
+        let direct = match whom[..] {
+            [Vertex::Node(id)] => Some(id),
+            _ => None,
+        };
+        if direct == Some(node.id()) {
+            return Err(Problem::new(Code::Usage, "this is the node itself"));
+        }
+        let vault = open_as_admin(&node, &q.vault)?;
+        let nodes = match direct {
+            Some(id) => vec![id],
+            None => node.people.part(&vault, &whom, &q.who)?,
+        };
+        let mut rotate = Vec::new();
+        for id in &nodes {
+            match sharing::take_out(&node, &vault, *id) {
+                Ok(taken) => rotate.extend(taken.rotate),
+                // It left by itself.
+                Err(problem) if direct.is_none() && problem.code == Code::NodeNotFound => {}
+                Err(problem) => return Err(problem),
+            }
+            node.people.took_out(vault.id, *id)?;
+        }
+        let mut gone = nodes;
+        // The devices that came with it go with it.
+        gone.extend(people::follow(&node)?);
+        rotate.sort_by(|a, b| a.path.cmp(&b.path));
+        rotate.dedup_by(|a, b| a.path == b.path);
+        let unshared = Unshared {
+            vault_id: vault.id.to_string(),
+            vault_name: vault.name,
+            node_id_encoded: gone[0].to_string(),
+            rotate,
+        };
+        Ok((unshared, gone))
     })
+    .await?;
+    for id in nodes {
+        agent.run_errands(id);
+    }
+    Ok(unshared)
 }
 
 /// Goes through the door, then looks at a vault.

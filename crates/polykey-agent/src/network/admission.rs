@@ -1,19 +1,144 @@
-//! Who gets in: everybody that the user has not blocked, and those that the user trusts before strangers.
+//! Who gets in: everybody that the user has not blocked, and those that the user trusts before strangers; in a private
+//! network only the members.
+//!
+//! A private network has a [`Rule`]: names of nodes and identities. Its members are the nodes of their gestalts, and
+//! this node's own. The list is made when the network starts and whenever a gestalt changes; who is no member any more is
+//! cut off.
+//!
+//! Always: asking waits for nothing; while it is not known who the members are, nobody is one.
+
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use polykey_core::NodeId;
 use polykey_net::Admission;
+use polykey_trust::gestalt::{Gestalt, Vertex};
 
 use crate::contacts::Contacts;
+use crate::gestalts::View;
+use crate::gestalts::named::members;
+use crate::node::Node;
 
-/// The contacts as the network asks them.
-pub(super) struct Known(pub(super) Contacts);
+/// Who may connect in a private network. Clones are one rule.
+#[derive(Clone)]
+pub struct Rule(Arc<Shared>);
+
+struct Shared {
+    /// What the user wrote; empty in a network that is open to all.
+    names: Vec<String>,
+    members: RwLock<HashSet<NodeId>>,
+}
+
+impl Rule {
+    /// The rule with these names.
+    pub fn new(names: Vec<String>) -> Rule {
+        Rule(Arc::new(Shared {
+            names,
+            members: RwLock::default(),
+        }))
+    }
+
+    /// True when the network is open to all.
+    pub fn is_open(&self) -> bool {
+        self.0.names.is_empty()
+    }
+
+    /// True when a node may connect.
+    pub fn admits(&self, node: &NodeId) -> bool {
+        let members = self.0.members.read().unwrap_or_else(PoisonError::into_inner);
+        self.is_open() || members.contains(node)
+    }
+
+    /// Notes who the members are now. Blocks.
+    pub fn refresh(&self, node: &Node) {
+        if self.is_open() {
+            return;
+        }
+        let found = match node.gestalts.view() {
+            Ok(view) => self.members(node, &view),
+            Err(problem) => {
+                tracing::warn!("nobody is let in, since it is not known who the members are: {problem}");
+                HashSet::new()
+            }
+        };
+        *self.0.members.write().unwrap_or_else(PoisonError::into_inner) = found;
+    }
+
+    fn members(&self, node: &Node, view: &View) -> HashSet<NodeId> {
+        let mut found = view
+            .graph
+            .principal(&node.id())
+            .into_iter()
+            .collect::<HashSet<_>>();
+        for name in &self.0.names {
+            match members(&node.contacts, view, name) {
+                Ok(named) => found.extend(named.iter().flat_map(|vertex| nodes_of(view, vertex))),
+                Err(problem) => tracing::warn!("a member is not known: {problem}"),
+            }
+        }
+        found
+    }
+}
+
+/// The nodes of somebody's gestalt whose keys count; a node that nothing is known of stands for itself.
+fn nodes_of(view: &View, vertex: &Vertex) -> Vec<NodeId> {
+    let Some(Gestalt {
+        nodes,
+        retired,
+        doubtful,
+        ..
+    }) = view.graph.gestalt(vertex)
+    else {
+        return view.nodes_of(vertex);
+    };
+    let counts = |node: &NodeId| !retired.contains(node) && !doubtful.contains(node);
+    nodes.into_iter().filter(counts).collect()
+}
+
+/// The contacts and the rule as the network asks them.
+pub(super) struct Known {
+    pub(super) contacts: Contacts,
+    pub(super) rule: Rule,
+}
 
 impl Admission for Known {
     fn admits(&self, node: &NodeId) -> bool {
-        !self.0.is_blocked(node)
+        !self.contacts.is_blocked(node) && self.rule.admits(node)
     }
 
     fn prefers(&self, node: &NodeId) -> bool {
-        self.0.is_trusted(node)
+        self.contacts.is_trusted(node)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peer::bench::{Bench, nobody};
+
+    #[test]
+    fn in_a_private_network_only_members_are_let_in() {
+        let bench = Bench::new();
+        let node = bench.node();
+        let [one, two, other] = [nobody(), nobody(), nobody()];
+        node.contacts.name(two, Some("two")).expect("kept");
+        let open = Rule::new(vec![]);
+        assert!(open.is_open() && open.admits(&other));
+        let rule = Rule::new(vec![
+            one.to_string(),
+            "two".into(),
+            "nobody".into(),
+            "github.com:x".into(),
+        ]);
+        assert!(!rule.admits(&one), "not before it is known who is one");
+        rule.refresh(&node);
+        let admitted = [&one, &two, &other, &node.id()].map(|id| rule.admits(id));
+        assert_eq!(admitted, [true, true, false, true]);
+        let known = Known {
+            contacts: node.contacts.clone(),
+            rule,
+        };
+        node.contacts.block(one, true).expect("kept");
+        assert!(!known.admits(&one) && known.admits(&two));
     }
 }

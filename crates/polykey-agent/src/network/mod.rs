@@ -16,7 +16,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use polykey_api::{Code, Problem};
-use polykey_core::{NodeId, VaultId};
+use polykey_core::clock::SystemClock;
+use polykey_core::random::OsRandom;
+use polykey_core::{Clock, NodeId, VaultId};
 use polykey_net::{ConnectionInfo, Farewell, Mode, Net, NetConfig, NetError, NodeAddress, Path, Peer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -24,16 +26,18 @@ use tokio::task::JoinSet;
 use crate::agent::Agent;
 use crate::blocking::blocking;
 use crate::contacts::{Contacts, Place, Source};
+use crate::discovery;
 use crate::failure;
 use crate::follow::{self, News};
+use crate::gestalts;
 use crate::node::Node;
 use crate::peer::frame::{Budget, FrameError};
 use crate::peer::keys::NodeKeys;
 use crate::peer::serve::Conduct;
 use crate::peer::{Answer, Ask, AskError, Request, ask, serve_stream};
-use crate::post::courier;
+use crate::post::{Letter, Tray, courier};
 use crate::tables::FRESH;
-use admission::Known;
+use admission::{Known, Rule};
 use hearsay::Asked;
 use settings::Settings;
 
@@ -55,6 +59,7 @@ pub struct Network(Arc<Shared>);
 
 struct Shared {
     settings: Settings,
+    rule: Rule,
     budget: Budget,
     state: RwLock<State>,
 }
@@ -118,6 +123,7 @@ impl Network {
     /// A network that is off.
     pub fn new(settings: Settings, budget: Budget) -> Network {
         Network(Arc::new(Shared {
+            rule: Rule::new(settings.members.clone()),
             settings,
             budget,
             state: RwLock::default(),
@@ -156,7 +162,16 @@ impl Network {
                     .learn(*seed, std::slice::from_ref(place), Source::Added)?;
             }
         }
-        let admit = Arc::new(Known(node.contacts.clone()));
+        let (here, rule) = (node.clone(), self.0.rule.clone());
+        blocking(move || {
+            rule.refresh(&here);
+            Ok(())
+        })
+        .await?;
+        let admit = Arc::new(Known {
+            contacts: node.contacts.clone(),
+            rule: self.0.rule.clone(),
+        });
         let here = node.clone();
         let before = blocking(move || {
             let row = here.db.read(|tx| tx.value(FRESH, PORT, b""));
@@ -321,7 +336,12 @@ impl Network {
             )
             .caused_by(&error)
         })?;
-        here.contacts.keep_keys(keys.start(), keys.record())?;
+        if let Err(problem) = here.contacts.keep_keys(keys.start(), keys.record()) {
+            if problem.code == Code::Protocol {
+                tell_of_other_keys(here, node)?;
+            }
+            return Err(problem);
+        }
         Ok(keys)
     }
 
@@ -333,6 +353,31 @@ impl Network {
         }
     }
 
+    /// Looks anew who the members of a private network are, and cuts off those that are none.
+    ///
+    /// # Errors
+    /// [`Code::Internal`] when that could not be done.
+    pub async fn refresh_members(&self, node: &Arc<Node>) -> Result<(), Problem> {
+        if self.0.rule.is_open() {
+            return Ok(());
+        }
+        let (here, rule) = (node.clone(), self.0.rule.clone());
+        blocking(move || {
+            rule.refresh(&here);
+            Ok(())
+        })
+        .await?;
+        let Some(running) = self.running() else {
+            return Ok(());
+        };
+        for node in running.connected() {
+            if !self.0.rule.admits(&node) {
+                running.net.disconnect(&node, &farewell("no member")).await;
+            }
+        }
+        Ok(())
+    }
+
     /// Ends all connections with a node that the user blocked.
     pub async fn cut_off(&self, node: &NodeId) {
         if let Some(running) = self.running() {
@@ -341,12 +386,28 @@ impl Network {
     }
 }
 
+/// Tells the user, once, that a node shows other keys than before.
+fn tell_of_other_keys(here: &Node, node: NodeId) -> Result<(), Problem> {
+    let letter = Letter::Doubt {
+        from: node,
+        forked: true,
+    };
+    let inbox = here.post.read(Tray::Inbox)?;
+    if !inbox.iter().any(|mail| mail.letter == letter) {
+        here.post
+            .tell(Tray::Inbox, letter, SystemClock.now(), &OsRandom)?;
+    }
+    Ok(())
+}
+
 impl Running {
     fn begin(self: &Arc<Self>, agent: &Agent) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.spawn(accept(self.clone(), agent.clone(), self.stop.subscribe()));
         tasks.spawn(follow::run(self.clone(), agent.clone(), self.stop.subscribe()));
         tasks.spawn(courier::run(agent.clone(), self.stop.subscribe()));
+        tasks.spawn(discovery::run(agent.clone(), self.stop.subscribe()));
+        tasks.spawn(gestalts::watch::run(agent.clone(), self.stop.subscribe()));
     }
 
     /// Notes that a pull of `vault` runs.

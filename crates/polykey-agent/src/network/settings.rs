@@ -11,6 +11,7 @@ use polykey_net::{Mode, RelayUrl};
 
 use crate::contacts::Place;
 use crate::failure;
+use crate::providers;
 
 /// Longest file with certificates.
 const MAX_CERTIFICATES: u64 = 1 << 20;
@@ -41,6 +42,10 @@ pub struct Settings {
     pub dns_servers: Vec<SocketAddr>,
     /// How long an attempt to reach a node may take, when the user says so.
     pub connect_deadline: Option<Duration>,
+    /// Whose nodes alone may connect; empty for a network that is open to all.
+    pub members: Vec<String>,
+    /// How identities are looked at.
+    pub identities: providers::settings::Settings,
 }
 
 impl Settings {
@@ -103,6 +108,8 @@ impl Settings {
                     })
                 })
                 .collect::<Result<_, _>>()?,
+            members: list(order.members.as_deref()).map(str::to_owned).collect(),
+            identities: providers::settings::Settings::read(order)?,
             connect_deadline: match order.connection_timeout {
                 None => None,
                 Some(millis @ 1..=MAX_TIMEOUT) => Some(Duration::from_millis(millis)),
@@ -132,13 +139,13 @@ fn list(text: Option<&str>) -> impl Iterator<Item = &str> {
 }
 
 /// The parts of a list between these.
-fn parts<'a>(text: Option<&'a str>, between: &'a [char]) -> impl Iterator<Item = &'a str> {
+pub(crate) fn parts<'a>(text: Option<&'a str>, between: &'a [char]) -> impl Iterator<Item = &'a str> {
     let parts = text.unwrap_or_default().split(between).map(str::trim);
     parts.filter(|part| !part.is_empty())
 }
 
 /// An address, with a port or without.
-fn dns_server(text: &str) -> Option<SocketAddr> {
+pub(crate) fn dns_server(text: &str) -> Option<SocketAddr> {
     let bare = || Some(SocketAddr::new(text.parse().ok()?, DNS_PORT));
     let server: SocketAddr = text.parse().ok().or_else(bare)?;
     (server.port() != 0).then_some(server)
@@ -152,7 +159,7 @@ fn seed(text: &str) -> Option<(NodeId, Place)> {
 }
 
 /// The certificates of a PEM file.
-fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, Problem> {
+pub(crate) fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, Problem> {
     let wrong = |error: &std::io::Error| failure::disk(error, "read", path);
     let meta = std::fs::metadata(path).map_err(|error| wrong(&error))?;
     let none = || {

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use polykey_api::Problem;
 use polykey_core::{NodeId, VaultId};
+use polykey_trust::permission::Action;
 
 use super::limits::Standing;
 use super::message::{Answer, SECRET_LEN};
 use crate::agent::Agent;
+use crate::blocking::blocking;
 use crate::node::Node;
 use crate::post::Tray;
 
@@ -22,7 +24,13 @@ impl Agent {
     ) -> Result<Answer, Problem> {
         let tray = match standing {
             Standing::Contact => Tray::Inbox,
-            Standing::Stranger => Tray::Strangers,
+            Standing::Stranger => {
+                let here = node.clone();
+                match blocking(move || here.gestalts.allows(&from, Action::Notify)).await? {
+                    true => Tray::Inbox,
+                    false => Tray::Strangers,
+                }
+            }
         };
         self.take_post(node, from, tray, statement).await
     }

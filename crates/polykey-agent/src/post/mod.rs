@@ -19,6 +19,8 @@ use polykey_api::{Code, Problem};
 use polykey_core::codec::{CodecError, Reader, Writer};
 use polykey_core::{NodeId, Random, Timestamp, VaultId, VaultName};
 use polykey_store::{Database, StoreError, Table, WriteTx};
+use polykey_trust::identity::IdentityId;
+use polykey_trust::proof::Ending;
 use polykey_vault::charter::Role;
 use tokio::sync::Notify;
 
@@ -120,6 +122,74 @@ pub enum Letter {
         /// True when it says something else than before, false when it says less.
         forked: bool,
     },
+    /// The agent tells: this node does not speak for an identity any more.
+    LinkEnded {
+        /// The node.
+        from: NodeId,
+        /// The identity.
+        identity: IdentityId,
+        /// Why.
+        ending: Ending,
+    },
+    /// The agent tells: this node speaks for an identity for which another did before, or none did for a while.
+    Linked {
+        /// The node.
+        from: NodeId,
+        /// The identity.
+        identity: IdentityId,
+    },
+    /// The agent tells: this node came under what the user allowed another device of the same principal, or left it.
+    Reach {
+        /// The node.
+        from: NodeId,
+        /// True when it came.
+        came: bool,
+    },
+    /// The agent tells: a device was let into a vault, or taken out, since its principal is in it.
+    Device {
+        /// The device.
+        from: NodeId,
+        /// The vault.
+        vault: VaultId,
+        /// Its name here.
+        name: VaultName,
+        /// The role that it got; none when it was taken out.
+        role: Option<Role>,
+    },
+    /// The agent asks: this node turned up beside somebody with whom a vault is shared.
+    Proposal {
+        /// The node.
+        from: NodeId,
+        /// The vault.
+        vault: VaultId,
+        /// Its name here.
+        name: VaultName,
+        /// With whom the user shared it.
+        whom: String,
+    },
+}
+
+/// Longest name of somebody with whom a vault is shared.
+pub const MAX_WHOM: usize = 320;
+
+fn ending_number(ending: Ending) -> u64 {
+    match ending {
+        Ending::PageChanged => 0,
+        Ending::Replaced => 1,
+        Ending::Revoked => 2,
+        Ending::Gone => 3,
+    }
+}
+
+fn ending_of(number: u64) -> Option<Ending> {
+    [
+        Ending::PageChanged,
+        Ending::Replaced,
+        Ending::Revoked,
+        Ending::Gone,
+    ]
+    .into_iter()
+    .find(|ending| ending_number(*ending) == number)
 }
 
 impl Letter {
@@ -135,7 +205,12 @@ impl Letter {
             Letter::Joined { from, .. }
             | Letter::KeepRequest { from, .. }
             | Letter::Succeeded { from, .. }
-            | Letter::Doubt { from, .. } => *from,
+            | Letter::Doubt { from, .. }
+            | Letter::LinkEnded { from, .. }
+            | Letter::Linked { from, .. }
+            | Letter::Reach { from, .. }
+            | Letter::Device { from, .. }
+            | Letter::Proposal { from, .. } => *from,
         }
     }
 }
@@ -178,6 +253,50 @@ impl Mail {
                 .bytes(from.as_bytes())
                 .bytes(former.as_bytes()),
             Letter::Doubt { from, forked } => out.array(3).u64(4).bytes(from.as_bytes()).bool(*forked),
+            Letter::LinkEnded {
+                from,
+                identity,
+                ending,
+            } => out
+                .array(4)
+                .u64(16)
+                .bytes(from.as_bytes())
+                .text(identity.as_str())
+                .u64(ending_number(*ending)),
+            Letter::Linked { from, identity } => out
+                .array(3)
+                .u64(17)
+                .bytes(from.as_bytes())
+                .text(identity.as_str()),
+            Letter::Reach { from, came } => out.array(3).u64(18).bytes(from.as_bytes()).bool(*came),
+            Letter::Device {
+                from,
+                vault,
+                name,
+                role,
+            } => {
+                out.array(5)
+                    .u64(19)
+                    .bytes(from.as_bytes())
+                    .bytes(vault.as_bytes());
+                out.text(name.as_str());
+                match role {
+                    Some(role) => out.u64(role.number()),
+                    None => out.null(),
+                }
+            }
+            Letter::Proposal {
+                from,
+                vault,
+                name,
+                whom,
+            } => out
+                .array(5)
+                .u64(20)
+                .bytes(from.as_bytes())
+                .bytes(vault.as_bytes())
+                .text(name.as_str())
+                .text(whom),
         };
         out.finish()
     }
@@ -209,11 +328,46 @@ impl Mail {
                 from: NodeId::from_bytes(from.bytes_of()?),
                 forked: from.bool()?,
             },
+            (4, 16) => Letter::LinkEnded {
+                from: NodeId::from_bytes(from.bytes_of()?),
+                identity: identity(&mut from)?,
+                ending: ending_of(from.u64()?).ok_or(from.shape())?,
+            },
+            (3, 17) => Letter::Linked {
+                from: NodeId::from_bytes(from.bytes_of()?),
+                identity: identity(&mut from)?,
+            },
+            (3, 18) => Letter::Reach {
+                from: NodeId::from_bytes(from.bytes_of()?),
+                came: from.bool()?,
+            },
+            (5, 19) => Letter::Device {
+                from: NodeId::from_bytes(from.bytes_of()?),
+                vault: VaultId::from_bytes(from.bytes_of()?),
+                name: VaultName::parse(from.text()?).map_err(|_| from.shape())?,
+                role: match from.null()? {
+                    true => None,
+                    false => Some(Role::from_number(from.u64()?).ok_or(from.shape())?),
+                },
+            },
+            (5, 20) => Letter::Proposal {
+                from: NodeId::from_bytes(from.bytes_of()?),
+                vault: VaultId::from_bytes(from.bytes_of()?),
+                name: VaultName::parse(from.text()?).map_err(|_| from.shape())?,
+                whom: Some(from.text()?)
+                    .filter(|whom| whom.len() <= MAX_WHOM)
+                    .ok_or(from.shape())?
+                    .to_owned(),
+            },
             _ => return Err(from.shape()),
         };
         from.finish()?;
         Ok(Mail { id, read, letter })
     }
+}
+
+fn identity(from: &mut Reader<'_>) -> Result<IdentityId, CodecError> {
+    from.text()?.parse().map_err(|_| from.shape())
 }
 
 /// One notification in the outbox.

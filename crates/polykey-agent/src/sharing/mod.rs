@@ -8,6 +8,7 @@
 //! Start at [`let_in`] and [`take_out`].
 
 pub mod invite;
+pub mod people;
 pub mod shares;
 
 use polykey_api::sharing::RotationItem;

@@ -16,6 +16,8 @@ pub mod config;
 pub mod demo;
 pub mod doctor;
 pub mod exchange;
+pub mod graph;
+pub mod identities;
 pub mod init;
 pub mod keys;
 pub mod man;
@@ -49,6 +51,7 @@ pub fn run(cx: &Context<'_>, command: Command) -> Result<Done, Problem> {
         Command::Config(command) => config::run(cx, command),
         Command::Completions(args) => completions::run(cx.out, &args),
         Command::Man(args) => man::run(cx.out, &args),
+        Command::Identities(command) => wait(identities::run(cx, command)),
         Command::Join(args) => wait(sharing::join(cx, args)),
         Command::Keys(command) => wait(keys::run(cx, command)),
         Command::Nodes(command) => wait(nodes::run(cx, command)),

@@ -269,6 +269,49 @@ fn line(item: &NotificationItem) -> String {
         NotificationData::SigchainDoubt { forked: false } => {
             "hides a part of what it said about itself before; ask its owner".to_owned()
         }
+        NotificationData::IdentityUnlinked { identity, reason } => format!(
+            "WARNING: speaks for {} no longer ({}); what it may do stays until you take it away",
+            escape::name(identity),
+            escape::name(reason)
+        ),
+        NotificationData::IdentityLinked { identity } => format!(
+            "WARNING: speaks for {} now, which was not so before; it gained nothing by it; compare `polykey identities words`",
+            escape::name(identity)
+        ),
+        NotificationData::DeviceReach { came: true } => {
+            "is a device of somebody you trust, who says so; it may do what they may".to_owned()
+        }
+        NotificationData::DeviceReach { came: false } => {
+            "is no device of somebody you trust any more; it may do nothing by that".to_owned()
+        }
+        NotificationData::DeviceVault {
+            vault_id,
+            vault_name,
+            role: Some(role),
+        } => format!(
+            "was let into {} as {} with its owner's other devices",
+            vault(vault_name, vault_id),
+            escape::name(role)
+        ),
+        NotificationData::DeviceVault {
+            vault_id,
+            vault_name,
+            role: None,
+        } => format!(
+            "was taken out of {}: its owner removed it",
+            vault(vault_name, vault_id)
+        ),
+        NotificationData::ShareProposal {
+            vault_id,
+            vault_name,
+            whom,
+        } => format!(
+            "turned up beside {}; it is not in {}; `polykey vaults share {} {node}` lets it in, if it is theirs",
+            escape::name(whom),
+            vault(vault_name, vault_id),
+            escape::name(vault_name),
+            node = escape::name(&notification.iss),
+        ),
     };
     // In the outbox what counts is who it is for.
     let node = if item.task_metadata.is_some() {

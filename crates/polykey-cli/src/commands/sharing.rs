@@ -1,11 +1,12 @@
 //! `vaults share` and all around it: who is in a vault, how somebody gets in and out, where copies are; and `join`.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Read};
+use std::io::{IsTerminal, Read, Write};
 
 use clap::Args;
 use polykey_api::sharing::{
-    self, Adopt, Invite, Invited, Join, MemberItem, RotationItem, Share, Shared, Unshare, VaultStatus,
+    self, Adopt, Candidate, Candidates, Invite, Invited, Join, MemberItem, RotationItem, Share, Shared,
+    Unshare, VaultStatus,
 };
 use polykey_api::vaults::OneVault;
 use polykey_api::{Code, Problem};
@@ -27,12 +28,15 @@ const MAX_TICKET: u64 = 4096;
 pub struct ShareArgs {
     /// Name or id of the vault
     vault: VaultArg,
-    /// The node: its id or petname
-    #[arg(value_name = "NODE")]
+    /// With whom: a node's id or petname, an identity (provider:identity) or a domain
+    #[arg(value_name = "WHO")]
     who: String,
     /// What it may do [default: reader]
     #[arg(long, value_parser = ["reader", "writer", "admin", "keeper"])]
     role: Option<String>,
+    /// Do not ask: take the nodes of this identity that were confirmed before
+    #[arg(long)]
+    yes: bool,
 }
 
 /// Arguments of `unshare`.
@@ -40,8 +44,8 @@ pub struct ShareArgs {
 pub struct UnshareArgs {
     /// Name or id of the vault
     vault: VaultArg,
-    /// The node: its id or petname
-    #[arg(value_name = "NODE")]
+    /// Who: a node's id or petname, or the identity or domain it was shared with
+    #[arg(value_name = "WHO")]
     who: String,
 }
 
@@ -138,10 +142,16 @@ pub async fn adopt(cx: &Context<'_>, args: AdoptArgs) -> Result<Done, Problem> {
 /// # Errors
 /// The problem to tell of, as everywhere below.
 pub async fn share(cx: &Context<'_>, args: ShareArgs) -> Result<Done, Problem> {
+    let nodes = match is_node(&args.who) {
+        // A node that was named is the user's word.
+        true => None,
+        false => confirmed(cx, &args).await?,
+    };
     let question = Share {
         vault: args.vault.0,
         who: args.who,
         role: args.role,
+        nodes,
     };
     let shared: Shared = cx.call(&sharing::SHARE, &question).await?;
     let name = escape::name(&shared.vault_name);
@@ -155,6 +165,125 @@ pub async fn share(cx: &Context<'_>, args: ShareArgs) -> Result<Done, Problem> {
         format!("Shared vault {name} with {who} as {}", shared.role)
     });
     cx.out.answer(&shared, |_| String::new())
+}
+
+/// True for what can only be the id of a node or a petname: nothing is to be asked then.
+fn is_node(who: &str) -> bool {
+    !who.contains([':', '.'])
+}
+
+/// The nodes of a person that the user confirms, now or before; none when the one node itself was named.
+async fn confirmed(cx: &Context<'_>, args: &ShareArgs) -> Result<Option<Vec<String>>, Problem> {
+    let question = Candidates {
+        vault: args.vault.0.clone(),
+        who: args.who.clone(),
+    };
+    let list = cx.call(&sharing::CANDIDATES, &question).await?;
+    if list.direct {
+        return Ok(None);
+    }
+    let who = escape::name(&args.who);
+    if args.yes {
+        let known = list.candidates.iter().filter(|candidate| candidate.confirmed);
+        let known: Vec<String> = known.map(|candidate| candidate.node_id_encoded.clone()).collect();
+        return match known.is_empty() {
+            false => Ok(Some(known)),
+            true => Err(Problem::new(
+                Code::Usage,
+                format!("no node that speaks for {who} was confirmed before"),
+            )
+            .hint(format!(
+                "on a terminal, `polykey vaults share {} {who}` shows them and asks",
+                escape::name(&args.vault.0)
+            ))),
+        };
+    }
+    let attended = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    if !attended || cx.out.is_json() {
+        return Err(Problem::new(
+            Code::Usage,
+            format!("nobody is there to confirm which nodes are those of {who}"),
+        )
+        .hint("run it on a terminal, pass `--yes` for those confirmed before, or name the node by its id"));
+    }
+    ask_which(cx, &who, &list.candidates).map(Some)
+}
+
+/// Shows the nodes with their proofs, and asks once which of them are meant.
+fn ask_which(cx: &Context<'_>, who: &str, candidates: &[Candidate]) -> Result<Vec<String>, Problem> {
+    cx.out.line(&format!("These nodes speak for {who}:"));
+    for (candidate, number) in candidates.iter().zip(1..) {
+        cx.out.lines(&candidate_text(candidate, number));
+    }
+    cx.out
+        .line("Compare `polykey identities words` with their owner, if you can.");
+    let last = candidates.len();
+    let question = match last {
+        1 => "Share with it? [y/N] ".to_owned(),
+        _ => format!("Share with which? [numbers from 1 to {last}, all, or none] "),
+    };
+    {
+        let mut stderr = std::io::stderr().lock();
+        let _ = write!(stderr, "{question}");
+        let _ = stderr.flush();
+    }
+    let mut answer = String::new();
+    let _ = std::io::stdin().read_line(&mut answer);
+    let chosen = chosen(answer.trim(), candidates.len()).ok_or_else(|| {
+        Problem::new(Code::Usage, "nothing was shared").hint("answer with the numbers of nodes, or all")
+    })?;
+    let chosen = chosen.into_iter().filter_map(|number| candidates.get(number));
+    Ok(chosen
+        .map(|candidate| candidate.node_id_encoded.clone())
+        .collect())
+}
+
+/// The places that an answer names; none for an answer that names nobody.
+fn chosen(answer: &str, count: usize) -> Option<Vec<usize>> {
+    match (answer, count) {
+        ("all" | "All", _) | ("y" | "Y" | "yes" | "Yes", 1) => return Some((0..count).collect()),
+        _ => {}
+    }
+    let mut places = Vec::new();
+    for part in answer.split([' ', ',']).filter(|part| !part.is_empty()) {
+        let number: usize = part.parse().ok()?;
+        if !(1..=count).contains(&number) {
+            return None;
+        }
+        places.push(number - 1);
+    }
+    places.sort_unstable();
+    places.dedup();
+    (!places.is_empty()).then_some(places)
+}
+
+fn candidate_text(candidate: &Candidate, number: usize) -> String {
+    let mut text = format!("  {number}. {}", escape::name(&candidate.node_id_encoded));
+    if let Some(petname) = &candidate.petname {
+        let _ = write!(text, " ({})", escape::name(petname));
+    }
+    if candidate.confirmed {
+        text.push_str(", confirmed before");
+    }
+    if let Some(role) = &candidate.role {
+        let _ = write!(text, ", {} already", escape::name(role));
+    }
+    if candidate.doubtful {
+        text.push_str(", DOUBTFUL: its signed history was forked");
+    }
+    for proof in &candidate.proofs {
+        let _ = write!(
+            text,
+            "\n     {} since {}, last seen {}",
+            escape::name(&proof.identity),
+            time::show(proof.since),
+            time::show(proof.checked)
+        );
+    }
+    for device in &candidate.devices {
+        let _ = write!(text, "\n     with its other device {}", escape::name(device));
+    }
+    text
 }
 
 /// Takes a node out.
@@ -407,6 +536,26 @@ fn span(millis: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answers_name_nodes_or_nobody() {
+        let check = |answer: &str, count: usize, want: Option<&[usize]>| {
+            assert_eq!(
+                super::chosen(answer, count).as_deref(),
+                want,
+                "{answer:?} of {count}"
+            );
+        };
+        check("y", 1, Some(&[0]));
+        check("all", 3, Some(&[0, 1, 2]));
+        check("1", 2, Some(&[0]));
+        check("3, 1 1", 3, Some(&[0, 2]));
+        for none in ["", "n", "none", "0", "4", "1 x", "-1", "1-2", "y"] {
+            check(none, 3, None);
+        }
+        check("n", 1, None);
+        check("2", 1, None);
+    }
 
     #[test]
     fn the_status_names_lags_and_troubles() {

@@ -115,10 +115,11 @@ Examples:
 Examples:
   polykey vaults adopt work 4c1b90")]
     Adopt(sharing::AdoptArgs),
-    /// Share a vault with a node
+    /// Share a vault with a node, or with somebody by a name that you know
     #[command(after_help = "\
 Examples:
   polykey vaults share work bob
+  polykey vaults share work github.com:alice
   polykey vaults share work bob --role writer")]
     Share(sharing::ShareArgs),
     /// Stop sharing a vault with a node, and list the secrets that need new values

@@ -222,6 +222,16 @@ pub enum ServiceKind {
 }
 
 impl ServiceKind {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ServiceKind::GitHub => "github",
+            ServiceKind::GitLab => "gitlab",
+            ServiceKind::Gitea => "gitea",
+            ServiceKind::Mastodon => "mastodon",
+        }
+    }
+
     /// The kind with this name in a configuration.
     pub fn parse(name: &str) -> Option<ServiceKind> {
         Some(match name {

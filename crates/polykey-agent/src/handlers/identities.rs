@@ -1,0 +1,418 @@
+//! The calls on who somebody is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use polykey_api::identities::{
+    ActionList, Allow, Gestalt, GestaltIdentity, GestaltItem, GestaltList, GestaltNode, Match, MatchList,
+    Named, OneGestalt, Search, Tie, WordsItem, WordsList,
+};
+use polykey_api::{Code, Nothing, Problem};
+use polykey_core::clock::SystemClock;
+use polykey_core::{Clock, NodeId};
+use polykey_trust::gestalt::{self, Bond, Vertex};
+use polykey_trust::identity::IdentityId;
+use polykey_trust::permission::{self, Actions};
+use polykey_trust::words::{WordsError, words as words_of};
+
+use crate::agent::Agent;
+use crate::blocking::blocking;
+use crate::door::{Action, Caller};
+use crate::gestalts::View;
+use crate::gestalts::named::{self, is_known, members, text};
+use crate::node::Node;
+use crate::providers::Seen;
+
+/// Names of accounts that one call looks up.
+const MAX_NAMES: usize = 16;
+
+async fn enter(agent: &Agent, caller: &Caller, event: &'static str, who: &str) -> Result<Arc<Node>, Problem> {
+    let pass = agent.enter(caller, Action::new(event).target(who)).await?;
+    Ok(pass.node().clone())
+}
+
+/// The words to compare with each node that is meant.
+pub async fn words(agent: Agent, caller: Caller, q: OneGestalt) -> Result<WordsList, Problem> {
+    let node = enter(&agent, &caller, "identities.words", &q.who).await?;
+    blocking(move || {
+        let view = node.gestalts.view()?;
+        let nodes = named::nodes(&node, &view, &q.who)?
+            .into_iter()
+            .map(|other| {
+                let words = words_of(&node.id(), &other).map_err(|error| match error {
+                    WordsError::Itself { .. } => Problem::new(
+                        Code::Usage,
+                        "this is the node itself: there is nothing to compare",
+                    ),
+                    error => Problem::new(Code::Io, "the words cannot be made").caused_by(&error),
+                })?;
+                Ok(WordsItem {
+                    node_id_encoded: other.to_string(),
+                    words: words.iter().map(ToString::to_string).collect(),
+                })
+            })
+            .collect::<Result<_, Problem>>()?;
+        Ok(WordsList { nodes })
+    })
+    .await
+}
+
+/// Trusts somebody: adds a node that is not known, and lets it notify.
+pub async fn trust(agent: Agent, caller: Caller, q: OneGestalt) -> Result<Named, Problem> {
+    let node = enter(&agent, &caller, "identities.trust", &q.who).await?;
+    blocking(move || {
+        let view = node.gestalts.view()?;
+        // Also when nobody speaks for it yet: then it can be trusted once that was found out.
+        let meant = members(&node.contacts, &view, &q.who)?;
+        node.seeker.ask(&meant)?;
+        let nodes = others(&node, named::nodes(&node, &view, &q.who)?)?;
+        for other in &nodes {
+            node.contacts.trust(*other)?;
+        }
+        node.gestalts
+            .allow(&nodes, permission::Action::Notify, SystemClock.now())?;
+        Ok(to_named(&nodes))
+    })
+    .await
+}
+
+/// Trusts somebody no longer. It stays known.
+pub async fn untrust(agent: Agent, caller: Caller, q: OneGestalt) -> Result<Named, Problem> {
+    let node = enter(&agent, &caller, "identities.untrust", &q.who).await?;
+    blocking(move || {
+        let view = node.gestalts.view()?;
+        let nodes = others(&node, known_nodes(&node, &view, &q.who)?)?;
+        node.gestalts.disallow(&nodes, permission::Action::Notify)?;
+        for other in &nodes {
+            node.contacts.distrust(*other)?;
+        }
+        Ok(to_named(&nodes))
+    })
+    .await
+}
+
+/// Allows somebody one thing.
+pub async fn allow(agent: Agent, caller: Caller, q: Allow) -> Result<Named, Problem> {
+    let node = enter(&agent, &caller, "identities.allow", &q.who).await?;
+    let action = action(&q.permission)?;
+    blocking(move || {
+        let view = node.gestalts.view()?;
+        let nodes = others(&node, known_nodes(&node, &view, &q.who)?)?;
+        node.gestalts.allow(&nodes, action, SystemClock.now())?;
+        Ok(to_named(&nodes))
+    })
+    .await
+}
+
+/// Takes one thing away from somebody.
+pub async fn disallow(agent: Agent, caller: Caller, q: Allow) -> Result<Named, Problem> {
+    let node = enter(&agent, &caller, "identities.disallow", &q.who).await?;
+    let action = action(&q.permission)?;
+    blocking(move || {
+        let view = node.gestalts.view()?;
+        let nodes = others(&node, known_nodes(&node, &view, &q.who)?)?;
+        node.gestalts.disallow(&nodes, action)?;
+        Ok(to_named(&nodes))
+    })
+    .await
+}
+
+fn action(name: &str) -> Result<permission::Action, Problem> {
+    permission::Action::parse(name).ok_or_else(|| {
+        Problem::new(Code::Usage, format!("there is no permission {name:?}"))
+            .hint("use one of notify, scan, claim")
+    })
+}
+
+/// The nodes that are meant, when they are known; trust alone takes in one that is not.
+fn known_nodes(node: &Node, view: &View, who: &str) -> Result<Vec<NodeId>, Problem> {
+    let nodes = named::nodes(node, view, who)?;
+    match nodes.iter().all(|id| is_known(node, view, &Vertex::Node(*id))) {
+        true => Ok(nodes),
+        false => Err(
+            Problem::new(Code::NodeNotFound, format!("the node {who} is not known"))
+                .hint(format!("run `polykey identities trust {who}`")),
+        ),
+    }
+}
+
+/// These nodes without this one, whose rights nobody gives or takes.
+fn others(node: &Node, mut nodes: Vec<NodeId>) -> Result<Vec<NodeId>, Problem> {
+    nodes.retain(|other| *other != node.id());
+    match nodes.is_empty() {
+        true => Err(Problem::new(Code::Usage, "this is the node itself")),
+        false => Ok(nodes),
+    }
+}
+
+fn to_named(nodes: &[NodeId]) -> Named {
+    Named {
+        nodes: nodes.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// What somebody may do; nothing when nobody of that name is known.
+pub async fn permissions(agent: Agent, caller: Caller, q: OneGestalt) -> Result<ActionList, Problem> {
+    let node = enter(&agent, &caller, "identities.permissions", &q.who).await?;
+    blocking(move || {
+        let view = node.gestalts.view()?;
+        let members = members(&node.contacts, &view, &q.who)?;
+        let nodes = members.iter().flat_map(|vertex| view.nodes_of(vertex));
+        let actions = nodes.fold(Actions::NONE, |sum, node| sum.union(view.actions_of(&node)));
+        Ok(ActionList {
+            actions_list: names(actions),
+        })
+    })
+    .await
+}
+
+fn names(actions: Actions) -> Vec<String> {
+    actions.iter().map(|action| action.as_str().to_owned()).collect()
+}
+
+/// Who belongs together with somebody.
+pub async fn get(agent: Agent, caller: Caller, q: OneGestalt) -> Result<Gestalt, Problem> {
+    let node = enter(&agent, &caller, "identities.get", &q.who).await?;
+    blocking(move || {
+        let view = node.gestalts.view()?;
+        let found = members(&node.contacts, &view, &q.who)?;
+        let known = found.iter().find_map(|vertex| gestalt_of(&node, &view, vertex));
+        Ok(Gestalt {
+            gestalt: known.map_or_else(GestaltItem::default, |gestalt| to_item(&node, &view, &gestalt)),
+        })
+    })
+    .await
+}
+
+/// The gestalt of a member; a node that is only in the register is one by itself.
+fn gestalt_of(node: &Node, view: &View, vertex: &Vertex) -> Option<gestalt::Gestalt> {
+    view.graph.gestalt(vertex).or_else(|| match vertex {
+        Vertex::Node(id) if node.contacts.find(id).is_some() => Some(gestalt::Gestalt {
+            nodes: vec![*id],
+            ..gestalt::Gestalt::default()
+        }),
+        _ => None,
+    })
+}
+
+/// All gestalts that are known, and the nodes that the user trusts and of which nothing more is known.
+pub async fn list(agent: Agent, caller: Caller, _: Nothing) -> Result<GestaltList, Problem> {
+    let pass = agent.enter(&caller, Action::new("identities.list")).await?;
+    let node = pass.node().clone();
+    blocking(move || {
+        let view = node.gestalts.view()?;
+        let mut all = view.graph.gestalts();
+        let bare = node
+            .contacts
+            .all()
+            .into_iter()
+            .filter(|contact| contact.trusted && !view.graph.contains(&Vertex::Node(contact.node)));
+        all.extend(bare.map(|contact| gestalt::Gestalt {
+            nodes: vec![contact.node],
+            ..gestalt::Gestalt::default()
+        }));
+        Ok(GestaltList {
+            gestalts: all.iter().map(|gestalt| to_item(&node, &view, gestalt)).collect(),
+        })
+    })
+    .await
+}
+
+fn to_item(node: &Node, view: &View, gestalt: &gestalt::Gestalt) -> GestaltItem {
+    let mut matrix: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    for member in gestalt.nodes.iter().map(ToString::to_string) {
+        matrix.entry(member).or_default();
+    }
+    for member in gestalt.identities.iter().map(ToString::to_string) {
+        matrix.entry(member).or_default();
+    }
+    for bond in &gestalt.bonds {
+        let (from, to) = (text(&bond.from), text(&bond.to));
+        let kind = kind(bond.tie).to_owned();
+        matrix
+            .entry(from.clone())
+            .or_default()
+            .insert(to.clone(), kind.clone());
+        matrix.entry(to).or_default().insert(from, kind);
+    }
+    let nodes = gestalt.nodes.iter().map(|id| {
+        let item = GestaltNode {
+            node_id_encoded: id.to_string(),
+            petname: node.contacts.find(id).and_then(|contact| contact.petname),
+            this_node: *id == node.id(),
+            actions_list: names(view.actions_of(id)),
+            retired: gestalt.retired.contains(id),
+            doubtful: gestalt.doubtful.contains(id),
+        };
+        (id.to_string(), item)
+    });
+    let identities = gestalt.identities.iter().map(|id| {
+        let live = view.pages.get(id).and_then(|page| page.live);
+        let item = GestaltIdentity {
+            provider_id: id.provider().to_owned(),
+            identity_id: id.identity().to_owned(),
+            since: live.map(|link| link.since.as_millis()),
+            checked: live.map(|link| link.checked.as_millis()),
+        };
+        (id.to_string(), item)
+    });
+    let actions = gestalt
+        .nodes
+        .iter()
+        .fold(Actions::NONE, |sum, id| sum.union(view.actions_of(id)));
+    GestaltItem {
+        matrix,
+        nodes: nodes.collect(),
+        identities: identities.collect(),
+        actions_list: names(actions),
+        unanswered: gestalt.unanswered.iter().map(to_tie).collect(),
+    }
+}
+
+fn to_tie(bond: &Bond) -> Tie {
+    Tie {
+        from: text(&bond.from),
+        to: text(&bond.to),
+        kind: kind(bond.tie).to_owned(),
+    }
+}
+
+fn kind(tie: gestalt::Tie) -> &'static str {
+    match tie {
+        gestalt::Tie::Device => "device",
+        gestalt::Tie::Node => "node",
+        gestalt::Tie::Identity => "identity",
+        gestalt::Tie::Successor => "successor",
+    }
+}
+
+/// Finds identities in the graph whose names, or the names of whose nodes, are like the terms.
+pub async fn search(agent: Agent, caller: Caller, q: Search) -> Result<MatchList, Problem> {
+    let mut action = Action::new("identities.search");
+    for term in &q.terms {
+        action = action.target(term);
+    }
+    let pass = agent.enter(&caller, action).await?;
+    let node = pass.node().clone();
+    if !q.identity_ids.is_empty() {
+        return look_up(&agent, &node, &q).await;
+    }
+    blocking(move || {
+        let view = node.gestalts.view()?;
+        let mut found: Vec<(usize, Match)> = Vec::new();
+        for identity in view.pages.keys() {
+            let item = to_match(&node, &view, identity);
+            if item.nodes.is_empty() || !q.providers.is_empty() && !q.providers.contains(&item.provider_id) {
+                continue;
+            }
+            found.extend(distance(&item, &q.terms).map(|distance| (distance, item)));
+        }
+        found.sort_by_key(|(distance, _)| *distance);
+        let limit = q
+            .limit
+            .map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(MatchList {
+            matches: found.into_iter().map(|(_, item)| item).take(limit).collect(),
+        })
+    })
+    .await
+}
+
+/// Asks each provider that may be asked for accounts of these names.
+async fn look_up(agent: &Agent, node: &Arc<Node>, q: &Search) -> Result<MatchList, Problem> {
+    let elsewhere = agent.elsewhere();
+    let limit = q
+        .limit
+        .map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let mut found = Vec::new();
+    for name in q.identity_ids.iter().take(MAX_NAMES) {
+        for service in elsewhere.services() {
+            let host = &service.host;
+            let wanted = q.providers.is_empty() || q.providers.contains(host);
+            let Ok(identity) = IdentityId::from_input(&format!("{host}:{name}")) else {
+                continue;
+            };
+            if !wanted || !elsewhere.may_ask(host) || found.len() >= limit {
+                continue;
+            }
+            match elsewhere.look(&identity, None).await {
+                Ok(Seen::Page(_)) => found.push(identity),
+                Ok(Seen::Gone) => {}
+                Err(error) => tracing::debug!(%identity, %error, "not looked up"),
+            }
+        }
+    }
+    let here = node.clone();
+    blocking(move || {
+        let view = here.gestalts.view()?;
+        Ok(MatchList {
+            matches: found
+                .iter()
+                .map(|identity| to_match(&here, &view, identity))
+                .collect(),
+        })
+    })
+    .await
+}
+
+fn to_match(node: &Node, view: &View, identity: &IdentityId) -> Match {
+    let nodes = view.nodes_of(&Vertex::Identity(identity.clone()));
+    let names: BTreeSet<String> = nodes
+        .iter()
+        .filter_map(|id| node.contacts.find(id)?.petname)
+        .collect();
+    Match {
+        provider_id: identity.provider().to_owned(),
+        identity_id: identity.identity().to_owned(),
+        nodes: nodes.iter().map(ToString::to_string).collect(),
+        names: names.into_iter().collect(),
+    }
+}
+
+/// How far the terms are from what is there, 0 for a name that is one; nothing when one of them is not in it.
+fn distance(item: &Match, terms: &[String]) -> Option<usize> {
+    let mut names: Vec<String> = item.names.iter().map(|name| name.to_lowercase()).collect();
+    names.push(item.identity_id.clone());
+    names.push(format!("{}:{}", item.provider_id, item.identity_id));
+    terms.iter().try_fold(0, |sum, term| {
+        let term = term.to_lowercase();
+        let rest = names
+            .iter()
+            .filter(|name| name.contains(&term))
+            .map(|name| name.len() - term.len())
+            .min()?;
+        Some(sum + rest)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(provider: &str, identity: &str, names: &[&str]) -> Match {
+        Match {
+            provider_id: provider.to_owned(),
+            identity_id: identity.to_owned(),
+            nodes: vec![],
+            names: names.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn terms_are_found_in_any_name_and_whole_names_are_nearest() {
+        let alice = item("github.com", "alice", &["Ali from work"]);
+        let check = |terms: &[&str], want: Option<usize>| {
+            let terms: Vec<String> = terms.iter().map(ToString::to_string).collect();
+            assert_eq!(distance(&alice, &terms), want, "{terms:?}");
+        };
+        check(&[], Some(0));
+        check(&["alice"], Some(0));
+        check(&["ALI"], Some(2));
+        check(&["work"], Some(9));
+        check(&["github.com:alice"], Some(0));
+        check(&["ali", "work"], Some(11));
+        for none in [&["bob"][..], &["alice", "bob"], &["alicé"]] {
+            check(none, None);
+        }
+    }
+}

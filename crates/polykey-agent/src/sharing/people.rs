@@ -1,0 +1,547 @@
+//! Sharing with people: which nodes the user confirmed for whom, and whom that reaches since.
+//!
+//! A vault is shared with a person by the nodes that the user confirmed. Their principal's other devices come in by
+//! signed `device` claims, and go when these say so: [`follow`] compares, and tells. Other nodes that turn up in the
+//! person's gestalt are proposed to the user, once, and never let in.
+//!
+//! Record: array `[role, [confirmed], [devices that were let in], [known and not in]]`, under the vault's id and the name
+//! of the person.
+//!
+//! Always: a page that changed, a merge of gestalts and a fetch let nobody in; whom the user took out stays out.
+//! Start at [`People::share`].
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use polykey_api::{Code, Problem};
+use polykey_core::clock::SystemClock;
+use polykey_core::codec::{CodecError, Reader, Writer};
+use polykey_core::random::OsRandom;
+use polykey_core::{Clock, NodeId, VaultId, VaultName};
+use polykey_store::{Database, StoreError};
+use polykey_trust::gestalt::Vertex;
+use polykey_vault::charter::Role;
+
+use super::{Wanted, let_in, open_as_admin, take_out};
+use crate::failure;
+use crate::gestalts::View;
+use crate::gestalts::named::text;
+use crate::node::Node;
+use crate::post::{Letter, Tray};
+use crate::tables::PEOPLE;
+use crate::vaults::InUse;
+
+const ALL: &[u8] = b"all";
+/// Most nodes in each list of a record.
+const MAX_NODES: usize = 1_000;
+const MAX_LEN: usize = 3 * MAX_NODES * 40 + 64;
+
+/// With whom a vault is shared, and by which nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// The vault.
+    pub vault: VaultId,
+    /// Who it is.
+    pub whom: Vertex,
+    /// What they may do.
+    pub role: Role,
+    /// The nodes that the user confirmed.
+    pub confirmed: BTreeSet<NodeId>,
+    /// Devices of theirs that were let in since.
+    pub devices: BTreeSet<NodeId>,
+    /// Nodes beside them that are not let in: the user was told of them, or took them out.
+    pub beside: BTreeSet<NodeId>,
+}
+
+impl Person {
+    fn key(vault: &VaultId, whom: &Vertex) -> Vec<u8> {
+        [&vault.as_bytes()[..], text(whom).as_bytes()].concat()
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::new();
+        out.array(4).u64(self.role.number());
+        for list in [&self.confirmed, &self.devices, &self.beside] {
+            out.array(list.len().min(MAX_NODES));
+            for node in list.iter().take(MAX_NODES) {
+                out.bytes(node.as_bytes());
+            }
+        }
+        out.finish()
+    }
+
+    fn decode(key: &[u8], bytes: &[u8]) -> Result<Person, CodecError> {
+        let mut from = Reader::new(bytes, MAX_LEN, "with whom a vault is shared")?;
+        let (vault, whom) = key.split_at_checked(VaultId::LEN).ok_or(from.shape())?;
+        let whom = std::str::from_utf8(whom).map_err(|_| from.shape())?;
+        let whom = match whom.parse::<NodeId>() {
+            Ok(node) => Vertex::Node(node),
+            Err(_) => Vertex::Identity(whom.parse().map_err(|_| from.shape())?),
+        };
+        from.array_of(4)?;
+        let role = Role::from_number(from.u64()?).ok_or(from.shape())?;
+        let mut lists = [BTreeSet::new(), BTreeSet::new(), BTreeSet::new()];
+        for list in &mut lists {
+            for _ in 0..from.array()? {
+                list.insert(NodeId::from_bytes(from.bytes_of()?));
+            }
+        }
+        let [confirmed, devices, beside] = lists;
+        let person = Person {
+            vault: VaultId::try_from(vault).map_err(|_| from.shape())?,
+            whom,
+            role,
+            confirmed,
+            devices,
+            beside,
+        };
+        from.finish()?;
+        Ok(person)
+    }
+}
+
+/// With whom which vaults are shared.
+pub struct People {
+    db: Database,
+    /// Held while a record and the vault that it is about change.
+    changing: Mutex<()>,
+}
+
+impl People {
+    /// The records in the node's database.
+    pub fn new(db: Database) -> People {
+        People {
+            db,
+            changing: Mutex::new(()),
+        }
+    }
+
+    fn change(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All of them, by vault.
+    ///
+    /// # Errors
+    /// [`Code::BadData`] when a record is damaged; what the store says.
+    pub fn all(&self) -> Result<Vec<Person>, Problem> {
+        let rows = self
+            .db
+            .read(|tx| tx.group(PEOPLE, ALL))
+            .map_err(|error: StoreError| failure::store(&error))?;
+        let person = |(key, value): &(Vec<u8>, polykey_core::SecretBytes)| {
+            Person::decode(key, value.expose())
+                .map_err(|error| failure::record("with whom a vault is shared", &error))
+        };
+        rows.iter().map(person).collect()
+    }
+
+    /// Those of one vault.
+    ///
+    /// # Errors
+    /// As [`People::all`].
+    pub fn of(&self, vault: VaultId) -> Result<Vec<Person>, Problem> {
+        let mut all = self.all()?;
+        all.retain(|person| person.vault == vault);
+        Ok(all)
+    }
+
+    /// True when the user confirmed this node for this person before, for whichever vault.
+    ///
+    /// # Errors
+    /// As [`People::all`].
+    pub fn was_confirmed(&self, whom: &Vertex, node: &NodeId) -> Result<bool, Problem> {
+        let all = self.all()?;
+        Ok(all
+            .iter()
+            .any(|person| person.whom == *whom && person.confirmed.contains(node)))
+    }
+
+    fn keep(&self, person: &Person) -> Result<(), Problem> {
+        let key = Person::key(&person.vault, &person.whom);
+        self.db
+            .write(
+                |tx| match person.confirmed.is_empty() && person.devices.is_empty() {
+                    true => tx.remove(PEOPLE, ALL, &key).map(drop),
+                    false => tx.put(PEOPLE, ALL, &key, &person.encode()),
+                },
+            )
+            .map_err(|error: StoreError| failure::store(&error))
+    }
+
+    /// Notes that the user shared a vault with somebody by these nodes. Who else is in their gestalt now is known to
+    /// the user, and not proposed.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn share(
+        &self,
+        view: &View,
+        vault: VaultId,
+        whom: &Vertex,
+        role: Role,
+        nodes: &[NodeId],
+    ) -> Result<(), Problem> {
+        let _changing = self.change();
+        let known = self.of(vault)?.into_iter().find(|person| person.whom == *whom);
+        let mut person = known.unwrap_or_else(|| Person {
+            vault,
+            whom: whom.clone(),
+            role,
+            confirmed: BTreeSet::new(),
+            devices: BTreeSet::new(),
+            beside: BTreeSet::new(),
+        });
+        person.role = role;
+        person.confirmed.extend(nodes);
+        let gestalt = view.graph.gestalt(whom).unwrap_or_default();
+        person.beside.extend(gestalt.nodes);
+        for node in nodes {
+            person.beside.remove(node);
+            // A device that the user saw is one that came; whoever is taken out later stays out.
+            for device in view.graph.principal(node) {
+                person.beside.remove(&device);
+            }
+        }
+        self.keep(&person)
+    }
+
+    /// Notes that the user took a node out of a vault: it does not come back by itself.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn took_out(&self, vault: VaultId, node: NodeId) -> Result<(), Problem> {
+        let _changing = self.change();
+        for mut person in self.of(vault)? {
+            let was_in = person.confirmed.remove(&node) | person.devices.remove(&node);
+            if was_in {
+                person.beside.insert(node);
+                self.keep(&person)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the sharing of a vault with somebody: says which nodes were in it by that.
+    ///
+    /// # Errors
+    /// [`Code::NodeNotFound`] when it was not shared with them.
+    pub fn part(&self, vault: &InUse, whom: &[Vertex], typed: &str) -> Result<Vec<NodeId>, Problem> {
+        let _changing = self.change();
+        let mut nodes = BTreeSet::new();
+        for mut person in self.of(vault.id)? {
+            if whom.contains(&person.whom) {
+                nodes.extend(std::mem::take(&mut person.confirmed));
+                nodes.append(&mut person.devices);
+                self.keep(&person)?;
+            }
+        }
+        match nodes.is_empty() {
+            true => Err(Problem::new(
+                Code::NodeNotFound,
+                format!("the vault {} is not shared with {typed}", vault.name),
+            )
+            .hint(format!("see `polykey vaults members {}`", vault.name))),
+            false => Ok(nodes.into_iter().collect()),
+        }
+    }
+}
+
+/// Brings vaults level with what chains say of the people they are shared with: lets new devices in, takes out those
+/// that were removed, proposes other nodes. Says whom to bring their post.
+///
+/// # Errors
+/// What the store says. A vault that cannot be changed now is left for the next time.
+pub fn follow(node: &Node) -> Result<Vec<NodeId>, Problem> {
+    let mut touched = Vec::new();
+    for person in node.people.all()? {
+        let view = node.gestalts.view()?;
+        match follow_one(node, &view, person.clone(), &mut touched) {
+            Ok(()) => {}
+            Err(problem) => {
+                tracing::debug!(vault = %person.vault, "not brought level with its people: {problem}");
+            }
+        }
+    }
+    Ok(touched)
+}
+
+fn follow_one(
+    node: &Node,
+    view: &View,
+    mut person: Person,
+    touched: &mut Vec<NodeId>,
+) -> Result<(), Problem> {
+    let _changing = node.people.change();
+    let before = person.clone();
+    let vault = open_as_admin(node, &person.vault.to_string())?;
+    if vault.id != person.vault {
+        return Ok(());
+    }
+    let mut reached: BTreeSet<NodeId> = BTreeSet::new();
+    for confirmed in &person.confirmed {
+        reached.extend(view.graph.principal(confirmed));
+    }
+    reached.remove(&node.id());
+    let name = VaultName::parse(&vault.name)
+        .map_err(|error| Problem::new(Code::Internal, "a vault has a name that is none").caused_by(&error))?;
+    let tell = |from: NodeId, role: Option<Role>| {
+        let letter = Letter::Device {
+            from,
+            vault: vault.id,
+            name: name.clone(),
+            role,
+        };
+        node.post.tell(Tray::Inbox, letter, SystemClock.now(), &OsRandom)
+    };
+    for device in &reached {
+        let is_known = person.confirmed.contains(device)
+            || person.devices.contains(device)
+            || person.beside.contains(device);
+        if is_known || node.contacts.is_blocked(device) || person.devices.len() >= MAX_NODES {
+            continue;
+        }
+        // A node with new keys may have the role of the old ones already.
+        let was_in = vault.vault.role_of(device).is_some();
+        if !was_in {
+            let_in(node, &vault, *device, Wanted::AtLeast(person.role))?;
+        }
+        person.devices.insert(*device);
+        node.people.keep(&person)?;
+        if !was_in {
+            tell(*device, Some(person.role))?;
+            touched.push(*device);
+        }
+    }
+    let gone: Vec<NodeId> = person.devices.difference(&reached).copied().collect();
+    for device in gone {
+        match take_out(node, &vault, device) {
+            Ok(_) => {}
+            // It left by itself, or its successor has its place.
+            Err(problem) if problem.code == Code::NodeNotFound => {}
+            Err(problem) => return Err(problem),
+        }
+        person.devices.remove(&device);
+        person.beside.insert(device);
+        node.people.keep(&person)?;
+        tell(device, None)?;
+        touched.push(device);
+    }
+    let gestalt = view.graph.gestalt(&person.whom).unwrap_or_default();
+    for other in gestalt.nodes {
+        let is_known = other == node.id()
+            || reached.contains(&other)
+            || person.confirmed.contains(&other)
+            || person.beside.contains(&other)
+            || gestalt.retired.contains(&other);
+        if is_known || person.beside.len() >= MAX_NODES {
+            continue;
+        }
+        person.beside.insert(other);
+        node.people.keep(&person)?;
+        if vault.vault.role_of(&other).is_none() {
+            let letter = Letter::Proposal {
+                from: other,
+                vault: vault.id,
+                name: name.clone(),
+                whom: title(node, &person.whom),
+            };
+            node.post
+                .tell(Tray::Inbox, letter, SystemClock.now(), &OsRandom)?;
+        }
+    }
+    if person != before {
+        node.people.keep(&person)?;
+    }
+    Ok(())
+}
+
+/// What the user calls somebody.
+fn title(node: &Node, whom: &Vertex) -> String {
+    match whom {
+        Vertex::Node(id) => node.contacts.title(id),
+        Vertex::Identity(identity) => identity.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use polykey_core::Timestamp;
+    use polykey_trust::book::{self, Source};
+    use polykey_trust::claim::Body;
+    use polykey_trust::link::LinkType;
+    use polykey_trust::sigchain::Chain;
+
+    use super::*;
+    use crate::chains::cast::{Life, link};
+    use crate::peer::bench::Bench;
+    use crate::peer::keys::NodeKeys;
+
+    /// A node whose vault `work` is shared, and the devices of others.
+    struct Stage {
+        bench: Bench,
+        vault: InUse,
+    }
+
+    impl Stage {
+        fn new() -> Stage {
+            let bench = Bench::new();
+            let node = bench.node();
+            node.vaults.create("work", None).expect("made");
+            let vault = node.vaults.open("work").expect("open");
+            Stage { bench, vault }
+        }
+
+        fn keep(&self, lives: &[(&Life, &Chain)]) {
+            let node = self.bench.node();
+            for (life, chain) in lives {
+                let entries = chain.entries().to_vec();
+                node.db
+                    .write(|tx| {
+                        book::receive(
+                            tx,
+                            &life.node(),
+                            entries,
+                            Source::Owner,
+                            Timestamp::from_millis(9),
+                        )
+                    })
+                    .expect("a chain");
+                let keys = NodeKeys::known(life.start.clone(), life.record.clone()).expect("of one node");
+                node.contacts
+                    .keep_keys(keys.start(), keys.record())
+                    .expect("kept");
+            }
+            node.gestalts.changed();
+        }
+
+        fn share(&self, life: &Life) {
+            let node = self.bench.node();
+            let view = node.gestalts.view().expect("made");
+            let whom = Vertex::Node(life.node());
+            let_in(&node, &self.vault, life.node(), Wanted::AtLeast(Role::Writer)).expect("let in");
+            node.people
+                .share(&view, self.vault.id, &whom, Role::Writer, &[life.node()])
+                .expect("kept");
+        }
+
+        fn follow(&self) {
+            follow(&self.bench.node()).expect("followed");
+        }
+
+        fn role(&self, life: &Life) -> Option<Role> {
+            self.vault.vault.role_of(&life.node())
+        }
+
+        fn letters(&self) -> Vec<Letter> {
+            let inbox = self.bench.node().post.read(Tray::Inbox).expect("reads");
+            inbox.into_iter().map(|mail| mail.letter).collect()
+        }
+    }
+
+    #[test]
+    fn later_devices_come_in_and_removed_ones_go_with_a_notice() {
+        let stage = Stage::new();
+        let [laptop, phone, friend] = [0; 3].map(|_| Life::new());
+        let (mut l, mut p, mut f) = (laptop.chain(), phone.chain(), friend.chain());
+        stage.keep(&[(&laptop, &l), (&phone, &p), (&friend, &f)]);
+        stage.share(&laptop);
+        stage.follow();
+        assert_eq!(
+            (stage.role(&laptop), stage.role(&phone)),
+            (Some(Role::Writer), None)
+        );
+
+        link(LinkType::Device, (&laptop, &mut l), (&phone, &mut p));
+        link(LinkType::Node, (&laptop, &mut l), (&friend, &mut f));
+        stage.keep(&[(&laptop, &l), (&phone, &p), (&friend, &f)]);
+        for _ in 0..3 {
+            stage.follow();
+        }
+        assert_eq!(stage.role(&phone), Some(Role::Writer));
+        assert_eq!(stage.role(&friend), None, "a friend is no device");
+        let letters = stage.letters();
+        assert_eq!(letters.len(), 2, "{letters:?}");
+        assert!(
+            matches!(&letters[0], Letter::Device { from, role: Some(Role::Writer), .. } if *from == phone.node())
+        );
+        assert!(matches!(&letters[1], Letter::Proposal { from, .. } if *from == friend.node()));
+
+        laptop.says(&mut l, &Body::DeviceRemoved(phone.node()));
+        stage.keep(&[(&laptop, &l)]);
+        stage.follow();
+        stage.follow();
+        assert_eq!(
+            (stage.role(&laptop), stage.role(&phone)),
+            (Some(Role::Writer), None)
+        );
+        assert!(matches!(
+            stage.letters().last(),
+            Some(Letter::Device { role: None, .. })
+        ));
+    }
+
+    #[test]
+    fn whom_the_user_took_out_does_not_come_back_by_itself() {
+        let stage = Stage::new();
+        let [laptop, phone] = [0; 2].map(|_| Life::new());
+        let (mut l, mut p) = (laptop.chain(), phone.chain());
+        link(LinkType::Device, (&laptop, &mut l), (&phone, &mut p));
+        stage.keep(&[(&laptop, &l), (&phone, &p)]);
+        stage.share(&laptop);
+        stage.follow();
+        assert_eq!(stage.role(&phone), Some(Role::Writer));
+        let node = stage.bench.node();
+        take_out(&node, &stage.vault, phone.node()).expect("out");
+        node.people.took_out(stage.vault.id, phone.node()).expect("noted");
+        stage.follow();
+        assert_eq!(stage.role(&phone), None);
+        let gone = node
+            .people
+            .part(&stage.vault, &[Vertex::Node(laptop.node())], "x");
+        assert_eq!(gone, Ok(vec![laptop.node()]));
+        assert_eq!(node.people.all(), Ok(vec![]));
+        assert!(
+            node.people
+                .part(&stage.vault, &[Vertex::Node(laptop.node())], "x")
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn a_merge_of_gestalts_lets_nobody_in_and_a_one_sided_device_neither() {
+        let stage = Stage::new();
+        let [a, m] = [0; 2].map(|_| Life::new());
+        let (l, mut own) = (a.chain(), m.chain());
+        let mut copy = l.clone();
+        stage.keep(&[(&a, &l), (&m, &own)]);
+        stage.share(&a);
+        // Only the chain of the one that wants in holds the link.
+        link(LinkType::Device, (&a, &mut copy), (&m, &mut own));
+        stage.keep(&[(&m, &own)]);
+        stage.follow();
+        assert_eq!(stage.role(&m), None);
+        assert_eq!(stage.letters(), []);
+    }
+
+    #[test]
+    fn records_come_back_as_they_were() {
+        let person = Person {
+            vault: VaultId::from_bytes([3; 32]),
+            whom: Vertex::Identity("github.com:alice".parse().expect("an identity")),
+            role: Role::Reader,
+            confirmed: BTreeSet::from([NodeId::from_bytes([1; 32])]),
+            devices: BTreeSet::new(),
+            beside: BTreeSet::from([NodeId::from_bytes([2; 32]), NodeId::from_bytes([4; 32])]),
+        };
+        let key = Person::key(&person.vault, &person.whom);
+        assert_eq!(Person::decode(&key, &person.encode()), Ok(person.clone()));
+        for bad in [&key[..31], &key[..32], b"", &[&key[..], b"\xff"].concat()] {
+            assert!(Person::decode(bad, &person.encode()).is_err());
+        }
+        let bytes = person.encode();
+        for end in 0..bytes.len() {
+            assert!(Person::decode(&key, &bytes[..end]).is_err(), "{end}");
+        }
+    }
+}
