@@ -279,8 +279,17 @@ fn follow_one(
         return Ok(());
     }
     let mut reached: BTreeSet<NodeId> = BTreeSet::new();
+    let waiting = node.shares.waiting()?;
+    let is_in = |id: &NodeId| {
+        let waits = || waiting.iter().any(|one| one.vault == vault.id && one.node == *id);
+        vault.vault.role_of(id).is_some() || waits()
+    };
     for confirmed in &person.confirmed {
-        reached.extend(view.graph.principal(confirmed));
+        let principal = view.graph.principal(confirmed);
+        // Who left by itself brings nobody in.
+        if is_in(confirmed) || principal.iter().any(is_in) {
+            reached.extend(principal);
+        }
     }
     reached.remove(&node.id());
     let name = VaultName::parse(&vault.name)
@@ -506,6 +515,20 @@ mod tests {
                 .part(&stage.vault, &[Vertex::Node(laptop.node())], "x")
                 .is_err()
         );
+    }
+
+    #[test]
+    fn whoever_left_by_itself_brings_nobody_in() {
+        let stage = Stage::new();
+        let [laptop, phone] = [0; 2].map(|_| Life::new());
+        let (mut l, mut p) = (laptop.chain(), phone.chain());
+        stage.keep(&[(&laptop, &l), (&phone, &p)]);
+        stage.share(&laptop);
+        stage.vault.vault.revoke(&laptop.node()).expect("gone");
+        link(LinkType::Device, (&laptop, &mut l), (&phone, &mut p));
+        stage.keep(&[(&laptop, &l), (&phone, &p)]);
+        stage.follow();
+        assert_eq!((stage.role(&laptop), stage.role(&phone)), (None, None));
     }
 
     #[test]
