@@ -96,10 +96,7 @@ impl Seeker {
     /// # Errors
     /// What the store says.
     pub fn queue(&self) -> Result<Vec<Queued>, Problem> {
-        let items = self
-            .db
-            .read(|tx| queue(tx))
-            .map_err(|error| failure::trust(&error))?;
+        let items = self.db.read(queue).map_err(|error| failure::trust(&error))?;
         let state = self.state();
         let queued = items.into_iter().map(|item| Queued {
             is_running: state.running.contains(&item.vertex),

@@ -361,7 +361,7 @@ fn answers_from_hell_are_bounded_and_change_nothing() {
                 200,
                 "content-type: text/html\r\n",
                 "<script>alert(1)</script>",
-            )
+            );
         },
         |_, stream| answer(stream, 302, "location: file:///etc/passwd\r\n", ""),
         |_, stream| answer(stream, 301, "location: http://127.0.0.1:1/\r\n", ""),
