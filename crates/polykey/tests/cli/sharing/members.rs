@@ -91,7 +91,8 @@ fn wrong_nodes_vaults_and_roles_are_told_apart() {
     let stranger = "v0000000000000000000000000000000000000000000000000000";
     a.pk(["vaults", "share", "none", stranger]).ended(66);
     a.pk(["vaults", "share", "work", "nobody"]).ended(67);
-    a.pk(["vaults", "share", "work", "github:bob"]).ended(67);
+    a.pk(["vaults", "share", "work", "github:bob"]).ended(64);
+    a.pk(["vaults", "share", "work", "github.com:bob"]).ended(67);
     a.pk(["vaults", "share", "work", &own]).ended(64);
     a.pk(["vaults", "share", "work", stranger, "--role", "king"])
         .ended(64);
