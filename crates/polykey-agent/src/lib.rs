@@ -25,6 +25,7 @@ pub mod glob;
 pub mod handlers;
 pub mod harden;
 pub mod jwk;
+pub mod links;
 pub mod lock;
 pub mod network;
 pub mod node;

@@ -15,6 +15,7 @@ pub mod exchange;
 pub mod frames;
 pub mod identities;
 pub mod keys;
+pub mod links;
 pub mod nodes;
 pub mod notifications;
 pub mod openapi;

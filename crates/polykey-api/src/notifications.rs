@@ -199,6 +199,13 @@ pub enum NotificationData {
         /// The other node.
         former_node_id: String,
     },
+    /// The sender invites this node to a link.
+    GestaltInvite {
+        /// To which one: `link-node` or `device`.
+        link: String,
+        /// Until when, in milliseconds since 1970, by the sender's clock.
+        expires: u64,
+    },
     /// The sender's sigchain does not go on from what it was.
     SigchainDoubt {
         /// True when it says something else than before, false when it says less.

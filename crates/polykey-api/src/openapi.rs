@@ -12,7 +12,7 @@ use utoipa::openapi::{
 use crate::endpoint::{Endpoint, Shape};
 use crate::problem::ProblemReply;
 use crate::{
-    agent, audit, doctor, exchange, identities, keys, nodes, notifications, replicas, secrets, sharing,
+    agent, audit, doctor, exchange, identities, keys, links, nodes, notifications, replicas, secrets, sharing,
     vaults,
 };
 
@@ -122,6 +122,10 @@ pub fn page() -> OpenApi {
         .call(&nodes::NAME)
         .call(&nodes::BLOCK)
         .call(&nodes::EXAMINE)
+        .call(&links::INVITE)
+        .call(&links::CLAIM)
+        .call(&links::UNCLAIM)
+        .call(&links::CLAIMS)
         .call(&exchange::SCAN)
         .call(&exchange::CLONE)
         .call(&exchange::PULL)

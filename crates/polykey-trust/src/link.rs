@@ -30,14 +30,15 @@ pub enum LinkType {
 
 impl LinkType {
     /// Its number in the encoding, which is also the claim type of the entries that carry it.
-    pub(crate) fn number(self) -> u64 {
+    pub fn number(self) -> u64 {
         match self {
             LinkType::Device => 1,
             LinkType::Node => 2,
         }
     }
 
-    pub(crate) fn from_number(number: u64) -> Option<LinkType> {
+    /// The one with this number.
+    pub fn from_number(number: u64) -> Option<LinkType> {
         [LinkType::Device, LinkType::Node]
             .into_iter()
             .find(|kind| kind.number() == number)

@@ -30,7 +30,7 @@ const MAX_FOUND_LEN: usize = 256 << 10;
 
 /// What became of entries that a node showed.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Kept {
+pub(crate) enum Kept {
     /// The book took them, or kept what they say against the node.
     Taken,
     /// They do not join what is here: only the whole chain shows why.
@@ -131,7 +131,7 @@ fn last_entry(node: &Node, of: &NodeId) -> Result<u64, Problem> {
 }
 
 /// Gives entries to the book, and tells the user what new they say against the node.
-pub(super) fn keep(node: &Node, of: NodeId, entries: Vec<Claim>, source: Source) -> Result<Kept, Problem> {
+pub(crate) fn keep(node: &Node, of: NodeId, entries: Vec<Claim>, source: Source) -> Result<Kept, Problem> {
     if entries.is_empty() {
         return Ok(Kept::Apart);
     }

@@ -19,6 +19,7 @@ pub mod find;
 pub mod identities;
 pub mod import;
 pub mod keys;
+pub mod links;
 pub mod nodes;
 pub mod notifications;
 mod opened;
@@ -136,6 +137,10 @@ fn calls() -> Routes {
         .json(&api::nodes::NAME, nodes::name)
         .json(&api::nodes::BLOCK, nodes::block)
         .json(&api::nodes::EXAMINE, nodes::examine)
+        .json(&api::links::INVITE, links::invite)
+        .json(&api::links::CLAIM, links::claim)
+        .json(&api::links::UNCLAIM, links::unclaim)
+        .json(&api::links::CLAIMS, links::claims)
         .json(&api::exchange::SCAN, exchange::scan)
         .lines(&api::exchange::CLONE, exchange::clone)
         .lines(&api::exchange::PULL, exchange::pull)

@@ -157,6 +157,10 @@ fn data(content: &Content) -> NotificationData {
             vault_id: vault.to_string(),
             vault_name: name.to_string(),
         },
+        Content::GestaltInvite { kind, expires } => NotificationData::GestaltInvite {
+            link: kind.as_str().to_owned(),
+            expires: expires.as_millis(),
+        },
     }
 }
 

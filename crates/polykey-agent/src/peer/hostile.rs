@@ -158,6 +158,14 @@ fn good(vault: VaultId) -> Vec<(&'static str, Request)> {
                 rotations: vec![vec![1; 50]],
             },
         ),
+        (
+            "link",
+            Request::Link {
+                proposal: vec![1; 50],
+            },
+        ),
+        ("invitations", Request::Invitations),
+        ("chain news", Request::ChainNews { last: 1 << 40 }),
     ]
 }
 
@@ -314,6 +322,24 @@ fn misshapen(vault: VaultId) -> Vec<(&'static str, Vec<u8>)> {
             })),
         ),
         (
+            "an empty proposal",
+            write(&|out| {
+                out.array(2).u64(12).bytes(b"");
+            }),
+        ),
+        (
+            "a proposal longer than any",
+            write(&|out| {
+                out.array(2).u64(12).bytes(&[1; 513]);
+            }),
+        ),
+        (
+            "a text for how far a chain goes",
+            write(&|out| {
+                out.array(2).u64(14).text("1");
+            }),
+        ),
+        (
             "a line without an end",
             sync_of(write(&|out| {
                 out.array(4)
@@ -356,10 +382,10 @@ async fn nothing_that_a_hostile_peer_says_does_harm() {
     for vault in [private, missing] {
         for (name, request) in good(vault) {
             let want = match name {
-                "ping" | "who" | "scan" | "addresses" => Want::Served,
+                "ping" | "who" | "scan" | "addresses" | "invitations" | "chain news" => Want::Served,
                 "items" | "objects" => Want::Nothing,
                 // They are signed by nobody.
-                "notify" | "keep" | "succeed" => Want::Refused(Refusal::Malformed),
+                "notify" | "keep" | "succeed" | "link" => Want::Refused(Refusal::Malformed),
                 _ => refused,
             };
             stage
@@ -372,9 +398,10 @@ async fn nothing_that_a_hostile_peer_says_does_harm() {
         for (name, request) in good(shared) {
             let want = match (who, name) {
                 (Who::Blocked, _) => refused,
-                (_, "ping" | "who") | (Who::Contact, "scan" | "addresses") => Want::Served,
+                (_, "ping" | "who" | "invitations" | "chain news")
+                | (Who::Contact, "scan" | "addresses") => Want::Served,
                 (_, "items" | "objects") => Want::Nothing,
-                (_, "notify" | "keep" | "succeed") => Want::Refused(Refusal::Malformed),
+                (_, "notify" | "keep" | "succeed" | "link") => Want::Refused(Refusal::Malformed),
                 _ => refused,
             };
             stage.check(name, who, &request.encode(), &request, want).await;

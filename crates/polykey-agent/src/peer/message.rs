@@ -9,6 +9,8 @@
 //! - `[8, vault, genesis]` please keep the ciphertext of this vault
 //! - `[9]` where are the nodes that we both know
 //! - `[10, node, number]` the sigchain of a node, from this entry on · `[11, [rotate claim]]` I succeed one that you know
+//! - `[12, proposal]` sign this link, to which you invited me · `[13]` to which links do you invite me
+//! - `[14, number]` my sigchain goes up to this entry now
 //!
 //! Answers: `[0, value]`, or `[1, code, text]` for a refusal. The value of each is told at [`Answer`].
 //!
@@ -17,6 +19,8 @@
 
 use polykey_core::codec::{CodecError, Reader, Writer};
 use polykey_core::{NodeId, VaultId, VaultName};
+use polykey_trust::invitation::MAX_INVITATIONS;
+use polykey_trust::link::{InvitationId, LinkType, MAX_LINK_LEN};
 use polykey_trust::sigchain::MAX_OFFER;
 use polykey_vault::charter::Role;
 use polykey_vault::sync::{self, Blob};
@@ -105,6 +109,29 @@ pub enum Request {
         /// The claims in which one named the next, oldest first; the last names the asker.
         rotations: Vec<Vec<u8>>,
     },
+    /// Sign this link. Only what the user invited is.
+    Link {
+        /// The link, signed by the asker alone.
+        proposal: Vec<u8>,
+    },
+    /// To which links do you invite me?
+    Invitations,
+    /// My sigchain has grown.
+    ChainNews {
+        /// The number of its last entry.
+        last: u64,
+    },
+}
+
+/// A link to which a node invites the asker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invited {
+    /// The invitation.
+    pub invitation: InvitationId,
+    /// To which type of link.
+    pub kind: LinkType,
+    /// The link that used the invitation up.
+    pub link: Option<Vec<u8>>,
 }
 
 /// A vault that a node offers.
@@ -158,6 +185,10 @@ pub enum Answer {
     Nodes(Vec<(NodeId, Vec<Place>)>),
     /// `[claim]`: as many as fit, in order; none after the last one.
     Chain(Vec<Vec<u8>>),
+    /// `[2, link]`: signed by both.
+    Link(Vec<u8>),
+    /// `[[invitation, type, link or null]]`.
+    Invitations(Vec<Invited>),
     /// `[1, code, text]` instead of `[0, value]`.
     Refused(Refusal, String),
 }
@@ -217,6 +248,9 @@ impl Request {
             Request::Addresses => "peer.addresses",
             Request::Chain { .. } => "peer.chain",
             Request::Succeed { .. } => "peer.succeed",
+            Request::Link { .. } => "peer.link",
+            Request::Invitations => "peer.invitations",
+            Request::ChainNews { .. } => "peer.chain-news",
         }
     }
 
@@ -240,12 +274,15 @@ impl Request {
             | Request::Announce(_)
             | Request::Notify(_)
             | Request::Keep { .. }
-            | Request::Succeed { .. } => 1024,
+            | Request::Succeed { .. }
+            | Request::Link { .. }
+            | Request::ChainNews { .. } => 1024,
             Request::Who => (MAX_RECORDS + 1) * 4096,
             Request::Scan => MAX_OFFERS * 256,
             Request::Genesis(_) | Request::Redeem { .. } => 2 * MAX_STATEMENT_LEN,
             Request::Addresses => MAX_NODES * MAX_PLACES * 600,
             Request::Chain { .. } => MAX_CHAIN_LEN + 64,
+            Request::Invitations => MAX_INVITATIONS * (MAX_LINK_LEN + 64),
         }
     }
 
@@ -275,6 +312,9 @@ impl Request {
                 }
                 &mut out
             }
+            Request::Link { proposal } => out.array(2).u64(12).bytes(proposal),
+            Request::Invitations => out.array(1).u64(13),
+            Request::ChainNews { last } => out.array(2).u64(14).u64(*last),
         };
         out.finish()
     }
@@ -313,6 +353,11 @@ impl Request {
                     rotations: rotations.collect::<Result<_, _>>()?,
                 }
             }
+            (2, 12) => Request::Link {
+                proposal: link(&mut from)?,
+            },
+            (1, 13) => Request::Invitations,
+            (2, 14) => Request::ChainNews { last: from.u64()? },
             _ => return Err(from.shape().into()),
         };
         from.finish()?;
@@ -326,6 +371,14 @@ fn statement(from: &mut Reader<'_>) -> Result<Vec<u8>, CodecError> {
         return Err(from.shape());
     }
     Ok(bytes.to_vec())
+}
+
+fn link(from: &mut Reader<'_>) -> Result<Vec<u8>, CodecError> {
+    let bytes = statement(from)?;
+    match bytes.len() {
+        0..=MAX_LINK_LEN => Ok(bytes),
+        _ => Err(from.shape()),
+    }
 }
 
 fn bounded(from: &mut Reader<'_>, most: usize) -> Result<usize, CodecError> {
@@ -344,6 +397,20 @@ fn name(from: &mut Reader<'_>) -> Result<String, CodecError> {
 fn role(from: &mut Reader<'_>) -> Result<Role, CodecError> {
     let number = from.u64()?;
     Role::from_number(number).ok_or_else(|| from.shape())
+}
+
+impl Invited {
+    fn read(from: &mut Reader<'_>) -> Result<Invited, CodecError> {
+        from.array_of(3)?;
+        Ok(Invited {
+            invitation: InvitationId::from_bytes(from.bytes_of()?),
+            kind: LinkType::from_number(from.u64()?).ok_or_else(|| from.shape())?,
+            link: match from.null()? {
+                true => None,
+                false => Some(link(from)?),
+            },
+        })
+    }
 }
 
 impl Beginning {
@@ -443,6 +510,20 @@ impl Answer {
                     out.bytes(claim);
                 }
             }
+            Answer::Link(link) => {
+                out.array(2).u64(2).bytes(link);
+            }
+            Answer::Invitations(invited) => {
+                out.array(invited.len());
+                for invited in invited {
+                    out.array(3).bytes(invited.invitation.as_bytes());
+                    out.u64(invited.kind.number());
+                    match &invited.link {
+                        Some(link) => out.bytes(link),
+                        None => out.null(),
+                    };
+                }
+            }
             Answer::Refused(..) => unreachable!("written above"),
         }
         out.finish()
@@ -481,7 +562,11 @@ impl Answer {
 
     fn value(request: &Request, frame: &Blob, from: &mut Reader<'_>) -> Result<Answer, MessageError> {
         Ok(match request {
-            Request::Ping | Request::Announce(_) | Request::Notify(_) | Request::Succeed { .. } => {
+            Request::Ping
+            | Request::Announce(_)
+            | Request::Notify(_)
+            | Request::Succeed { .. }
+            | Request::ChainNews { .. } => {
                 from.key(0)?;
                 Answer::Done
             }
@@ -538,6 +623,18 @@ impl Answer {
                 let claims = (0..bounded(from, MAX_OFFER)?).map(|_| statement(from));
                 Answer::Chain(claims.collect::<Result<_, _>>()?)
             }
+            Request::Link { .. } => {
+                from.array_of(2)?;
+                from.key(2)?;
+                Answer::Link(link(from)?)
+            }
+            Request::Invitations => {
+                let mut invited = Vec::new();
+                for _ in 0..bounded(from, MAX_INVITATIONS)? {
+                    invited.push(Invited::read(from)?);
+                }
+                Answer::Invitations(invited)
+            }
         })
     }
 }
@@ -583,6 +680,9 @@ mod tests {
             Request::Succeed {
                 rotations: vec![vec![1], vec![2]],
             },
+            Request::Link { proposal: vec![1; 90] },
+            Request::Invitations,
+            Request::ChainNews { last: 300 },
         ]
     }
 
@@ -596,6 +696,11 @@ mod tests {
             vault: vault(),
             name: name.to_owned(),
             role: Role::Reader,
+        };
+        let invited = |kind, link| Invited {
+            invitation: InvitationId::from_bytes([8; 16]),
+            kind,
+            link,
         };
         let nodes = vec![(
             NodeId::from_bytes([1; 32]),
@@ -627,6 +732,15 @@ mod tests {
             (all[9].clone(), Answer::Nodes(nodes)),
             (all[10].clone(), Answer::Chain(vec![vec![1; 300], vec![2]])),
             (all[11].clone(), Answer::Done),
+            (all[12].clone(), Answer::Link(vec![1; 300])),
+            (
+                all[13].clone(),
+                Answer::Invitations(vec![
+                    invited(LinkType::Node, None),
+                    invited(LinkType::Device, Some(vec![4; 200])),
+                ]),
+            ),
+            (all[14].clone(), Answer::Done),
             (all[0].clone(), Answer::refused(Refusal::TooMuch)),
             (all[4].clone(), Answer::refused(Refusal::NoRoom)),
         ]
@@ -706,6 +820,12 @@ mod tests {
         };
         assert!(Request::decode(&succeed(MAX_ROTATIONS).encode()).is_ok());
         assert!(Request::decode(&succeed(MAX_ROTATIONS + 1).encode()).is_err());
+        let link = |len| Request::Link {
+            proposal: vec![1; len],
+        };
+        assert!(Request::decode(&link(MAX_LINK_LEN).encode()).is_ok());
+        assert!(Request::decode(&link(MAX_LINK_LEN + 1).encode()).is_err());
+        assert!(Request::decode(&link(0).encode()).is_err());
         let text = "\u{e9}".repeat(MAX_TEXT_LEN);
         let refused = Answer::Refused(Refusal::Refused, text).encode();
         assert!(matches!(

@@ -34,6 +34,7 @@ use crate::contacts::Source;
 use crate::door::{Action, Caller, Right};
 use crate::failure;
 use crate::follow::fresh;
+use crate::links;
 use crate::node::Node;
 use crate::open::KEY_RECORDS;
 use crate::replicas::Trouble;
@@ -53,7 +54,14 @@ const STRANGERS_TIME: Duration = Duration::from_secs(3600);
 /// Event of the record of those that left none of their own.
 const STRANGERS: &str = "peer.strangers";
 /// What is answered to anybody, and gives or does nothing that is worth a record for each.
-const IN_VAIN: [&str; 4] = ["peer.ping", "peer.who", "peer.chain", "peer.succeed"];
+const IN_VAIN: [&str; 6] = [
+    "peer.ping",
+    "peer.who",
+    "peer.chain",
+    "peer.succeed",
+    "peer.invitations",
+    "peer.chain-news",
+];
 /// Memory that making an answer of a pull takes, but for the one with the longest commit that there can be.
 const ANSWER_ROOM: usize = sync::message::MAX_OBJECTS_LEN;
 
@@ -334,6 +342,9 @@ impl Agent {
             Request::Keep { vault, genesis } => self.keep(node, from, standing, vault, genesis).await,
             Request::Chain { node: of, from } => blocking(move || chain(&node, &of, from)).await,
             Request::Succeed { rotations } => self.hear_of_succession(node, from, rotations).await,
+            Request::Link { proposal } => self.answer_link(node, from, proposal).await,
+            Request::Invitations => blocking(move || links::invitations_for(&node, &from)).await,
+            Request::ChainNews { last } => self.hear_of_chain(node, from, standing, last).await,
         }
     }
 }

@@ -61,7 +61,7 @@ pub fn take(node: &Node, tray: Tray, notification: &Notification) -> Result<bool
             time: now,
         })?,
         Content::VaultUnshare { vault, .. } => node.shares.withdraw(*vault, from)?,
-        Content::Message(_) => {}
+        Content::Message(_) | Content::GestaltInvite { .. } => {}
     }
     Ok(true)
 }

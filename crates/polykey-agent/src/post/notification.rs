@@ -9,6 +9,7 @@ use polykey_core::codec::{CodecError, Reader, Writer};
 use polykey_core::sign::SigningKey;
 use polykey_core::statement::{Kind, Statement, StatementError};
 use polykey_core::{NodeId, Random, StatementId, Timestamp, VaultId, VaultName};
+use polykey_trust::link::LinkType;
 use polykey_vault::charter::Role;
 
 /// Longest text in bytes.
@@ -61,13 +62,19 @@ pub enum Content {
         /// Its name at the sender.
         name: VaultName,
     },
+    /// The sender invites the recipient to a link.
+    GestaltInvite {
+        /// To which type of link.
+        kind: LinkType,
+        /// Until when, by the sender's clock.
+        expires: Timestamp,
+    },
 }
 
-/// Reserved for the news that somebody wants to become one principal with us.
-pub const TYPE_GESTALT_INVITE: u64 = 3;
 const TYPE_MESSAGE: u64 = 0;
 const TYPE_SHARE: u64 = 1;
 const TYPE_UNSHARE: u64 = 2;
+const TYPE_GESTALT_INVITE: u64 = 3;
 
 impl Content {
     /// A text, if it is one that can be sent.
@@ -83,6 +90,7 @@ impl Content {
             Content::Message(_) => TYPE_MESSAGE,
             Content::VaultShare { .. } => TYPE_SHARE,
             Content::VaultUnshare { .. } => TYPE_UNSHARE,
+            Content::GestaltInvite { .. } => TYPE_GESTALT_INVITE,
         }
     }
 
@@ -95,6 +103,9 @@ impl Content {
                 .text(name.as_str())
                 .u64(role.number()),
             Content::VaultUnshare { vault, name } => out.array(2).bytes(vault.as_bytes()).text(name.as_str()),
+            Content::GestaltInvite { kind, expires } => {
+                out.array(2).u64(kind.number()).u64(expires.as_millis())
+            }
         };
     }
 
@@ -114,6 +125,13 @@ impl Content {
                 Content::VaultUnshare {
                     vault: VaultId::from_bytes(from.bytes_of()?),
                     name: name(from)?,
+                }
+            }
+            TYPE_GESTALT_INVITE => {
+                from.array_of(2)?;
+                Content::GestaltInvite {
+                    kind: LinkType::from_number(from.u64()?).ok_or(from.shape())?,
+                    expires: Timestamp::from_millis(from.u64()?),
                 }
             }
             other => return Err(NotificationError::UnknownType(other)),
@@ -260,7 +278,7 @@ mod tests {
         Notification::sign(&root(1), root(2).public(), created, content, &Chance::new(7))
     }
 
-    fn contents() -> [(&'static str, Content); 3] {
+    fn contents() -> [(&'static str, Content); 4] {
         let vault = VaultId::from_bytes([3; 32]);
         let name = VaultName::parse("work").expect("a name");
         [
@@ -274,6 +292,13 @@ mod tests {
                 },
             ),
             ("vault unshare", Content::VaultUnshare { vault, name }),
+            (
+                "gestalt invite",
+                Content::GestaltInvite {
+                    kind: LinkType::Node,
+                    expires: Timestamp::from_millis(1_800_086_400_000),
+                },
+            ),
         ]
     }
 
@@ -396,6 +421,15 @@ mod tests {
             (2, |out| {
                 out.array(2).bytes(&[3; 32]).text("a:b");
             }),
+            (3, |out| {
+                out.text("x");
+            }),
+            (3, |out| {
+                out.array(2).u64(3).u64(5);
+            }),
+            (3, |out| {
+                out.array(2).u64(2).null();
+            }),
         ];
         for (number, content) in contents {
             refused(
@@ -407,7 +441,7 @@ mod tests {
                 malformed,
             );
         }
-        for number in [TYPE_GESTALT_INVITE, 4, u64::MAX] {
+        for number in [4, u64::MAX] {
             refused(
                 |out| {
                     head(out, 6, number, 1, &[0; 16]);

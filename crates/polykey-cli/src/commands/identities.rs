@@ -10,6 +10,7 @@ use polykey_api::identities::{
 use polykey_api::{Nothing, Problem};
 
 use crate::commands::graph::{self, GraphArgs};
+use crate::commands::links;
 use crate::context::{Autostart, Context};
 use crate::escape;
 use crate::output::Done;
@@ -70,6 +71,12 @@ Examples:
   polykey identities graph github.com:alice
   polykey identities graph example.org --svg alice.svg")]
     Graph(GraphArgs),
+    /// Invite a node to say with this one that both know each other
+    #[command(after_help = "\
+Examples:
+  polykey identities invite bob
+  polykey identities invite bob --expires 7d")]
+    Invite(links::InviteArgs),
     /// List all gestalts that are known
     #[command(after_help = "\
 Examples:
@@ -214,6 +221,7 @@ pub async fn run(cx: &Context<'_>, command: Command) -> Result<Done, Problem> {
         Command::Disallow(args) => allow(cx, args, false).await,
         Command::Get(args) => get(cx, args).await,
         Command::Graph(args) => graph::run(cx, args).await,
+        Command::Invite(args) => links::invite(cx, args).await,
         Command::List => list(cx).await,
         Command::Permissions(args) => permissions(cx, args).await,
         Command::Providers => providers(cx).await,

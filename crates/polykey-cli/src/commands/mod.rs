@@ -20,6 +20,7 @@ pub mod graph;
 pub mod identities;
 pub mod init;
 pub mod keys;
+pub mod links;
 pub mod man;
 pub mod nodes;
 pub mod notifications;

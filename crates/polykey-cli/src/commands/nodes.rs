@@ -7,6 +7,7 @@ use polykey_api::nodes::{self, AddNode, BlockNode, ConnectionItem, NameNode, Nod
 use polykey_api::{Nothing, Problem};
 use serde::Serialize;
 
+use crate::commands::links;
 use crate::context::Context;
 use crate::escape;
 use crate::output::Done;
@@ -53,6 +54,22 @@ Examples:
   polykey nodes name vrsc24a1er424epq77dtoveo93meij0pc8ig4uvs9jbeld78n9nl0 bob
   polykey nodes name bob --remove")]
     Name(Name),
+    /// Say with a node that invited this one that both know each other
+    #[command(after_help = "\
+Examples:
+  polykey nodes claim bob")]
+    Claim(Who),
+    /// End what this node and another said of each other
+    #[command(after_help = "\
+Examples:
+  polykey nodes unclaim bob")]
+    Unclaim(Who),
+    /// Show what a node says of itself in its sigchain
+    #[command(after_help = "\
+Examples:
+  polykey nodes claims
+  polykey nodes claims bob --json")]
+    Claims(links::ClaimsArgs),
     /// Refuse a node whatever it wants
     #[command(after_help = "\
 Examples:
@@ -117,6 +134,9 @@ pub async fn run(cx: &Context<'_>, command: Command) -> Result<Done, Problem> {
         Command::Getall => get_all(cx).await,
         Command::Connections => connections(cx).await,
         Command::Name(args) => name(cx, args).await,
+        Command::Claim(args) => links::claim(cx, args.who).await,
+        Command::Unclaim(args) => links::unclaim(cx, args.who).await,
+        Command::Claims(args) => links::claims(cx, args).await,
         Command::Block(args) => block(cx, args, true).await,
         Command::Unblock(args) => block(cx, args, false).await,
     }

@@ -262,6 +262,10 @@ fn line(item: &NotificationItem) -> String {
         NotificationData::NodeSucceeded { former_node_id } => {
             format!("is the node {former_node_id} with new keys; its name and its rights went on to it")
         }
+        NotificationData::GestaltInvite { expires, .. } => format!(
+            "invites this node to say that both know each other; `polykey nodes claim` does it, until {}",
+            time::show(*expires)
+        ),
         NotificationData::SigchainDoubt { forked: true } => {
             "says something else about itself than before: somebody else may have its key; ask its owner"
                 .to_owned()

@@ -15,6 +15,7 @@ mod keepers;
 mod keys;
 mod leaks;
 mod lifecycle;
+mod links;
 mod listing;
 mod network;
 mod node;
