@@ -14,8 +14,10 @@ pub const INVITE: Endpoint<InviteNode, NodeInvited> = Endpoint::json(
     "Invite a node to say that both know each other",
 );
 /// Makes the link to which a node invited this one.
-pub const CLAIM: Endpoint<OneNode, Linked> =
-    Endpoint::json("/v1/nodes/claim", "Make the link to which a node invited this one");
+pub const CLAIM: Endpoint<OneNode, Linked> = Endpoint::json(
+    "/v1/nodes/claim",
+    "Make the link to which a node invited this one",
+);
 /// Ends the links with a node.
 pub const UNCLAIM: Endpoint<OneNode, Unlinked> =
     Endpoint::json("/v1/nodes/unclaim", "End the links with a node");

@@ -12,8 +12,8 @@ use utoipa::openapi::{
 use crate::endpoint::{Endpoint, Shape};
 use crate::problem::ProblemReply;
 use crate::{
-    agent, audit, doctor, exchange, identities, keys, links, nodes, notifications, replicas, secrets, sharing,
-    vaults,
+    agent, audit, doctor, exchange, identities, keys, links, nodes, notifications, replicas, secrets,
+    sharing, vaults,
 };
 
 const JSON: &str = "application/json";

@@ -82,7 +82,10 @@ pub async fn unclaim(agent: Agent, caller: Caller, q: OneNode) -> Result<Unlinke
     let ended = blocking(move || match links::end(&node, who, LinkType::Node)? {
         0 => Err(Problem::new(
             Code::NodeNotFound,
-            format!("this node has no link with the node {}", node.contacts.title(&who)),
+            format!(
+                "this node has no link with the node {}",
+                node.contacts.title(&who)
+            ),
         )
         .hint("see `polykey nodes claims`")),
         ended => Ok(ended),
@@ -112,7 +115,10 @@ pub async fn claims(agent: Agent, caller: Caller, q: ReadClaims) -> Result<Claim
         let chain = chain.map_err(|error| failure::trust(&error))?.ok_or_else(|| {
             Problem::new(
                 Code::NodeNotFound,
-                format!("nothing is known yet of what the node {} says", node.contacts.title(&who)),
+                format!(
+                    "nothing is known yet of what the node {} says",
+                    node.contacts.title(&who)
+                ),
             )
             .hint("it is asked when it is connected: `polykey nodes ping`")
         })?;
@@ -138,10 +144,7 @@ fn item(chain: &Chain, claim: &Claim) -> ClaimItem {
         ),
         Body::Succeed(rotation) => (Some(rotation.node().to_string()), chain.is_revoked(&claim.id())),
         Body::Revoke(id) => (Some(id.to_string()), false),
-        Body::DeviceRemoved(node) => (
-            Some(node.to_string()),
-            !chain.removed_devices().contains(node),
-        ),
+        Body::DeviceRemoved(node) => (Some(node.to_string()), !chain.removed_devices().contains(node)),
     };
     ClaimItem {
         claim_id: claim.id().to_string(),

@@ -90,8 +90,7 @@ pub fn invitations_for(node: &Node, from: &NodeId) -> Result<Answer, Problem> {
 fn entry_of(node: &Node, link: StatementId) -> Result<Option<Claim>, Problem> {
     let read = node.db.read(|tx| {
         let chain = book::known_chain(tx, &node.id())?;
-        let holds =
-            |claim: &&Claim| matches!(claim.body(), Body::Link(held) if held.id() == link);
+        let holds = |claim: &&Claim| matches!(claim.body(), Body::Link(held) if held.id() == link);
         Ok::<_, TrustError>(chain.entries().iter().find(holds).cloned())
     });
     read.map_err(|error| failure::trust(&error))
@@ -112,7 +111,9 @@ pub fn say(node: &Node, body: &Body) -> Result<Claim, Problem> {
         book::append(tx, claim.clone())?;
         Ok::<_, TrustError>(claim)
     });
-    said.map_err(|error| failure::trust(&error))
+    let claim = said.map_err(|error| failure::trust(&error))?;
+    node.gestalts.changed();
+    Ok(claim)
 }
 
 /// Ends the links of this kind with `who` in the node's own chain; says how many there were. It takes one end to end a
@@ -123,9 +124,9 @@ pub fn say(node: &Node, body: &Body) -> Result<Claim, Problem> {
 pub fn end(node: &Node, who: NodeId, kind: LinkType) -> Result<usize, Problem> {
     let read = node.db.read(|tx| {
         let chain = book::known_chain(tx, &node.id())?;
-        let of_them = chain.links().filter(|link| {
-            link.terms().kind == kind && link.other_end(&node.id()) == Some(who)
-        });
+        let of_them = chain
+            .links()
+            .filter(|link| link.terms().kind == kind && link.other_end(&node.id()) == Some(who));
         let links: Vec<StatementId> = of_them.map(Link::id).collect();
         // Nobody comes back by an invitation that is still open.
         let open = invitation::all(tx)?.into_iter();
@@ -164,7 +165,10 @@ impl Agent {
                 .db
                 .write(|tx| invitation::answer(tx, &here.root, &from, &proposal, now));
             match link {
-                Ok(link) => Ok(Ok(link)),
+                Ok(link) => {
+                    here.gestalts.changed();
+                    Ok(Ok(link))
+                }
                 Err(InvitationError::Trust(error)) => Err(failure::trust(&error)),
                 Err(error) => {
                     tracing::info!(%from, "a link is not signed: {error}");
@@ -238,6 +242,7 @@ impl Agent {
                     InvitationError::Trust(error) => failure::trust(&error),
                     error => other_link(&here.contacts.title(&who), &error),
                 })?;
+            here.gestalts.changed();
             here.contacts.meet(who)?;
             entry_of(&here, link.id())?
                 .ok_or_else(|| Problem::new(Code::Internal, "a link that was stored is not there"))
@@ -321,7 +326,8 @@ mod tests {
 
     fn proposal(by: &Life, bench: &Bench, kind: LinkType, invitation: InvitationId) -> Request {
         let now = SystemClock.now();
-        let proposal = Proposal::sign(&by.keys.root, kind, bench.id(), invitation, now).expect("of two nodes");
+        let proposal =
+            Proposal::sign(&by.keys.root, kind, bench.id(), invitation, now).expect("of two nodes");
         Request::Link {
             proposal: proposal.as_bytes().to_vec(),
         }
@@ -352,9 +358,14 @@ mod tests {
         let refused = Answer::refused(Refusal::Refused);
         let nothing = InvitationId::from_bytes([1; 16]);
         for kind in [LinkType::Node, LinkType::Device] {
-            assert_eq!(ask(&bench, who, &proposal(&life, &bench, kind, nothing)).await, refused);
+            assert_eq!(
+                ask(&bench, who, &proposal(&life, &bench, kind, nothing)).await,
+                refused
+            );
         }
-        let id = invite(&bench.node(), who, LinkType::Node, DAY).expect("invited").id;
+        let id = invite(&bench.node(), who, LinkType::Node, DAY)
+            .expect("invited")
+            .id;
         // Nobody else sees it or can use it, whatever it says.
         assert_eq!(invitations(&bench, other.node()).await, []);
         let good = proposal(&life, &bench, LinkType::Node, id);
@@ -369,11 +380,16 @@ mod tests {
         }
         assert_eq!(links(&bench), 0);
         let open = invitations(&bench, who).await;
-        assert!(matches!(&open[..], [Invited { invitation, kind: LinkType::Node, link: None }] if *invitation == id));
+        assert!(
+            matches!(&open[..], [Invited { invitation, kind: LinkType::Node, link: None }] if *invitation == id)
+        );
         let Answer::Link(link) = ask(&bench, who, &good).await else {
             panic!("it was invited");
         };
-        assert_eq!(Link::verify(link.clone()).map(|link| link.terms().issuer), Ok(who));
+        assert_eq!(
+            Link::verify(link.clone()).map(|link| link.terms().issuer),
+            Ok(who)
+        );
         // The answer may have been lost: it is given again, and shown with the invitation.
         assert_eq!(ask(&bench, who, &good).await, Answer::Link(link.clone()));
         assert_eq!(invitations(&bench, who).await[0].link, Some(link));

@@ -398,8 +398,9 @@ async fn nothing_that_a_hostile_peer_says_does_harm() {
         for (name, request) in good(shared) {
             let want = match (who, name) {
                 (Who::Blocked, _) => refused,
-                (_, "ping" | "who" | "invitations" | "chain news")
-                | (Who::Contact, "scan" | "addresses") => Want::Served,
+                (_, "ping" | "who" | "invitations" | "chain news") | (Who::Contact, "scan" | "addresses") => {
+                    Want::Served
+                }
                 (_, "items" | "objects") => Want::Nothing,
                 (_, "notify" | "keep" | "succeed" | "link") => Want::Refused(Refusal::Malformed),
                 _ => refused,

@@ -680,7 +680,9 @@ mod tests {
             Request::Succeed {
                 rotations: vec![vec![1], vec![2]],
             },
-            Request::Link { proposal: vec![1; 90] },
+            Request::Link {
+                proposal: vec![1; 90],
+            },
             Request::Invitations,
             Request::ChainNews { last: 300 },
         ]

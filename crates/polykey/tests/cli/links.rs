@@ -29,7 +29,8 @@ fn two_nodes_are_linked_when_one_invites_and_the_other_claims() {
     b.pk(["nodes", "claim", &b.id]).ended(64);
     a.pk(["identities", "invite", &a.id]).ended(64);
     a.pk(["identities", "invite", "nobody"]).ended(67);
-    a.pk(["identities", "invite", &b.id, "--expires", "500d"]).ended(64);
+    a.pk(["identities", "invite", &b.id, "--expires", "500d"])
+        .ended(64);
 
     a.pk(["identities", "invite", &b.id]).ok();
     b.comes_to_be_told("GestaltInvite");
@@ -47,7 +48,9 @@ fn two_nodes_are_linked_when_one_invites_and_the_other_claims() {
 
     a.pk(["nodes", "unclaim", &b.id]).ok();
     a.pk(["nodes", "unclaim", &b.id]).ended(67);
-    eventually("B sees that the link was ended", || links(&b, &a) == link(&b, true));
+    eventually("B sees that the link was ended", || {
+        links(&b, &a) == link(&b, true)
+    });
     b.pk(["nodes", "claim", &a.id]).ended(77);
     // It takes a new invitation to be linked anew.
     a.pk(["identities", "invite", &b.id]).ok();
