@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::node::{eventually, pair};
 
@@ -79,7 +79,16 @@ fn a_share_is_whole_or_not_at_all_when_its_giver_is_killed() {
         a.pk(["vaults", "create", &vault]).ok();
         a.write(&format!("{vault}:x"), "1");
         let before = a.size();
-        let args = ["vaults", "share", &vault, &b.id, "--role", "writer"];
+        // It asks twice, and would start an agent if it found none in between.
+        let args = [
+            "vaults",
+            "share",
+            &vault,
+            &b.id,
+            "--role",
+            "writer",
+            "--no-autostart",
+        ];
         let mut sharing: Command = a.command(args);
         let mut sharing = sharing
             .stdin(Stdio::null())
@@ -98,16 +107,7 @@ fn a_share_is_whole_or_not_at_all_when_its_giver_is_killed() {
         }
         a.home.signal(Signal::KILL);
         let said = sharing.wait().expect("waits").success();
-        eventually("the agent is dead", || {
-            let status = a.status();
-            // Between its two questions the command may have found nobody there, and started an agent.
-            if status["status"] == "LIVE" {
-                let pid = status["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
-                // It may be gone by now.
-                let _ = kill_process(pid.and_then(Pid::from_raw).expect("a process"), Signal::KILL);
-            }
-            status["status"] == "DEAD"
-        });
+        eventually("the agent is dead", || a.status()["status"] == "DEAD");
         a.start();
         assert!(a.role_of(&b, &vault).is_some() || !said);
         // Whatever came of it, asking again makes it so, once.
