@@ -13,6 +13,7 @@ pub struct Identity {
     signer: SigningKey,
     keys: MemberKeys,
     devices: Vec<(u64, EncryptionKey)>,
+    code: Option<EncryptionKey>,
 }
 
 impl Identity {
@@ -23,6 +24,16 @@ impl Identity {
             signer,
             keys,
             devices,
+            code: None,
+        }
+    }
+
+    /// The same with the key of the recovery code: it opens what was sealed to devices that are lost.
+    #[must_use]
+    pub fn with_code(self, code: EncryptionKey) -> Identity {
+        Identity {
+            code: Some(code),
+            ..self
         }
     }
 
@@ -47,7 +58,7 @@ impl Identity {
         with(&Opener {
             node: self.node(),
             devices: &devices,
-            code: None,
+            code: self.code.as_ref(),
         })
     }
 }

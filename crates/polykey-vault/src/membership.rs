@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use polykey_core::rotation::Rotation;
+use polykey_core::sign::SigningKey;
 use polykey_core::statement::Statement;
 use polykey_core::{NodeId, StatementId};
 
@@ -95,7 +96,7 @@ impl Vault {
                 if have.role == joiner.role || lowering == Lowering::Never {
                     return Ok((have.grant, Vec::new()));
                 }
-                hand.remove(tx, &joiner.node)?;
+                hand.remove(tx, &joiner.node, me.signer())?;
             }
             let granted = hand.charter().grant(
                 me.signer(),
@@ -117,12 +118,25 @@ impl Vault {
     /// [`VaultError::Charter`]: for anybody but an admin, for somebody who is not in, and for somebody who
     /// ranks above.
     pub fn revoke(&self, node: &NodeId) -> Result<Revoked, VaultError> {
+        self.revoke_by(node, None)
+    }
+
+    /// As [`Vault::revoke`], by the word of the recovery key of the vault's creator, which ranks above all: so the
+    /// creator's own device can be removed.
+    ///
+    /// # Errors
+    /// [`VaultError::Charter`] when it is the recovery key of somebody else, and as [`Vault::revoke`].
+    pub fn revoke_with(&self, node: &NodeId, recovery: &SigningKey) -> Result<Revoked, VaultError> {
+        self.revoke_by(node, Some(recovery))
+    }
+
+    fn revoke_by(&self, node: &NodeId, recovery: Option<&SigningKey>) -> Result<Revoked, VaultError> {
         let shared = self.shared();
         let me = shared.signer("change members")?;
         shared.write_entries(|tx, membership| {
             let role = membership.charter.role(node);
             let mut hand = Hand::new(self, &me, membership);
-            let entry = hand.remove(tx, node)?;
+            let entry = hand.remove(tx, node, recovery.unwrap_or(me.signer()))?;
             // The charter has refused to remove somebody who is not in.
             let role = role.ok_or(AuthorError::NotAMember { node: *node })?;
             let revoked = Revoked {
@@ -266,20 +280,21 @@ impl<'a> Hand<'a> {
         Ok(())
     }
 
-    /// Removes a node with all that is known of it.
-    fn remove(&mut self, rows: &dyn Rows, node: &NodeId) -> Result<StatementId, VaultError> {
+    /// Removes a node with all that is known of it, by the word of `author`.
+    fn remove(
+        &mut self,
+        rows: &dyn Rows,
+        node: &NodeId,
+        author: &SigningKey,
+    ) -> Result<StatementId, VaultError> {
         let removal = Removal {
             node: *node,
             cut_offs: known_of(rows, node)?,
         };
         let env = &self.vault.shared().env;
-        let made = self.charter().revoke(
-            self.me.signer(),
-            self.keys(),
-            &removal,
-            env.clock.now(),
-            &*env.random,
-        )?;
+        let made = self
+            .charter()
+            .revoke(author, self.keys(), &removal, env.clock.now(), &*env.random)?;
         let id = made.id();
         self.add(made.statement)?;
         Ok(id)
@@ -435,6 +450,35 @@ mod tests {
         b.pull(&a);
         assert_eq!(b.tree(), a.tree());
         assert_eq!(a.paths(), ["after", "from b"]);
+    }
+
+    #[test]
+    fn the_recovery_key_of_the_creator_removes_the_creator_and_no_other_key_does() {
+        let (a, others) = vault(&[Role::Admin, Role::Reader]);
+        let (b, c) = (&others[0], &others[1]);
+        let recovery = |seed: u8| SigningKey::from_seed(&Key::from_array([seed ^ 0x40; 32]));
+        a.write("mine", b"1");
+        for party in &others {
+            party.pull(&a);
+        }
+        let refused = b.vault.revoke(&a.node());
+        assert!(
+            matches!(refused, Err(VaultError::Charter(error)) if matches!(*error, AuthorError::Outranked { .. }))
+        );
+        for foreign in [recovery(2), recovery(9)] {
+            assert!(b.vault.revoke_with(&a.node(), &foreign).is_err());
+        }
+        let revoked = b
+            .vault
+            .revoke_with(&a.node(), &recovery(1))
+            .expect("the creator's");
+        assert_eq!((revoked.node, revoked.role), (a.node(), Role::Admin));
+        b.write("after", b"2");
+        assert_eq!(a.pull(b).outcome, Outcome::Removed(revoked.entry));
+        assert_eq!((a.my_role(), a.paths()), (None, vec!["mine".to_owned()]));
+        c.pull(b);
+        assert_eq!(c.paths(), ["after", "mine"]);
+        assert!(b.vault.revoke(&c.node()).is_ok(), "who is left goes on");
     }
 
     #[test]
