@@ -9,7 +9,6 @@
 //!
 //! Source: RFC 9180; draft-connolly-cfrg-xwing-kem for the KEM; `docs/format.md`.
 
-use std::convert::Infallible;
 use std::fmt;
 
 use hpke::aead::ChaCha20Poly1305;
@@ -19,7 +18,7 @@ use hpke::{Deserializable, Kem, OpModeR, OpModeS, Serializable};
 
 pub use crate::aead::OpenError;
 use crate::label::Label;
-use crate::random::Random;
+use crate::random::{Chance, Random};
 use crate::scrub::{DEEP, scrubbed};
 use crate::secret::{Key, SecretBytes};
 
@@ -155,7 +154,7 @@ pub fn seal_to(
             &info(label, context),
             plain,
             b"",
-            &mut Chance(random),
+            &mut Chance::new(random),
         )
     })
     .expect("a checked key, base mode and one message: nothing of it can fail");
@@ -168,28 +167,6 @@ pub fn seal_to(
 fn info(label: Label, context: &[u8]) -> Vec<u8> {
     [label.as_bytes(), context].concat()
 }
-
-/// Our source of chance in the shape that the library wants.
-struct Chance<'r>(&'r dyn Random);
-
-impl rand_core::TryRng for Chance<'_> {
-    type Error = Infallible;
-
-    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        Ok(u32::from_le_bytes(crate::random::random_array(self.0)))
-    }
-
-    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        Ok(u64::from_le_bytes(crate::random::random_array(self.0)))
-    }
-
-    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
-        self.0.fill(bytes);
-        Ok(())
-    }
-}
-
-impl rand_core::TryCryptoRng for Chance<'_> {}
 
 #[cfg(test)]
 mod tests {

@@ -1,9 +1,10 @@
 //! The endpoint: starting, dialling, leaving.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use iroh::address_lookup::AddrFilter;
 use iroh::dns::{DnsResolver, NameserverConfig};
 use iroh::endpoint::{
@@ -13,7 +14,7 @@ use iroh::endpoint::{
 use iroh::tls::CaTlsConfig;
 use iroh::{Endpoint, EndpointAddr, EndpointId, RelayConfig, RelayMap, SecretKey, Watcher};
 use iroh_mainline_address_lookup::DhtAddressLookup;
-use iroh_mdns_address_lookup::MdnsAddressLookup;
+use iroh_mdns_address_lookup::{DiscoveryEvent, MdnsAddressLookup};
 use iroh_relay::RelayQuicConfig;
 use polykey_core::NodeId;
 use polykey_core::random::{OsRandom, random_array};
@@ -63,6 +64,7 @@ pub(crate) struct Shared {
     connect_deadline: Duration,
     relays: Vec<RelayUrl>,
     lookups: Vec<&'static str>,
+    nearby: Option<MdnsAddressLookup>,
     known: Mutex<HashMap<NodeId, NodeAddress>>,
     dials: Mutex<HashMap<NodeId, Dial>>,
     address: watch::Receiver<NodeAddress>,
@@ -88,7 +90,7 @@ impl Net {
             Mode::Local | Mode::Offline => Vec::new(),
         };
         let endpoint = bind(&config, &relays, key).await?;
-        let lookups = add_lookups(&endpoint, &config);
+        let (lookups, nearby) = add_lookups(&endpoint, &config);
         let node = key.public();
         let (stop, stopped) = watch::channel(false);
         let address = follow_address(&endpoint, node);
@@ -105,6 +107,7 @@ impl Net {
             connect_deadline: config.connect_deadline.unwrap_or(CONNECT_DEADLINE),
             relays,
             lookups,
+            nearby,
             known: Mutex::default(),
             dials: Mutex::default(),
             address,
@@ -129,6 +132,27 @@ impl Net {
     /// How this node takes part.
     pub fn mode(&self) -> &Mode {
         &self.shared.mode
+    }
+
+    /// The nodes that show themselves on the local network, found within `time`. None in a mode without local
+    /// discovery.
+    pub async fn nearby(&self, time: Duration) -> Vec<NodeId> {
+        let Some(mdns) = &self.shared.nearby else {
+            return Vec::new();
+        };
+        let mut events = mdns.subscribe().await;
+        let mut found = BTreeSet::new();
+        let look = async {
+            while let Some(event) = events.next().await {
+                if let DiscoveryEvent::Discovered { endpoint_info, .. } = event {
+                    found.insert(NodeId::from_bytes(*endpoint_info.endpoint_id.as_bytes()));
+                }
+            }
+        };
+        // It goes on until somebody stops it.
+        let _ = tokio::time::timeout(time, look).await;
+        found.remove(&self.shared.node);
+        found.into_iter().collect()
     }
 
     /// Where this node can be found now.
@@ -581,10 +605,10 @@ fn transport(window: u32) -> QuicTransportConfig {
 
 /// Adds the lookups of the mode, and says which. One that this machine's network does not allow is left
 /// out with a word in the log: without it the node still reaches what it knows.
-fn add_lookups(endpoint: &Endpoint, config: &NetConfig) -> Vec<&'static str> {
-    let mut added = Vec::new();
+fn add_lookups(endpoint: &Endpoint, config: &NetConfig) -> (Vec<&'static str>, Option<MdnsAddressLookup>) {
+    let (mut added, mut nearby) = (Vec::new(), None);
     let Ok(services) = endpoint.address_lookup() else {
-        return added;
+        return (added, nearby);
     };
     if matches!(config.mode, Mode::Mainnet | Mode::Local) {
         match MdnsAddressLookup::builder()
@@ -592,7 +616,8 @@ fn add_lookups(endpoint: &Endpoint, config: &NetConfig) -> Vec<&'static str> {
             .build(endpoint.id())
         {
             Ok(mdns) => {
-                services.add(mdns);
+                services.add(mdns.clone());
+                nearby = Some(mdns);
                 added.push("the local network");
             }
             Err(error) => tracing::warn!(%error, "nodes on the local network cannot be looked up"),
@@ -620,7 +645,7 @@ fn add_lookups(endpoint: &Endpoint, config: &NetConfig) -> Vec<&'static str> {
             Err(error) => tracing::warn!(%error, "nodes cannot be looked up in the DHT"),
         }
     }
-    added
+    (added, nearby)
 }
 
 /// The node's own address, kept up to date until the endpoint closes.
