@@ -9,6 +9,7 @@ use polykey_api::agent::{State, Status};
 use polykey_api::{Code, Problem};
 use polykey_core::password::Password;
 use polykey_core::random::OsRandom;
+use polykey_core::recovery::RecoveryKeys;
 use polykey_core::{Clock, NodeId, Random, SecretBytes, Timestamp, clock::SystemClock};
 use tokio::sync::{mpsc, watch};
 
@@ -183,16 +184,7 @@ impl Agent {
             Ok(node) => {
                 turn.right();
                 if let Some(node) = node {
-                    self.note_node_id(node.id());
-                    node.audit.keep(self.0.audit_keep.load(Ordering::Relaxed));
-                    node.allowance
-                        .set_quota(self.0.keeper_quota.load(Ordering::Relaxed));
-                    for entry in self.pending().take() {
-                        node.audit.append(&entry);
-                    }
-                    *self.slot() = Some(Arc::new(node));
-                    // What went wrong stands in the status; the vaults are open all the same.
-                    let _ = self.network().start(self).await;
+                    self.take_in(node).await;
                 }
                 Ok(())
             }
@@ -203,6 +195,40 @@ impl Agent {
                 Err(problem)
             }
         }
+    }
+
+    /// Uses a node that was opened, and goes on the network with it.
+    async fn take_in(&self, node: Node) {
+        self.note_node_id(node.id());
+        node.audit.keep(self.0.audit_keep.load(Ordering::Relaxed));
+        node.allowance
+            .set_quota(self.0.keeper_quota.load(Ordering::Relaxed));
+        for entry in self.pending().take() {
+            node.audit.append(&entry);
+        }
+        *self.slot() = Some(Arc::new(node));
+        // What went wrong stands in the status; the vaults are open all the same.
+        let _ = self.network().start(self).await;
+    }
+
+    /// Closes `node`, the present one, and opens it again with the keys of its recovery code. To be run as
+    /// [`Agent::unlock_keys`]; all sessions end.
+    ///
+    /// # Errors
+    /// What the disk says. The agent is locked then.
+    pub async fn reopen_with(&self, node: Arc<Node>, keys: RecoveryKeys) -> Result<(), Problem> {
+        let check = node.password_check();
+        drop(node);
+        self.lock_keys().await;
+        let _transition = self.0.transition.lock().await;
+        if self.node().is_some() {
+            return Err(Problem::new(Code::Busy, "the agent was unlocked in between")
+                .hint("run the same command again"));
+        }
+        let paths = self.paths().clone();
+        let opened = blocking(move || open::reopen(&paths, &keys, check)).await?;
+        self.take_in(opened).await;
+        Ok(())
     }
 
     /// Checks `password` against the key file, without opening anything. To be run as [`Agent::unlock_keys`].

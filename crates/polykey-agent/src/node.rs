@@ -2,6 +2,7 @@
 //!
 //! Always: dropping the last reference wipes every key and closes every database.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{PoisonError, RwLock};
 
 use polykey_api::Problem;
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 use crate::audit::Audit;
 use crate::blocking::Closing;
 use crate::contacts::Contacts;
+use crate::devices::Turns;
 use crate::discovery::Seeker;
 use crate::failure;
 use crate::gestalts::Gestalts;
@@ -74,6 +76,10 @@ pub struct Node {
     pub former: Vec<SigningKey>,
     /// The claims in which one after the other named its successor, up to the present one, oldest first.
     pub succession: Vec<Rotation>,
+    /// True while it is not settled whether the node was somebody before: it was made from a recovery code.
+    pub is_restored: AtomicBool,
+    /// What keeps work on devices in line.
+    pub turns: Turns,
     /// Tells those who wait for a caller that the keys go.
     pub closing: watch::Sender<bool>,
 }
@@ -112,6 +118,12 @@ impl Node {
             .matches(password.expose())
     }
 
+    /// What tells the password, for this node when it is opened again.
+    pub fn password_check(&self) -> PasswordCheck {
+        let check = self.password.read().unwrap_or_else(PoisonError::into_inner);
+        check.duplicate()
+    }
+
     /// Another password opens the node from now on.
     pub fn set_password_check(&self, check: PasswordCheck) {
         *self.password.write().unwrap_or_else(PoisonError::into_inner) = check;
@@ -131,6 +143,14 @@ impl PasswordCheck {
         let key = Key::random(random);
         let digest = digest(&key, password);
         PasswordCheck { key, digest }
+    }
+
+    /// The same, for a node that is opened again.
+    pub fn duplicate(&self) -> PasswordCheck {
+        PasswordCheck {
+            key: self.key.duplicate(),
+            digest: self.digest.duplicate(),
+        }
     }
 
     /// Compares in constant time. What is no password does not match.

@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::RwLock;
+use std::sync::atomic::AtomicBool;
 
 use polykey_api::start::StartOrder;
 use polykey_api::{Code, Problem};
@@ -31,6 +32,7 @@ use polykey_vault::charter::{DeviceKey, MemberKeys};
 use crate::audit::Audit;
 use crate::chains::own::{self, Reign};
 use crate::contacts::Contacts;
+use crate::devices::Turns;
 use crate::discovery::Seeker;
 use crate::door::wrong_password;
 use crate::failure::{self, disk};
@@ -65,6 +67,9 @@ pub(crate) const FORMER_RECORDS: &[u8] = b"former-record";
 pub(crate) const FORMER_STARTS: &[u8] = b"former-start";
 /// Group of the claims in which a former root key names its successor.
 pub(crate) const ROTATIONS: &[u8] = b"rotation";
+
+/// Group of the mark of a node that was made from a code and does not know yet whether it was somebody before.
+pub(crate) const RESTORED: &[u8] = b"restored";
 
 /// Context of the seal of a former root key's seed.
 pub(crate) fn former_context(number: u64) -> Vec<u8> {
@@ -161,11 +166,16 @@ pub fn create(paths: &NodePaths, order: &StartOrder, random: &dyn Random) -> Res
     sync_folder_of(&paths.unfinished())?;
     let (file, master) = KeyFile::create(&password, &keys, limits, random)
         .map_err(|error| Problem::new(Code::Io, "the password cannot be stretched").caused_by(&error))?;
+    let begins = match order.recovery_code.is_some() && !order.new_code {
+        true => Begins::Perhaps,
+        false => Begins::Now,
+    };
     let node = found(
         paths,
         master,
         &root,
         &keys,
+        begins,
         PasswordCheck::new(&password, random),
         random,
     )?;
@@ -243,12 +253,33 @@ fn reset_password(
     load(paths, &file, master, PasswordCheck::new(password, random))
 }
 
+/// Opens a node again with the keys of its recovery code, which then open what was sealed to the code.
+///
+/// # Errors
+/// As [`open`].
+pub fn reopen(paths: &NodePaths, keys: &RecoveryKeys, check: PasswordCheck) -> Result<Node, Problem> {
+    let file = read_key_file(paths)?;
+    let master = file.unlock_code(keys).map_err(unlock_problem)?;
+    let db = Database::open(&paths.database(), &database_key(&master), &StoreEnv::default())
+        .map_err(|error| failure::store(&error))?;
+    successor::settle(&db, paths, &file)?;
+    read_node(paths, master, db, check, Some(&keys.code))
+}
+
+/// Whether a new node is new, or perhaps an old one on an empty disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begins {
+    Now,
+    Perhaps,
+}
+
 /// Writes what a new node is.
 fn found(
     paths: &NodePaths,
     master: MasterKey,
     root: &SigningKey,
     recovery: &RecoveryKeys,
+    begins: Begins,
     password: PasswordCheck,
     random: &dyn Random,
 ) -> Result<Node, Problem> {
@@ -263,11 +294,14 @@ fn found(
             let sealed = master.seal_seed(label::MASTER_ROOT, name, seed, random);
             tx.put(IDENTITY, SEEDS, name, &sealed)?;
         }
+        if begins == Begins::Perhaps {
+            tx.put(IDENTITY, RESTORED, b"", &[])?;
+        }
         tx.put(IDENTITY, KEY_RECORDS, &0u64.to_be_bytes(), key_record.as_bytes())?;
         tx.put(IDENTITY, SIGCHAIN, &0u64.to_be_bytes(), sigchain_start.as_bytes())
     })
     .map_err(|error| failure::store(&error))?;
-    read_node(paths, master, db, password)
+    read_node(paths, master, db, password, None)
 }
 
 fn load(
@@ -279,15 +313,16 @@ fn load(
     let db = Database::open(&paths.database(), &database_key(&master), &StoreEnv::default())
         .map_err(|error| failure::store(&error))?;
     successor::settle(&db, paths, file)?;
-    read_node(paths, master, db, password)
+    read_node(paths, master, db, password, None)
 }
 
-/// The node whose records are in `db`.
+/// The node whose records are in `db`; `code` opens what was sealed to its recovery code.
 fn read_node(
     paths: &NodePaths,
     master: MasterKey,
     db: Database,
     password: PasswordCheck,
+    code: Option<&EncryptionKey>,
 ) -> Result<Node, Problem> {
     let damaged = |error: &dyn std::error::Error| {
         Problem::new(Code::BadData, "the node's own records are damaged")
@@ -363,10 +398,17 @@ fn read_node(
         Err(problem) if problem.code == Code::DiskFull => tracing::warn!("the sigchain waits: {problem}"),
         settled => settled?,
     }
+    let mut present = identity(&root, &encryption, &key_record, &sigchain_start);
+    if let Some(code) = code {
+        present = present.with_code(EncryptionKey::from_seed(code.expose_seed()));
+    }
     let mut me = vec![Acting {
-        identity: identity(&root, &encryption, &key_record, &sigchain_start),
+        identity: present,
         rotation: None,
     }];
+    let is_restored = db
+        .read(|tx| tx.contains(IDENTITY, RESTORED, b""))
+        .map_err(|error| failure::store(&error))?;
     for (root, (key_record, start, rotation)) in former.iter().zip(&before).rev() {
         me.push(Acting {
             identity: identity(root, &encryption, key_record, start),
@@ -407,6 +449,8 @@ fn read_node(
         password: RwLock::new(password),
         former,
         succession,
+        is_restored: AtomicBool::new(is_restored),
+        turns: Turns::default(),
         closing: tokio::sync::watch::Sender::new(false),
     })
 }

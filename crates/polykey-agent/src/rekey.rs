@@ -26,6 +26,7 @@ use crate::failure;
 use crate::node::{Node, PasswordCheck};
 use crate::open;
 use crate::paths::NodePaths;
+use crate::recovery::past::check_settled;
 use crate::successor::{self, Successor};
 
 /// Whether the old root key names the new one.
@@ -138,7 +139,10 @@ fn successor(
     }
     let rotation = match tie {
         Tie::None => None,
-        Tie::Named => Some(name_successor(node, request, &root, &keys.recovery)?),
+        Tie::Named => {
+            check_settled(node)?;
+            Some(name_successor(node, request, &root, &keys.recovery)?)
+        }
     };
     let key_record = KeyRecord::first(&root, node.encryption.public());
     let start = SigchainStart::sign(&root, keys, &key_record, SystemClock.now());

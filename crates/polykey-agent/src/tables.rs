@@ -32,3 +32,9 @@ pub const TOKENS: Table = Table::new(32);
 pub const PEOPLE: Table = Table::new(33);
 /// Messages from strangers. See `post`.
 pub const STRANGERS: Table = Table::new(26);
+/// Tickets for devices. See `devices`.
+pub const DEVICE_TICKETS: Table = Table::new(27);
+/// Devices that were let into vaults because they are devices of a member. See `devices`.
+pub const FOLLOWED: Table = Table::new(28);
+/// What of the hidden vault and this node was in step when they were last compared. See `devices`.
+pub const IN_STEP: Table = Table::new(29);

@@ -9,6 +9,7 @@
 pub mod agent;
 pub mod audit;
 pub mod code;
+pub mod devices;
 pub mod doctor;
 pub mod endpoint;
 pub mod exchange;
@@ -20,6 +21,7 @@ pub mod nodes;
 pub mod notifications;
 pub mod openapi;
 pub mod problem;
+pub mod recovery;
 pub mod relay;
 pub mod replicas;
 pub mod secrets;

@@ -206,6 +206,21 @@ pub enum NotificationData {
         /// Until when, in milliseconds since 1970, by the sender's clock.
         expires: u64,
     },
+    /// The sender is a device of a member of a vault, and came in or went out with that.
+    #[serde(rename_all = "camelCase")]
+    MemberDevice {
+        /// The member.
+        member_node_id: String,
+        /// The vault.
+        vault_id: String,
+        /// Its name here.
+        vault_name: String,
+        /// What it may do; missing when it was taken out.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        role: Option<String>,
+    },
+    /// The sender is a device of this user now.
+    DeviceJoined {},
     /// The sender's sigchain does not go on from what it was.
     SigchainDoubt {
         /// True when it says something else than before, false when it says less.
@@ -227,17 +242,6 @@ pub enum NotificationData {
     DeviceReach {
         /// True when it does.
         came: bool,
-    },
-    /// The sender was let into a vault as a device of a member, or taken out.
-    #[serde(rename_all = "camelCase")]
-    DeviceVault {
-        /// The vault.
-        vault_id: String,
-        /// Its name here.
-        vault_name: String,
-        /// What it may do; absent when it was taken out.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        role: Option<String>,
     },
     /// The sender turned up beside somebody with whom a vault is shared, and is not in it.
     #[serde(rename_all = "camelCase")]

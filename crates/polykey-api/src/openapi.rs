@@ -12,8 +12,8 @@ use utoipa::openapi::{
 use crate::endpoint::{Endpoint, Shape};
 use crate::problem::ProblemReply;
 use crate::{
-    agent, audit, doctor, exchange, identities, keys, links, nodes, notifications, replicas, secrets,
-    sharing, vaults,
+    agent, audit, devices, doctor, exchange, identities, keys, links, nodes, notifications, recovery,
+    replicas, secrets, sharing, vaults,
 };
 
 const JSON: &str = "application/json";
@@ -122,6 +122,11 @@ pub fn page() -> OpenApi {
         .call(&nodes::NAME)
         .call(&nodes::BLOCK)
         .call(&nodes::EXAMINE)
+        .call(&recovery::RESUME)
+        .call(&devices::PAIR)
+        .call(&devices::JOIN)
+        .call(&devices::LIST)
+        .call(&devices::REMOVE)
         .call(&links::INVITE)
         .call(&links::CLAIM)
         .call(&links::UNCLAIM)

@@ -17,6 +17,8 @@ pub struct StartOrder {
     pub password: Option<String>,
     /// Recovery code: makes a new node with that identity, or sets a new password on an existing one.
     pub recovery_code: Option<String>,
+    /// The recovery code was made just now: no node had it before.
+    pub new_code: bool,
     /// Private key (JWK or encrypted JWK) for a new node.
     pub private_key: Option<String>,
     /// Puts what lies in the node path aside and makes a new node.

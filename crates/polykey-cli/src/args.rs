@@ -11,8 +11,8 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::commands::{
-    agent, audit, bootstrap, completions, config, doctor, identities, keys, man, nodes, notifications, relay,
-    secrets, sharing, vaults,
+    agent, audit, bootstrap, completions, config, devices, doctor, identities, keys, man, nodes,
+    notifications, recovery, relay, secrets, sharing, vaults,
 };
 use crate::output::Output;
 use crate::settings::Settings;
@@ -65,6 +65,9 @@ pub enum Command {
 Examples:
   polykey demo")]
     Demo,
+    /// Use several nodes as one: pair, list and remove your devices
+    #[command(subcommand)]
+    Devices(devices::Command),
     /// Look for what is wrong and say what to do
     #[command(after_help = "\
 Examples:
@@ -94,6 +97,9 @@ Examples:
     /// Send, read and remove short messages between nodes
     #[command(subcommand)]
     Notifications(notifications::Command),
+    /// Come back when devices are lost
+    #[command(subcommand)]
+    Recovery(recovery::Command),
     /// Run a relay for nodes that cannot reach each other directly
     Relay(Box<relay::Relay>),
     /// Read, write, move and inject secrets

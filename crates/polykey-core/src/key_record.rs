@@ -70,7 +70,16 @@ impl KeyRecord {
     /// When `root` is not this record's node's.
     pub fn next(&self, root: &SigningKey, encryption: EncryptionPublic) -> KeyRecord {
         assert_eq!(root.public(), self.node, "a node continues its own records only");
-        KeyRecord::sign(root, self.number + 1, encryption, Some(self.id()))
+        KeyRecord::after(root, (self.number, self.id()), encryption)
+    }
+
+    /// The record behind the one with this number and id, of which nothing else has to be known.
+    pub fn after(
+        root: &SigningKey,
+        (number, id): (u64, KeyRecordId),
+        encryption: EncryptionPublic,
+    ) -> KeyRecord {
+        KeyRecord::sign(root, number + 1, encryption, Some(id))
     }
 
     fn sign(

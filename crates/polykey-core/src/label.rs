@@ -163,6 +163,8 @@ labels! {
     REPLICA_PLACE = "agent/replica-place";
     /// Hash that finds slips in a ticket's text.
     TICKET_CHECKSUM = "agent/ticket-checksum";
+    /// Keyed hash that proves the words by which two devices pair.
+    DEVICE_WORDS = "agent/device-words";
 }
 
 #[cfg(test)]

@@ -13,8 +13,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use polykey_core::{NodeId, StatementId};
 
+use crate::claim::Body;
 use crate::identity::IdentityId;
-use crate::link::{LinkTerms, LinkType};
+use crate::link::{Link, LinkTerms, LinkType};
 use crate::proof::Proof;
 use crate::sigchain::Chain;
 
@@ -76,6 +77,7 @@ pub struct Facts {
     links: Vec<(StatementId, LinkTerms)>,
     identities: Vec<(StatementId, IdentityId)>,
     removed: BTreeSet<NodeId>,
+    parted: BTreeSet<NodeId>,
     successor: Option<(StatementId, NodeId)>,
     predecessors: Vec<(StatementId, NodeId)>,
     is_ended: bool,
@@ -93,6 +95,7 @@ impl Facts {
                 .map(|(claim, id)| (claim, id.clone()))
                 .collect(),
             removed: chain.removed_devices(),
+            parted: parted(chain),
             successor: chain
                 .successor()
                 .map(|rotation| (rotation.id(), rotation.successor())),
@@ -104,6 +107,27 @@ impl Facts {
             is_doubtful,
         }
     }
+}
+
+/// The nodes that a chain says are no devices any more: it removed them, or ended its link with them, and there is no
+/// new one.
+fn parted(chain: &Chain) -> BTreeSet<NodeId> {
+    let node = chain.node();
+    let other_end = |link: &Link| match link.terms().kind {
+        LinkType::Device => link.other_end(&node),
+        LinkType::Node => None,
+    };
+    let mut parted: BTreeSet<NodeId> = (chain.entries().iter())
+        .filter_map(|claim| match claim.body() {
+            Body::Link(link) => other_end(link),
+            _ => None,
+        })
+        .collect();
+    for linked in chain.links().filter_map(other_end) {
+        parted.remove(&linked);
+    }
+    parted.extend(chain.removed_devices());
+    parted
 }
 
 /// A connected set of nodes and identities, and what is known about it.
@@ -372,6 +396,30 @@ impl Graph {
             .collect()
     }
 
+    /// The nodes that are none of `nodes` any more, by the word of one of them: it removed them, or ended its device
+    /// link with them.
+    pub fn parted(&self, nodes: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
+        let said = nodes.iter().filter_map(|node| self.facts.get(node));
+        said.flat_map(|facts| &facts.parted)
+            .filter(|node| !nodes.contains(*node))
+            .copied()
+            .collect()
+    }
+
+    /// The nodes whose successor `node` is, as both say.
+    pub fn former(&self, node: &NodeId) -> BTreeSet<NodeId> {
+        let place = self.index.get(&Vertex::Node(*node));
+        let bonds = place.map_or(&[][..], |place| &self.edges[*place]).iter();
+        bonds
+            .map(|(bond, _)| &self.bonds[*bond])
+            .filter(|bond| bond.tie == Tie::Successor && bond.to == Vertex::Node(*node))
+            .filter_map(|bond| match &bond.from {
+                Vertex::Node(former) => Some(*former),
+                Vertex::Identity(_) => None,
+            })
+            .collect()
+    }
+
     fn is_doubtful(&self, node: &NodeId) -> bool {
         self.facts.get(node).is_some_and(|facts| facts.is_doubtful)
     }
@@ -426,6 +474,7 @@ mod tests {
             links: vec![],
             identities: vec![],
             removed: BTreeSet::new(),
+            parted: BTreeSet::new(),
             successor: None,
             predecessors: vec![],
             is_ended: false,

@@ -22,7 +22,10 @@ pub(crate) struct Life {
 
 impl Life {
     pub(crate) fn new() -> Life {
-        let keys = RecoveryCode::generate(&OsRandom).keys();
+        Life::of(RecoveryCode::generate(&OsRandom).keys())
+    }
+
+    pub(crate) fn of(keys: RecoveryKeys) -> Life {
         let record = KeyRecord::first(&keys.root, EncryptionKey::random(&OsRandom).public());
         let start = SigchainStart::sign(&keys.root, &keys, &record, time(1));
         Life { keys, start, record }

@@ -5,22 +5,26 @@
 //!
 //! Always: a claim is verified before it is kept; what speaks against a node is kept, and told once.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use polykey_api::{Code, Problem};
 use polykey_core::clock::SystemClock;
+use polykey_core::key_record::KeyRecord;
 use polykey_core::random::OsRandom;
 use polykey_core::{Clock, NodeId};
 use polykey_trust::TrustError;
 use polykey_trust::book::{self, EvidenceKind, Source};
 use polykey_trust::claim::Claim;
-use polykey_trust::sigchain::{ChainError, MAX_ENTRIES, verify_entries};
+use polykey_trust::sigchain::{ChainError, CurrentKeyRecord, MAX_ENTRIES, verify_entries};
 
 use crate::agent::Agent;
 use crate::blocking::blocking;
+use crate::contacts as places;
+use crate::devices;
 use crate::failure;
 use crate::node::Node;
-use crate::peer::{Answer, Request};
+use crate::peer::{Answer, Device, Request};
 use crate::post::{Letter, Tray};
 
 /// Most bytes of one chain that are asked for.
@@ -44,9 +48,79 @@ impl Agent {
         if !node.contacts.is_contact(&who) {
             return;
         }
-        if let Err(problem) = self.learn_chain(&node, who, who).await {
+        let look = |node: &Arc<Node>| {
+            let here = node.clone();
+            blocking(move || devices::seen(&here, &who))
+        };
+        let before = look(&node).await;
+        if let Err(problem) = self.learn_all(&node, who).await {
             tracing::debug!(node = %who, "its sigchain was not learned: {problem}");
         }
+        // Vaults follow what is new; what is not, they followed when they were opened.
+        if look(&node).await != before {
+            self.follow_principals().await;
+        }
+    }
+
+    async fn learn_all(&self, node: &Arc<Node>, who: NodeId) -> Result<(), Problem> {
+        self.learn_chain(node, who, who).await?;
+        let here = node.clone();
+        blocking(move || keep_newer_keys(&here, who)).await?;
+        self.learn_devices(node, who).await
+    }
+
+    /// Asks a node whose sigchain is here for the chains and keys of the devices that it names.
+    async fn learn_devices(&self, node: &Arc<Node>, who: NodeId) -> Result<(), Problem> {
+        let here = node.clone();
+        let named = blocking(move || {
+            let chain = here.db.read(|tx| book::known_chain(tx, &who));
+            let chain = chain.map_err(|error| failure::trust(&error))?;
+            let mut named: BTreeSet<NodeId> = devices::linked(&chain).collect();
+            named.remove(&here.id());
+            Ok(named)
+        })
+        .await?;
+        if named.is_empty() {
+            return Ok(());
+        }
+        let Answer::Devices(shown) = self.network().ask(node, who, Request::Devices).await? else {
+            unreachable!("answers are read as answers to their request");
+        };
+        // The node itself answers for no more than what both ends signed.
+        for device in shown.into_iter().filter(|device| named.contains(&device.node)) {
+            if node.contacts.is_blocked(&device.node) {
+                continue;
+            }
+            if let Err(problem) = self.learn_device(node, who, &device).await {
+                tracing::debug!(device = %device.node, "was not learned: {problem}");
+            }
+        }
+        Ok(())
+    }
+
+    async fn learn_device(&self, node: &Arc<Node>, from: NodeId, device: &Device) -> Result<(), Problem> {
+        let of = device.node;
+        self.learn_chain(node, from, of).await?;
+        let (here, device) = (node.clone(), device.clone());
+        blocking(move || {
+            let chain = here.db.read(|tx| book::known_chain(tx, &of));
+            let chain = chain.map_err(|error| failure::trust(&error))?;
+            let record = match chain.key_record() {
+                CurrentKeyRecord::Later(record) => record.clone(),
+                CurrentKeyRecord::First(id) => KeyRecord::verify(device.record)
+                    .ok()
+                    .filter(|record| record.id() == id)
+                    .ok_or_else(|| Problem::new(Code::Protocol, "a device is shown with other keys"))?,
+                CurrentKeyRecord::Revoked => return Ok(()),
+            };
+            here.contacts.meet(of)?;
+            if here.contacts.find(&of).is_some() {
+                here.contacts.keep_keys(chain.start(), &record)?;
+                here.contacts.learn(of, &device.places, places::Source::Told)?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Asks `from` for the sigchain of `of`, and keeps it.
@@ -78,7 +152,7 @@ impl Agent {
     }
 
     /// All entries from `first` on, verified one by one.
-    async fn ask_for_chain(
+    pub(crate) async fn ask_for_chain(
         &self,
         node: &Arc<Node>,
         from: NodeId,
@@ -114,6 +188,25 @@ impl Agent {
             });
             entries.extend(verified.await?);
         }
+    }
+}
+
+/// Keeps the key record that a chain ends with, when it is newer than the one that is known.
+fn keep_newer_keys(node: &Node, who: NodeId) -> Result<(), Problem> {
+    let Some(contact) = node.contacts.find(&who) else {
+        return Ok(());
+    };
+    let chain = node.db.read(|tx| book::known_chain(tx, &who));
+    let chain = chain.map_err(|error| failure::trust(&error))?;
+    match chain.key_record() {
+        CurrentKeyRecord::Later(record)
+            if contact
+                .record
+                .is_none_or(|known| known.number() < record.number()) =>
+        {
+            node.contacts.keep_keys(chain.start(), record)
+        }
+        _ => Ok(()),
     }
 }
 

@@ -160,16 +160,17 @@ impl Contacts {
         })
     }
 
-    /// Notes that the user trusts the node no longer. It stays known.
+    /// Notes whether the user trusts the node, here or by what another device says. One that is not known and not
+    /// trusted stays unknown.
     ///
     /// # Errors
     /// What the store says.
-    pub fn distrust(&self, node: NodeId) -> Result<(), Problem> {
-        if !self.read().contains_key(&node) {
+    pub fn set_trust(&self, node: NodeId, trusted: bool) -> Result<(), Problem> {
+        if !trusted && !self.read().contains_key(&node) {
             return Ok(());
         }
         self.change(node, |contact| {
-            contact.trusted = false;
+            contact.trusted = trusted;
             Ok(())
         })
     }

@@ -35,6 +35,7 @@ pub use news::{Batch, News};
 use crate::agent::Agent;
 use crate::blocking::blocking;
 use crate::chains::succession::Succeeded;
+use crate::devices::principals;
 use crate::failure;
 use crate::network::Running;
 use crate::vaults::problem::vault_problem;
@@ -215,6 +216,7 @@ impl Follower {
         self.begin(Task::Errands, async move {
             agent.settle_shares(None).await;
             agent.deliver_post(None).await;
+            agent.keep_in_step().await;
             Done::RanErrands
         });
     }
@@ -236,6 +238,7 @@ impl Follower {
             self.begin(Task::Once, async move {
                 agent.present_succession(node).await;
                 agent.look_at_chain(node).await;
+                agent.bring_from_device(node).await;
                 Done::Ran
             });
             let running = self.running.clone();
@@ -333,6 +336,7 @@ impl Follower {
         if let Some(node) = self.agent.node() {
             for vault in (node.vaults.ids().into_iter())
                 .chain(node.vaults.joining())
+                .chain(node.vaults.hidden())
                 .chain(node.vaults.kept())
             {
                 self.survey(vault);
@@ -500,6 +504,13 @@ fn look_at(agent: &Agent, vault: VaultId) -> Result<Option<Survey>, Problem> {
     let wrong = |error| vault_problem(&open.name, error);
     if open.vault.needs_rekey() && open.vault.my_role().is_some_and(Role::administers) {
         open.vault.rekey(&[]).map_err(wrong)?;
+    }
+    match principals::follow_one(&node, &open) {
+        Ok(touched) => touched.into_iter().for_each(|id| agent.run_errands(id)),
+        Err(problem) => tracing::warn!(%vault, "does not follow its members' devices: {problem}"),
+    }
+    if node.vaults.is_hidden(vault) {
+        agent.step_soon();
     }
     let me = node.id();
     let charter = open.vault.charter().map_err(wrong)?;

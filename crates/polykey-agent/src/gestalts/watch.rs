@@ -1,5 +1,5 @@
-//! What follows when it becomes known that somebody belongs to somebody: the user is told whom permissions reach now,
-//! and vaults are brought level with the people they are shared with.
+//! What follows when it becomes known that somebody belongs to somebody: the user is told whom permissions reach now and
+//! who turned up beside people, and vaults are brought level with the devices of their members.
 //!
 //! Always: what runs here ends with the network; it grants nothing but what `device` claims and the user's own word
 //! together say.
@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::agent::Agent;
 use crate::blocking::blocking;
+use crate::devices::principals;
 use crate::node::Node;
 use crate::post::{Letter, Tray};
 use crate::sharing::people;
@@ -62,5 +63,6 @@ fn settle(node: &Node) -> Result<Vec<NodeId>, Problem> {
         node.post
             .tell(Tray::Inbox, letter, SystemClock.now(), &OsRandom)?;
     }
-    people::follow(node)
+    people::propose(node)?;
+    principals::follow_all(node)
 }

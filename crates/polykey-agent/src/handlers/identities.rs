@@ -84,7 +84,7 @@ pub async fn untrust(agent: Agent, caller: Caller, q: OneGestalt) -> Result<Name
         let nodes = others(&node, known_nodes(&node, &view, &q.who)?)?;
         node.gestalts.disallow(&nodes, permission::Action::Notify)?;
         for other in &nodes {
-            node.contacts.distrust(*other)?;
+            node.contacts.set_trust(*other, false)?;
         }
         Ok(to_named(&nodes))
     })

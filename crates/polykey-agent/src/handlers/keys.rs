@@ -86,6 +86,9 @@ async fn new_root(
     let (password, limits) = new_password(&request.password, &request.ops_limit, &request.mem_limit)?;
     let again = SecretBytes::copy_from(password.expose());
     let paths = agent.paths().clone();
+    if tie == Tie::Named {
+        agent.settle_past(&node, &[]).await?;
+    }
     to_the_end(async move {
         let transition = agent.transition().await;
         let changed =

@@ -48,6 +48,7 @@ pub async fn invite(agent: Agent, caller: Caller, q: InviteNode) -> Result<NodeI
     if life > MAX_LIFE {
         return Err(Problem::new(Code::Usage, "an invitation lasts a year at most"));
     }
+    agent.settle_past(&node, &[who]).await?;
     let here = node.clone();
     let (expires, outgoing) = blocking(move || {
         let invitation = links::invite(&here, who, LinkType::Node, life)?;

@@ -12,6 +12,7 @@ use crate::router::Routes;
 pub mod agent;
 pub mod audit;
 pub mod changes;
+pub mod devices;
 pub mod discovery;
 pub mod exchange;
 pub mod fetch;
@@ -24,6 +25,7 @@ pub mod nodes;
 pub mod notifications;
 mod opened;
 pub mod proofs;
+pub mod recovery;
 pub mod replicas;
 pub mod secrets;
 pub mod sharing;
@@ -137,6 +139,11 @@ fn calls() -> Routes {
         .json(&api::nodes::NAME, nodes::name)
         .json(&api::nodes::BLOCK, nodes::block)
         .json(&api::nodes::EXAMINE, nodes::examine)
+        .json(&api::recovery::RESUME, recovery::resume)
+        .json(&api::devices::PAIR, devices::pair)
+        .json(&api::devices::JOIN, devices::join)
+        .json(&api::devices::LIST, devices::list)
+        .json(&api::devices::REMOVE, devices::remove)
         .json(&api::links::INVITE, links::invite)
         .json(&api::links::CLAIM, links::claim)
         .json(&api::links::UNCLAIM, links::unclaim)

@@ -51,6 +51,7 @@ pub async fn add(agent: Agent, caller: Caller, q: AddNode) -> Result<NodeItem, P
         here.contacts.learn(id, &[place], Source::Added)
     })
     .await?;
+    agent.step_soon();
     let accepting = agent.clone();
     tokio::spawn(async move { accepting.accept_requests(id).await });
     if !q.no_ping {
@@ -126,6 +127,7 @@ pub async fn name(agent: Agent, caller: Caller, q: NameNode) -> Result<NodeItem,
     let (node, id) = enter(&agent, &caller, "nodes.name", &q.who).await?;
     let here = node.clone();
     blocking(move || here.contacts.name(id, q.petname.as_deref())).await?;
+    agent.step_soon();
     Ok(item(&agent, &node, id))
 }
 
@@ -135,6 +137,7 @@ pub async fn block(agent: Agent, caller: Caller, q: BlockNode) -> Result<NodeIte
     let (node, id) = enter(&agent, &caller, event, &q.who).await?;
     let here = node.clone();
     blocking(move || here.contacts.block(id, q.blocked)).await?;
+    agent.step_soon();
     if q.blocked {
         agent.network().cut_off(&id).await;
     }

@@ -206,6 +206,23 @@ fn shown_mail(mail: &Mail, me: &NodeId) -> NotificationItem {
                 former_node_id: former.to_string(),
             },
         ),
+        Letter::Device {
+            member,
+            vault,
+            name,
+            role,
+            ..
+        } => (
+            None,
+            mail.id.time(),
+            NotificationData::MemberDevice {
+                member_node_id: member.to_string(),
+                vault_id: vault.to_string(),
+                vault_name: name.to_string(),
+                role: role.map(|role| role.to_string()),
+            },
+        ),
+        Letter::DeviceJoined { .. } => (None, mail.id.time(), NotificationData::DeviceJoined {}),
         Letter::Doubt { forked, .. } => (
             None,
             mail.id.time(),
@@ -230,17 +247,6 @@ fn shown_mail(mail: &Mail, me: &NodeId) -> NotificationItem {
             None,
             mail.id.time(),
             NotificationData::DeviceReach { came: *came },
-        ),
-        Letter::Device {
-            vault, name, role, ..
-        } => (
-            None,
-            mail.id.time(),
-            NotificationData::DeviceVault {
-                vault_id: vault.to_string(),
-                vault_name: name.to_string(),
-                role: role.map(|role| role.to_string()),
-            },
         ),
         Letter::Proposal {
             vault, name, whom, ..

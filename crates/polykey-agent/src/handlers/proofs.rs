@@ -9,17 +9,15 @@ use polykey_api::identities::{
 };
 use polykey_api::problem::ProblemReply;
 use polykey_api::{Code, Nothing, Problem};
-use polykey_core::Clock;
-use polykey_core::clock::SystemClock;
 use polykey_trust::armour;
 use polykey_trust::book;
-use polykey_trust::claim::{Body, Claim, ClaimError};
+use polykey_trust::claim::{Body, Claim};
 use polykey_trust::gestalt::Vertex;
 use polykey_trust::identity::{DNS, HTTPS, IdentityId};
 use polykey_trust::proof::{FormerLink, Look, Remembered};
 use polykey_trust::provider::login::{DeviceCode, DeviceLogin, Login, Token};
 use polykey_trust::provider::{FILE_NAME, ServiceKind};
-use polykey_trust::{TrustError, sigchain::Chain};
+use polykey_trust::sigchain::Chain;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -30,6 +28,7 @@ use crate::discovery::look::{Looked, remembered};
 use crate::door::{Action, Caller};
 use crate::failure;
 use crate::gestalts::named::members;
+use crate::links;
 use crate::node::Node;
 use crate::providers::{Elsewhere, tokens};
 
@@ -149,6 +148,7 @@ pub async fn claim(agent: Agent, caller: Caller, q: OneIdentity) -> Result<Claim
     if !matches!(identity.provider(), DNS | HTTPS) {
         known_service(agent.elsewhere(), identity.provider())?;
     }
+    agent.settle_past(&node, &[]).await?;
     let (here, claimed) = (node.clone(), identity.clone());
     let (claim, token) = blocking(move || {
         let claim = say(&here, &claimed)?;
@@ -168,42 +168,13 @@ pub async fn claim(agent: Agent, caller: Caller, q: OneIdentity) -> Result<Claim
 
 /// The live claim of the node on this identity: the one that is there, or a new one.
 fn say(node: &Node, identity: &IdentityId) -> Result<Claim, Problem> {
-    let now = SystemClock.now();
-    let said = node.db.write(|tx| {
-        let chain = book::known_chain(tx, &node.id())?;
-        if let Some(claim) = live_claim(&chain, identity) {
-            return Ok(claim.clone());
-        }
-        let body = Body::Identity(identity.clone());
-        let claim = Claim::sign(&node.root, None, chain.next_place(), now, &body)?;
-        book::append(tx, claim.clone())?;
-        Ok::<_, SayError>(claim)
-    });
-    node.gestalts.changed();
-    said.map_err(|error| problem_of(&error))
+    let body = Body::Identity(identity.clone());
+    links::say_unless(node, &body, |chain| live_claim(chain, identity).cloned())
 }
 
 fn live_claim<'c>(chain: &'c Chain, identity: &IdentityId) -> Option<&'c Claim> {
     let (id, _) = chain.identities().find(|(_, said)| *said == identity)?;
     chain.entry(&id)
-}
-
-#[derive(Debug, thiserror::Error)]
-enum SayError {
-    #[error(transparent)]
-    Trust(#[from] TrustError),
-    #[error(transparent)]
-    Store(#[from] polykey_store::StoreError),
-    #[error(transparent)]
-    Claim(#[from] ClaimError),
-}
-
-fn problem_of(error: &SayError) -> Problem {
-    match error {
-        SayError::Trust(error) => failure::trust(error),
-        SayError::Store(error) => failure::store(error),
-        SayError::Claim(error) => Problem::new(Code::Internal, "the claim cannot be made").caused_by(error),
-    }
 }
 
 async fn publish(
@@ -233,23 +204,13 @@ pub async fn unclaim(agent: Agent, caller: Caller, q: OneIdentity) -> Result<Unc
     let node = agent.enter(&caller, action).await?.node().clone();
     let identity = claimable(&q.identity)?;
     blocking(move || {
-        let now = SystemClock.now();
-        let revoked = node.db.write(|tx| {
-            let mut chain = book::known_chain(tx, &node.id())?;
-            let live: Vec<Claim> = chain
-                .identities()
-                .filter(|(_, said)| **said == identity)
-                .filter_map(|(id, _)| chain.entry(&id).cloned())
-                .collect();
-            for claim in &live {
-                let body = Body::Revoke(claim.id());
-                let revoke = Claim::sign(&node.root, None, chain.next_place(), now, &body)?;
-                chain = book::append(tx, revoke)?;
-            }
-            Ok::<_, SayError>(live)
-        });
-        node.gestalts.changed();
-        let revoked = revoked.map_err(|error| problem_of(&error))?;
+        let chain = node.db.read(|tx| book::known_chain(tx, &node.id()));
+        let chain = chain.map_err(|error| failure::trust(&error))?;
+        let live = chain.identities().filter(|(_, said)| **said == identity);
+        let revoked: Vec<Claim> = live.filter_map(|(id, _)| chain.entry(&id).cloned()).collect();
+        for claim in &revoked {
+            links::say(&node, &Body::Revoke(claim.id()))?;
+        }
         let Some(first) = revoked.first() else {
             return Err(
                 Problem::new(Code::NodeNotFound, format!("this node does not claim {identity}"))

@@ -1,5 +1,6 @@
 //! The calls on who is in a vault.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use polykey_api::sharing::{
@@ -17,6 +18,7 @@ use polykey_vault::{AsideCommit, AsideReason, VaultError};
 
 use crate::agent::Agent;
 use crate::blocking::blocking;
+use crate::devices::principals;
 use crate::door::{Action, Caller};
 use crate::failure;
 use crate::follow::bring::bring_in;
@@ -25,7 +27,7 @@ use crate::gestalts::View;
 use crate::gestalts::named;
 use crate::node::Node;
 use crate::replicas::Trouble;
-use crate::sharing::{self, LetIn, invite, open_as_admin, people, rotation_item, wanted};
+use crate::sharing::{self, LetIn, invite, open_as_admin, rotation_item, wanted};
 use crate::tickets::LIFE;
 use crate::vaults::InUse;
 use crate::vaults::history::rfc3339;
@@ -160,6 +162,7 @@ pub async fn share(agent: Agent, caller: Caller, q: Share) -> Result<Shared, Pro
         let mut pending = false;
         let mut role = wanted.role();
         for id in &nodes {
+            principals::note_decision(&node, &vault.id, id, true)?;
             match sharing::let_in(&node, &vault, *id, wanted)? {
                 LetIn::Now(got) => role = got,
                 LetIn::Waits => pending = true,
@@ -171,12 +174,11 @@ pub async fn share(agent: Agent, caller: Caller, q: Share) -> Result<Shared, Pro
                 .filter(|id| nodes.contains(id))
                 .collect();
             if !of_it.is_empty() && wanted.role().reads() {
-                node.people
-                    .share(&view, vault.id, whom, wanted.role(), &of_it)?;
+                node.people.share(&view, vault.id, whom, &of_it)?;
             }
         }
         // Their devices come with them.
-        let mut touched = people::follow(&node)?;
+        let mut touched = principals::follow_one(&node, &vault)?;
         touched.extend(&nodes);
         let shared = Shared {
             vault_id: vault.id.to_string(),
@@ -195,6 +197,7 @@ pub async fn share(agent: Agent, caller: Caller, q: Share) -> Result<Shared, Pro
     for id in nodes {
         agent.run_errands(id);
     }
+    agent.step_soon();
     Ok(shared)
 }
 
@@ -213,29 +216,30 @@ pub async fn unshare(agent: Agent, caller: Caller, q: Unshare) -> Result<Unshare
             return Err(Problem::new(Code::Usage, "this is the node itself"));
         }
         let vault = open_as_admin(&node, &q.vault)?;
-        let nodes = match direct {
-            Some(id) => vec![id],
+        // The devices that came with somebody go with them.
+        let mut gone: BTreeSet<NodeId> = match direct {
+            Some(id) => BTreeSet::from([id]),
             None => node.people.part(&vault, &whom, &q.who)?,
         };
+        let main = gone.iter().next().copied().unwrap_or(node.id());
+        gone.extend(principals::devices_of(&node, &vault.id, &gone)?);
         let mut rotate = Vec::new();
-        for id in &nodes {
+        for id in &gone {
+            principals::note_decision(&node, &vault.id, id, false)?;
             match sharing::take_out(&node, &vault, *id) {
                 Ok(taken) => rotate.extend(taken.rotate),
                 // It left by itself.
-                Err(problem) if direct.is_none() && problem.code == Code::NodeNotFound => {}
+                Err(problem) if direct != Some(*id) && problem.code == Code::NodeNotFound => {}
                 Err(problem) => return Err(problem),
             }
             node.people.took_out(vault.id, *id)?;
         }
-        let mut gone = nodes;
-        // The devices that came with it go with it.
-        gone.extend(people::follow(&node)?);
         rotate.sort_by(|a, b| a.path.cmp(&b.path));
         rotate.dedup_by(|a, b| a.path == b.path);
         let unshared = Unshared {
             vault_id: vault.id.to_string(),
             vault_name: vault.name,
-            node_id_encoded: gone[0].to_string(),
+            node_id_encoded: main.to_string(),
             rotate,
         };
         Ok((unshared, gone))

@@ -19,13 +19,16 @@ use polykey_trust::book;
 use polykey_trust::claim::{Body, Claim};
 use polykey_trust::invitation::{self, Invitation, InvitationError};
 use polykey_trust::link::{Link, LinkType, Proposal};
+use polykey_trust::sigchain::Chain;
 
 use crate::agent::Agent;
 use crate::blocking::blocking;
+use crate::devices;
 use crate::failure;
 use crate::node::Node;
 use crate::peer::limits::Standing;
 use crate::peer::{Answer, Invited, Refusal, Request};
+use crate::recovery::past::check_settled;
 
 /// Looking at a sigchain that is said to have grown may hold up the answer for so long.
 const LOOK: Duration = Duration::from_secs(10);
@@ -35,6 +38,7 @@ const LOOK: Duration = Duration::from_secs(10);
 /// # Errors
 /// [`Code::Busy`] when too many invitations are open; what the store says.
 pub fn invite(node: &Node, who: NodeId, kind: LinkType, life: Duration) -> Result<Invitation, Problem> {
+    check_settled(node)?;
     // Whom the user invites is known, so that its sigchain is looked at.
     node.contacts.meet(who)?;
     let now = SystemClock.now();
@@ -99,12 +103,29 @@ fn entry_of(node: &Node, link: StatementId) -> Result<Option<Claim>, Problem> {
 /// Adds the claim with this body to the node's own chain.
 ///
 /// # Errors
-/// [`Code::BadData`] when it does not fit the chain; what the store says.
+/// As [`check_settled`]; [`Code::BadData`] when it does not fit the chain; what the store says.
 pub fn say(node: &Node, body: &Body) -> Result<Claim, Problem> {
+    say_unless(node, body, |_| None)
+}
+
+/// As [`say`], unless the chain holds it: then that claim.
+///
+/// # Errors
+/// As [`say`].
+pub fn say_unless(
+    node: &Node,
+    body: &Body,
+    held: impl Fn(&Chain) -> Option<Claim>,
+) -> Result<Claim, Problem> {
+    check_settled(node)?;
     let now = SystemClock.now();
     let said = node.db.write(|tx| {
-        let place = book::known_chain(tx, &node.id())?.next_place();
-        let claim = Claim::sign(&node.root, None, place, now, body).map_err(|error| TrustError::Claim {
+        let chain = book::known_chain(tx, &node.id())?;
+        if let Some(claim) = held(&chain) {
+            return Ok(claim);
+        }
+        let claim = Claim::sign(&node.root, None, chain.next_place(), now, body);
+        let claim = claim.map_err(|error| TrustError::Claim {
             node: node.id(),
             source: Box::new(error),
         })?;
@@ -127,24 +148,31 @@ pub fn end(node: &Node, who: NodeId, kind: LinkType) -> Result<usize, Problem> {
         let of_them = chain
             .links()
             .filter(|link| link.terms().kind == kind && link.other_end(&node.id()) == Some(who));
-        let links: Vec<StatementId> = of_them.map(Link::id).collect();
-        // Nobody comes back by an invitation that is still open.
-        let open = invitation::all(tx)?.into_iter();
-        let open = open.filter(|open| open.issuer == who && open.kind == kind && open.used.is_none());
-        Ok::<_, TrustError>((links, open.map(|open| open.id).collect::<Vec<_>>()))
+        Ok::<_, TrustError>(of_them.map(Link::id).collect::<Vec<StatementId>>())
     });
-    let (links, open) = read.map_err(|error| failure::trust(&error))?;
+    let links = read.map_err(|error| failure::trust(&error))?;
     for link in &links {
         say(node, &Body::Revoke(*link))?;
     }
+    // Nobody comes back by an invitation that is still open.
+    withdraw(node, who, kind)?;
+    Ok(links.len())
+}
+
+/// Takes back the invitations to links of this kind that `who` has not used.
+///
+/// # Errors
+/// What the store says.
+pub fn withdraw(node: &Node, who: NodeId, kind: LinkType) -> Result<(), Problem> {
     let withdrawn = node.db.write(|tx| {
-        for id in &open {
-            invitation::withdraw(tx, id)?;
+        for open in invitation::all(tx)? {
+            if open.issuer == who && open.kind == kind && open.used.is_none() {
+                invitation::withdraw(tx, &open.id)?;
+            }
         }
         Ok::<_, TrustError>(())
     });
-    withdrawn.map_err(|error| failure::trust(&error))?;
-    Ok(links.len())
+    withdrawn.map_err(|error| failure::trust(&error))
 }
 
 impl Agent {
@@ -161,13 +189,14 @@ impl Agent {
                 return Ok(Err(Refusal::Malformed));
             };
             let now = SystemClock.now();
+            let is_new = entry_of(&here, proposal.id())?.is_none();
             let link = here
                 .db
                 .write(|tx| invitation::answer(tx, &here.root, &from, &proposal, now));
             match link {
                 Ok(link) => {
                     here.gestalts.changed();
-                    Ok(Ok(link))
+                    Ok(Ok((link, is_new)))
                 }
                 Err(InvitationError::Trust(error)) => Err(failure::trust(&error)),
                 Err(error) => {
@@ -177,8 +206,13 @@ impl Agent {
             }
         });
         Ok(match answered.await? {
-            Ok(link) => {
-                self.spread_chain(Some(from));
+            Ok((link, is_new)) => {
+                match link.terms().kind {
+                    LinkType::Node if is_new => self.spread_chain(Some(from)),
+                    // Others are told when the device has said the same.
+                    LinkType::Device if is_new => self.tell_of_device(&node, from)?,
+                    _ => {}
+                }
                 Answer::Link(link.as_bytes().to_vec())
             }
             Err(refusal) => Answer::refused(refusal),
@@ -191,6 +225,7 @@ impl Agent {
     /// [`Code::NotAllowed`] when it has not invited this node; [`Code::Protocol`] when it signs something else;
     /// [`Code::NodeUnreachable`].
     pub async fn claim(&self, node: &Arc<Node>, who: NodeId, kind: LinkType) -> Result<Claim, Problem> {
+        self.settle_past(node, &[who]).await?;
         let title = node.contacts.title(&who);
         let Answer::Invitations(mut invited) = self.network().ask(node, who, Request::Invitations).await?
         else {
@@ -293,14 +328,20 @@ impl Agent {
             return Ok(Answer::Done);
         }
         let here = node.clone();
-        let seen = blocking(move || {
+        let (seen, before) = blocking(move || {
             let head = here.db.read(|tx| book::head(tx, &from));
-            head.map_err(|error| failure::trust(&error))
+            let head = head.map_err(|error| failure::trust(&error))?;
+            Ok((head, devices::others(&here)?))
         })
         .await?;
-        if seen.is_none_or(|head| head.number < last) {
+        // The same number again may be news of its devices.
+        if seen.is_none_or(|head| head.number <= last) {
             // Whoever does not answer is looked at when it comes again.
             let _ = tokio::time::timeout(LOOK, self.look_at_chain(from)).await;
+            // A device came or went: those that let devices in look again.
+            if blocking(move || devices::others(&node)).await? != before {
+                self.spread_chain(Some(from));
+            }
         }
         Ok(Answer::Done)
     }

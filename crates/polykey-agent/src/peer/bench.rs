@@ -9,7 +9,7 @@ use polykey_core::key_record::KeyRecord;
 use polykey_core::random::OsRandom;
 use polykey_core::recovery::RecoveryCode;
 use polykey_core::sealing::EncryptionKey;
-use polykey_core::{Key, Timestamp};
+use polykey_core::{Key, SecretBytes, Timestamp};
 use polykey_vault::charter::{Joiner, Role};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex, split};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -35,6 +35,16 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new() -> Bench {
+        Bench::made(None)
+    }
+
+    /// A node on an empty disk, made from a recovery code.
+    pub(crate) fn restored(words: &SecretBytes) -> Bench {
+        let words = String::from_utf8(words.expose().to_vec()).expect("words");
+        Bench::made(Some(words))
+    }
+
+    fn made(recovery_code: Option<String>) -> Bench {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let level = Some("min".to_owned());
         let order = StartOrder {
@@ -42,6 +52,7 @@ impl Bench {
             password: Some(data_encoding::BASE64.encode(PASSWORD)),
             ops_limit: level.clone(),
             mem_limit: level,
+            recovery_code,
             ..StartOrder::default()
         };
         let paths = NodePaths::new(order.node_path.clone());

@@ -11,6 +11,10 @@
 //! - `[10, node, number]` the sigchain of a node, from this entry on · `[11, [rotate claim]]` I succeed one that you know
 //! - `[12, proposal]` sign this link, to which you invited me · `[13]` to which links do you invite me
 //! - `[14, number]` my sigchain goes up to this entry now
+//! - `[15, secret (32), sigchain start, key record]` a ticket for a device is redeemed
+//! - `[16]` which devices are of your principal · `[17]` which hidden vault do our devices share
+//! - `[18]` which of my key records do you keep
+//! - `[19, element (33)]` pairing by words begins · `[20, proof (32), sigchain start, key record]` I know the words
 //!
 //! Answers: `[0, value]`, or `[1, code, text]` for a refusal. The value of each is told at [`Answer`].
 //!
@@ -26,6 +30,7 @@ use polykey_vault::charter::Role;
 use polykey_vault::sync::{self, Blob};
 
 use crate::contacts::Place;
+use crate::devices::MAX_DEVICES;
 
 /// Longest request: names of what a puller has, or an announcement.
 pub const MAX_REQUEST_LEN: usize = 2 << 20;
@@ -45,8 +50,14 @@ pub const MAX_PLACES: usize = 8;
 pub const MAX_TEXT_LEN: usize = 200;
 /// Longest piece of a sigchain in one answer.
 pub const MAX_CHAIN_LEN: usize = 512 << 10;
+/// Most devices in one answer.
+pub const MAX_SHOWN_DEVICES: usize = MAX_DEVICES;
 /// Most claims in which one node after the other named its successor.
 pub const MAX_ROTATIONS: usize = 8;
+/// Length of what is exchanged first in a pairing by words.
+pub const ELEMENT_LEN: usize = 33;
+/// Length of what proves that the words are known.
+pub const MAC_LEN: usize = 32;
 /// Length of the secret of an invitation.
 pub const SECRET_LEN: usize = 32;
 
@@ -121,6 +132,46 @@ pub enum Request {
         /// The number of its last entry.
         last: u64,
     },
+    /// I hold a ticket of yours for a device.
+    Pair {
+        /// The secret of the ticket.
+        secret: [u8; SECRET_LEN],
+        /// The first entry of the asker's sigchain.
+        start: Vec<u8>,
+        /// The asker's newest key record.
+        record: Vec<u8>,
+    },
+    /// Which other devices are of your principal?
+    Devices,
+    /// Which hidden vault do the devices of our principal share?
+    Hidden,
+    /// Which of my key records do you keep?
+    MyKeys,
+    /// You show words that I may know.
+    Words {
+        /// What SPAKE2 sends first.
+        element: [u8; ELEMENT_LEN],
+    },
+    /// I know the words.
+    WordsProof {
+        /// What proves it.
+        proof: [u8; MAC_LEN],
+        /// The first entry of the asker's sigchain.
+        start: Vec<u8>,
+        /// The asker's newest key record.
+        record: Vec<u8>,
+    },
+}
+
+/// A device of a principal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// The device.
+    pub node: NodeId,
+    /// Its newest key record.
+    pub record: Vec<u8>,
+    /// Where it may be.
+    pub places: Vec<Place>,
 }
 
 /// A link to which a node invites the asker.
@@ -189,6 +240,16 @@ pub enum Answer {
     Link(Vec<u8>),
     /// `[[invitation, type, link or null]]`.
     Invitations(Vec<Invited>),
+    /// `[[node, key record, [address]]]`.
+    Devices(Vec<Device>),
+    /// `[3, genesis or null]`.
+    Hidden(Option<Vec<u8>>),
+    /// `[4, key record or null]`.
+    MyKeys(Option<Vec<u8>>),
+    /// `[5, element (33)]`.
+    Element([u8; ELEMENT_LEN]),
+    /// `[6, proof (32)]`.
+    Proof([u8; MAC_LEN]),
     /// `[1, code, text]` instead of `[0, value]`.
     Refused(Refusal, String),
 }
@@ -251,6 +312,12 @@ impl Request {
             Request::Link { .. } => "peer.link",
             Request::Invitations => "peer.invitations",
             Request::ChainNews { .. } => "peer.chain-news",
+            Request::Pair { .. } => "peer.pair",
+            Request::Devices => "peer.devices",
+            Request::Hidden => "peer.hidden",
+            Request::MyKeys => "peer.my-keys",
+            Request::Words { .. } => "peer.words",
+            Request::WordsProof { .. } => "peer.words-proof",
         }
     }
 
@@ -276,13 +343,18 @@ impl Request {
             | Request::Keep { .. }
             | Request::Succeed { .. }
             | Request::Link { .. }
-            | Request::ChainNews { .. } => 1024,
+            | Request::ChainNews { .. }
+            | Request::Pair { .. }
+            | Request::Words { .. }
+            | Request::WordsProof { .. } => 1024,
             Request::Who => (MAX_RECORDS + 1) * 4096,
             Request::Scan => MAX_OFFERS * 256,
             Request::Genesis(_) | Request::Redeem { .. } => 2 * MAX_STATEMENT_LEN,
             Request::Addresses => MAX_NODES * MAX_PLACES * 600,
             Request::Chain { .. } => MAX_CHAIN_LEN + 64,
             Request::Invitations => MAX_INVITATIONS * (MAX_LINK_LEN + 64),
+            Request::Devices => MAX_SHOWN_DEVICES * (4096 + MAX_PLACES * 600),
+            Request::Hidden | Request::MyKeys => MAX_STATEMENT_LEN + 64,
         }
     }
 
@@ -315,6 +387,18 @@ impl Request {
             Request::Link { proposal } => out.array(2).u64(12).bytes(proposal),
             Request::Invitations => out.array(1).u64(13),
             Request::ChainNews { last } => out.array(2).u64(14).u64(*last),
+            Request::Pair {
+                secret,
+                start,
+                record,
+            } => out.array(4).u64(15).bytes(secret).bytes(start).bytes(record),
+            Request::Devices => out.array(1).u64(16),
+            Request::Hidden => out.array(1).u64(17),
+            Request::MyKeys => out.array(1).u64(18),
+            Request::Words { element } => out.array(2).u64(19).bytes(element),
+            Request::WordsProof { proof, start, record } => {
+                out.array(4).u64(20).bytes(proof).bytes(start).bytes(record)
+            }
         };
         out.finish()
     }
@@ -358,6 +442,22 @@ impl Request {
             },
             (1, 13) => Request::Invitations,
             (2, 14) => Request::ChainNews { last: from.u64()? },
+            (4, 15) => Request::Pair {
+                secret: from.bytes_of()?,
+                start: statement(&mut from)?,
+                record: statement(&mut from)?,
+            },
+            (1, 16) => Request::Devices,
+            (1, 17) => Request::Hidden,
+            (1, 18) => Request::MyKeys,
+            (2, 19) => Request::Words {
+                element: from.bytes_of()?,
+            },
+            (4, 20) => Request::WordsProof {
+                proof: from.bytes_of()?,
+                start: statement(&mut from)?,
+                record: statement(&mut from)?,
+            },
             _ => return Err(from.shape().into()),
         };
         from.finish()?;
@@ -397,6 +497,39 @@ fn name(from: &mut Reader<'_>) -> Result<String, CodecError> {
 fn role(from: &mut Reader<'_>) -> Result<Role, CodecError> {
     let number = from.u64()?;
     Role::from_number(number).ok_or_else(|| from.shape())
+}
+
+/// `[number, statement or null]`.
+fn optional(from: &mut Reader<'_>, number: u64) -> Result<Option<Vec<u8>>, CodecError> {
+    from.array_of(2)?;
+    from.key(number)?;
+    match from.null()? {
+        true => Ok(None),
+        false => statement(from).map(Some),
+    }
+}
+
+fn write_optional(out: &mut Writer, number: u64, statement: Option<&[u8]>) {
+    out.array(2).u64(number);
+    match statement {
+        Some(statement) => out.bytes(statement),
+        None => out.null(),
+    };
+}
+
+fn places(from: &mut Reader<'_>) -> Result<Vec<Place>, CodecError> {
+    let mut places = Vec::new();
+    for _ in 0..bounded(from, MAX_PLACES)? {
+        places.push(from.text()?.parse().map_err(|_| from.shape())?);
+    }
+    Ok(places)
+}
+
+fn write_places(out: &mut Writer, places: &[Place]) {
+    out.array(places.len());
+    for place in places {
+        out.text(&place.to_string());
+    }
 }
 
 impl Invited {
@@ -498,10 +631,8 @@ impl Answer {
             Answer::Nodes(nodes) => {
                 out.array(nodes.len());
                 for (node, places) in nodes {
-                    out.array(2).bytes(node.as_bytes()).array(places.len());
-                    for place in places {
-                        out.text(&place.to_string());
-                    }
+                    out.array(2).bytes(node.as_bytes());
+                    write_places(&mut out, places);
                 }
             }
             Answer::Chain(claims) => {
@@ -523,6 +654,21 @@ impl Answer {
                         None => out.null(),
                     };
                 }
+            }
+            Answer::Devices(devices) => {
+                out.array(devices.len());
+                for device in devices {
+                    out.array(3).bytes(device.node.as_bytes()).bytes(&device.record);
+                    write_places(&mut out, &device.places);
+                }
+            }
+            Answer::Hidden(genesis) => write_optional(&mut out, 3, genesis.as_deref()),
+            Answer::MyKeys(record) => write_optional(&mut out, 4, record.as_deref()),
+            Answer::Element(element) => {
+                out.array(2).u64(5).bytes(element);
+            }
+            Answer::Proof(proof) => {
+                out.array(2).u64(6).bytes(proof);
             }
             Answer::Refused(..) => unreachable!("written above"),
         }
@@ -566,7 +712,8 @@ impl Answer {
             | Request::Announce(_)
             | Request::Notify(_)
             | Request::Succeed { .. }
-            | Request::ChainNews { .. } => {
+            | Request::ChainNews { .. }
+            | Request::Pair { .. } => {
                 from.key(0)?;
                 Answer::Done
             }
@@ -610,12 +757,7 @@ impl Answer {
                 let mut nodes = Vec::new();
                 for _ in 0..bounded(from, MAX_NODES)? {
                     from.array_of(2)?;
-                    let node = NodeId::from_bytes(from.bytes_of()?);
-                    let mut places = Vec::new();
-                    for _ in 0..bounded(from, MAX_PLACES)? {
-                        places.push(from.text()?.parse().map_err(|_| from.shape())?);
-                    }
-                    nodes.push((node, places));
+                    nodes.push((NodeId::from_bytes(from.bytes_of()?), places(from)?));
                 }
                 Answer::Nodes(nodes)
             }
@@ -634,6 +776,30 @@ impl Answer {
                     invited.push(Invited::read(from)?);
                 }
                 Answer::Invitations(invited)
+            }
+            Request::Devices => {
+                let mut devices = Vec::new();
+                for _ in 0..bounded(from, MAX_SHOWN_DEVICES)? {
+                    from.array_of(3)?;
+                    devices.push(Device {
+                        node: NodeId::from_bytes(from.bytes_of()?),
+                        record: statement(from)?,
+                        places: places(from)?,
+                    });
+                }
+                Answer::Devices(devices)
+            }
+            Request::Hidden => Answer::Hidden(optional(from, 3)?),
+            Request::MyKeys => Answer::MyKeys(optional(from, 4)?),
+            Request::Words { .. } => {
+                from.array_of(2)?;
+                from.key(5)?;
+                Answer::Element(from.bytes_of()?)
+            }
+            Request::WordsProof { .. } => {
+                from.array_of(2)?;
+                from.key(6)?;
+                Answer::Proof(from.bytes_of()?)
             }
         })
     }
@@ -685,6 +851,22 @@ mod tests {
             },
             Request::Invitations,
             Request::ChainNews { last: 300 },
+            Request::Pair {
+                secret: [9; 32],
+                start: vec![1],
+                record: vec![2],
+            },
+            Request::Devices,
+            Request::Hidden,
+            Request::MyKeys,
+            Request::Words {
+                element: [4; ELEMENT_LEN],
+            },
+            Request::WordsProof {
+                proof: [5; MAC_LEN],
+                start: vec![1],
+                record: vec![2],
+            },
         ]
     }
 
@@ -698,6 +880,11 @@ mod tests {
             vault: vault(),
             name: name.to_owned(),
             role: Role::Reader,
+        };
+        let device = Device {
+            node: NodeId::from_bytes([1; 32]),
+            record: vec![3; 50],
+            places: vec!["127.0.0.1:5".parse().expect("an address")],
         };
         let invited = |kind, link| Invited {
             invitation: InvitationId::from_bytes([8; 16]),
@@ -743,6 +930,14 @@ mod tests {
                 ]),
             ),
             (all[14].clone(), Answer::Done),
+            (all[15].clone(), Answer::Done),
+            (all[16].clone(), Answer::Devices(vec![device])),
+            (all[17].clone(), Answer::Hidden(Some(vec![6; 200]))),
+            (all[17].clone(), Answer::Hidden(None)),
+            (all[18].clone(), Answer::MyKeys(Some(vec![6; 200]))),
+            (all[18].clone(), Answer::MyKeys(None)),
+            (all[19].clone(), Answer::Element([6; ELEMENT_LEN])),
+            (all[20].clone(), Answer::Proof([7; MAC_LEN])),
             (all[0].clone(), Answer::refused(Refusal::TooMuch)),
             (all[4].clone(), Answer::refused(Refusal::NoRoom)),
         ]

@@ -10,6 +10,7 @@
 //! nothing that a peer sends ends the agent.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,13 +25,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::frame::{Budget, FrameError, read_only_frame, write_only_frame};
 use super::limits::{Rates, Standing};
 use super::message::{
-    Answer, Beginning, MAX_CHAIN_LEN, MAX_NODES, MAX_OFFERS, MAX_PLACES, MAX_RECORDS, MAX_REQUEST_LEN, Offer,
-    Refusal, Request,
+    Answer, Beginning, Device, MAX_CHAIN_LEN, MAX_NODES, MAX_OFFERS, MAX_PLACES, MAX_RECORDS,
+    MAX_REQUEST_LEN, MAX_SHOWN_DEVICES, Offer, Refusal, Request,
 };
 use crate::agent::Agent;
 use crate::audit::Entry;
 use crate::blocking::blocking;
-use crate::contacts::Source;
+use crate::contacts::{Contact, Place, Source};
+use crate::devices;
 use crate::door::{Action, Caller, Right};
 use crate::failure;
 use crate::follow::fresh;
@@ -54,13 +56,14 @@ const STRANGERS_TIME: Duration = Duration::from_secs(3600);
 /// Event of the record of those that left none of their own.
 const STRANGERS: &str = "peer.strangers";
 /// What is answered to anybody, and gives or does nothing that is worth a record for each.
-const IN_VAIN: [&str; 6] = [
+const IN_VAIN: [&str; 7] = [
     "peer.ping",
     "peer.who",
     "peer.chain",
     "peer.succeed",
     "peer.invitations",
     "peer.chain-news",
+    "peer.my-keys",
 ];
 /// Memory that making an answer of a pull takes, but for the one with the longest commit that there can be.
 const ANSWER_ROOM: usize = sync::message::MAX_OBJECTS_LEN;
@@ -264,7 +267,7 @@ impl Agent {
             return (Answer::refused(Refusal::TooMuch), None);
         }
         let right = match request {
-            Request::Scan | Request::Addresses => Right::Contact,
+            Request::Scan | Request::Addresses | Request::Devices | Request::Hidden => Right::Contact,
             // What a vault shows, its charter says; what a stranger may leave is small.
             _ => Right::Anybody,
         };
@@ -317,7 +320,16 @@ impl Agent {
             Request::Announce(announcement) => {
                 let vault = announcement.vault;
                 let here = node.clone();
-                let news = blocking(move || is_news(&here, &from, &announcement)).await?;
+                let news = blocking(move || is_news(&here, &from, &announcement)).await;
+                let news = match news {
+                    Err(problem) if problem.code == Code::VaultNotFound => {
+                        // A device of the user's own has a vault that this one is to have, too.
+                        let agent = self.clone();
+                        tokio::spawn(async move { agent.bring_from_device(from).await });
+                        return Err(problem);
+                    }
+                    news => news?,
+                };
                 match news {
                     Heard::NotForUs => Ok(Answer::refused(Refusal::Refused)),
                     // What is here may lack its content. It comes with the next look, when there is room; asking for
@@ -340,11 +352,29 @@ impl Agent {
                 record,
             } => self.redeem(node, from, secret, start, record).await,
             Request::Keep { vault, genesis } => self.keep(node, from, standing, vault, genesis).await,
-            Request::Chain { node: of, from } => blocking(move || chain(&node, &of, from)).await,
+            Request::Chain {
+                node: of,
+                from: first,
+            } => blocking(move || chain(&node, &from, &of, first)).await,
             Request::Succeed { rotations } => self.hear_of_succession(node, from, rotations).await,
             Request::Link { proposal } => self.answer_link(node, from, proposal).await,
             Request::Invitations => blocking(move || links::invitations_for(&node, &from)).await,
             Request::ChainNews { last } => self.hear_of_chain(node, from, standing, last).await,
+            Request::Pair {
+                secret,
+                start,
+                record,
+            } => self.pair(node, from, secret, start, record).await,
+            Request::Devices => blocking(move || shown_devices(&node)).await,
+            Request::Hidden => blocking(move || devices::hidden::shown_to(&node, &from)).await,
+            Request::Words { element } => Ok(self.begin_words(&node, from, &element)),
+            Request::WordsProof { proof, start, record } => {
+                self.end_words(node, from, proof, start, record).await
+            }
+            Request::MyKeys => {
+                let record = node.contacts.find(&from).and_then(|contact| contact.record);
+                Ok(Answer::MyKeys(record.map(|record| record.as_bytes().to_vec())))
+            }
         }
     }
 }
@@ -373,9 +403,19 @@ fn keys(node: &Node) -> Result<Answer, Problem> {
     })
 }
 
-/// The sigchain of this node, or of one that it succeeds.
-fn chain(node: &Node, of: &NodeId, from: u64) -> Result<Answer, Problem> {
-    if *of != node.id() && !node.succession.iter().any(|rotation| rotation.node() == *of) {
+/// The sigchain of this node, of one that it succeeds, of a device of its principal, or what is kept here of the
+/// asker's own: it may be on an empty disk.
+fn chain(node: &Node, asker: &NodeId, of: &NodeId, from: u64) -> Result<Answer, Problem> {
+    let is_own = *of == node.id();
+    // A second beginning would speak against this node.
+    if is_own && node.is_restored.load(Ordering::Acquire) {
+        return Ok(Answer::refused(Refusal::Refused));
+    }
+    let is_shown = is_own
+        || of == asker
+        || node.succession.iter().any(|rotation| rotation.node() == *of)
+        || devices::is_own(node, of)?;
+    if !is_shown {
         return Ok(Answer::refused(Refusal::Refused));
     }
     let mut claims =
@@ -390,6 +430,28 @@ fn chain(node: &Node, of: &NodeId, from: u64) -> Result<Answer, Problem> {
     let count = fitting.count();
     claims.truncate(count);
     Ok(Answer::Chain(claims))
+}
+
+/// The other devices of this node's principal, as far as their keys are known.
+fn shown_devices(node: &Node) -> Result<Answer, Problem> {
+    let shown = devices::others(node)?.into_iter().filter_map(|device| {
+        let contact = node.contacts.find(&device)?;
+        let record = contact.record.as_ref()?.as_bytes().to_vec();
+        let places = first_hand(contact);
+        Some(Device {
+            node: device,
+            record,
+            places,
+        })
+    });
+    Ok(Answer::Devices(shown.take(MAX_SHOWN_DEVICES).collect()))
+}
+
+/// Where a node is, but for what a third node told: told on, a wrong address would go round for ever.
+fn first_hand(contact: Contact) -> Vec<Place> {
+    let known = contact.addresses.into_iter();
+    let first_hand = known.filter(|known| known.source != Source::Told);
+    first_hand.map(|known| known.place).take(MAX_PLACES).collect()
 }
 
 fn offers(node: &Node, from: &NodeId) -> Answer {
@@ -516,7 +578,7 @@ fn genesis(node: &Node, from: &NodeId, vault: VaultId) -> Result<Answer, Problem
 /// Where the members of vaults are that `from` is a member of, too.
 fn addresses(node: &Node, from: &NodeId) -> Answer {
     let mut common = BTreeSet::new();
-    for vault in node.vaults.ids() {
+    for vault in node.vaults.ids().into_iter().chain(node.vaults.hidden()) {
         let Ok(open) = node.vaults.open_id(vault) else {
             continue;
         };
@@ -529,13 +591,7 @@ fn addresses(node: &Node, from: &NodeId) -> Answer {
     common.remove(from);
     let known = common.into_iter().filter_map(|node_id| {
         let contact = node.contacts.find(&node_id).filter(|contact| !contact.blocked)?;
-        // What a third node told here is not told on, or a wrong address would go round for ever.
-        let first_hand = contact
-            .addresses
-            .into_iter()
-            .filter(|known| known.source != Source::Told);
-        let places = first_hand.map(|known| known.place);
-        let places: Vec<_> = places.take(MAX_PLACES).collect();
+        let places = first_hand(contact);
         (!places.is_empty()).then_some((node_id, places))
     });
     Answer::Nodes(known.take(MAX_NODES).collect())

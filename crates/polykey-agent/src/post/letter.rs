@@ -111,16 +111,23 @@ pub enum Letter {
         /// True when it came.
         came: bool,
     },
-    /// The agent tells: a device was let into a vault, or taken out, since its principal is in it.
+    /// The agent tells: a device of a member came into a vault, or went out of it.
     Device {
         /// The device.
         from: NodeId,
+        /// The member whose device it is, or was.
+        member: NodeId,
         /// The vault.
         vault: VaultId,
         /// Its name here.
         name: VaultName,
         /// The role that it got; none when it was taken out.
         role: Option<Role>,
+    },
+    /// The agent tells: this node is a device of the user now.
+    DeviceJoined {
+        /// The node.
+        from: NodeId,
     },
     /// The agent asks: this node turned up beside somebody with whom a vault is shared.
     Proposal {
@@ -176,6 +183,7 @@ impl Letter {
             | Letter::Linked { from, .. }
             | Letter::Reach { from, .. }
             | Letter::Device { from, .. }
+            | Letter::DeviceJoined { from }
             | Letter::Proposal { from, .. } => *from,
         }
     }
@@ -237,20 +245,22 @@ impl Mail {
             Letter::Reach { from, came } => out.array(3).u64(18).bytes(from.as_bytes()).bool(*came),
             Letter::Device {
                 from,
+                member,
                 vault,
                 name,
                 role,
             } => {
-                out.array(5)
+                out.array(6)
                     .u64(19)
                     .bytes(from.as_bytes())
-                    .bytes(vault.as_bytes());
-                out.text(name.as_str());
+                    .bytes(member.as_bytes());
+                out.bytes(vault.as_bytes()).text(name.as_str());
                 match role {
                     Some(role) => out.u64(role.number()),
                     None => out.null(),
                 }
             }
+            Letter::DeviceJoined { from } => out.array(2).u64(21).bytes(from.as_bytes()),
             Letter::Proposal {
                 from,
                 vault,
@@ -307,14 +317,18 @@ impl Mail {
                 from: NodeId::from_bytes(from.bytes_of()?),
                 came: from.bool()?,
             },
-            (5, 19) => Letter::Device {
+            (6, 19) => Letter::Device {
                 from: NodeId::from_bytes(from.bytes_of()?),
+                member: NodeId::from_bytes(from.bytes_of()?),
                 vault: VaultId::from_bytes(from.bytes_of()?),
                 name: VaultName::parse(from.text()?).map_err(|_| from.shape())?,
                 role: match from.null()? {
                     true => None,
                     false => Some(Role::from_number(from.u64()?).ok_or(from.shape())?),
                 },
+            },
+            (2, 21) => Letter::DeviceJoined {
+                from: NodeId::from_bytes(from.bytes_of()?),
             },
             (5, 20) => Letter::Proposal {
                 from: NodeId::from_bytes(from.bytes_of()?),

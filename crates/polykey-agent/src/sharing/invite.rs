@@ -20,7 +20,7 @@ use crate::peer::keys::NodeKeys;
 use crate::peer::{Answer, Beginning, Refusal, Request};
 use crate::post::{Letter, Tray};
 use crate::replicas::keep::keep_by_choice;
-use crate::tickets::ticket::Ticket;
+use crate::tickets::ticket::{Purpose, Ticket};
 use crate::tickets::{Issued, MAX_LIFE, Use};
 
 /// Makes a ticket for a vault; `addresses` are where this node listens.
@@ -44,7 +44,7 @@ pub fn make(
     let open = open_as_admin(node, vault)?;
     let now = SystemClock.now();
     let addresses = addresses.iter().map(ToString::to_string).collect();
-    let ticket = Ticket::new(node.id(), now.after(life), addresses, &OsRandom);
+    let ticket = Ticket::new(Purpose::Vault, node.id(), now.after(life), addresses, &OsRandom);
     let issued = Issued {
         vault: open.id,
         role: wanted.role(),
@@ -59,12 +59,19 @@ pub fn make(
 /// Reads a ticket that somebody gave us.
 ///
 /// # Errors
-/// [`Code::BadData`] for what is none; [`Code::Usage`] for our own; [`Code::NotAllowed`] when its time is over.
+/// [`Code::BadData`] for what is none; [`Code::Usage`] for our own, and for one that makes devices.
 pub fn read(node: &Node, text: &str) -> Result<Ticket, Problem> {
     let ticket = Ticket::parse(text).map_err(|error| {
         Problem::new(Code::BadData, error.to_string())
             .hint("copy the whole line that `vaults invite` printed")
     })?;
+    if ticket.purpose != Purpose::Vault {
+        return Err(Problem::new(
+            Code::Usage,
+            "this ticket makes a node a device and lets into no vault",
+        )
+        .hint("run `polykey devices join` with it, if the device that made it is yours"));
+    }
     if ticket.issuer == node.id() {
         return Err(Problem::new(Code::Usage, "this node made the ticket itself")
             .hint("run `polykey join` at the node that shall be let in"));

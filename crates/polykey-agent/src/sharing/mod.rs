@@ -117,19 +117,7 @@ pub fn grant(
     keys: Option<&NodeKeys>,
     wanted: Wanted,
 ) -> Result<Role, Problem> {
-    let role = wanted.role();
-    let joiner = Joiner {
-        node: who,
-        role,
-        keys: keys.filter(|_| role.reads()).map(NodeKeys::member_keys),
-    };
-    let granted = match wanted {
-        Wanted::Exactly(_) => vault.vault.set_role(&joiner),
-        Wanted::AtLeast(_) => vault.vault.grant(&joiner),
-    };
-    granted.map_err(|error| vault_problem(&vault.name, error))?;
-    node.shares.wait_no_longer(vault.id, who)?;
-    let role = vault.vault.role_of(&who).unwrap_or(role);
+    let role = give(node, vault, who, keys, wanted)?;
     if role.reads() {
         let (id, name) = (vault.id, name_of(vault)?);
         tell(
@@ -143,6 +131,32 @@ pub fn grant(
         )?;
     }
     Ok(role)
+}
+
+/// Lets `who` in with these keys, which finds it out by itself.
+///
+/// # Errors
+/// As [`let_in`].
+pub fn give(
+    node: &Node,
+    vault: &InUse,
+    who: NodeId,
+    keys: Option<&NodeKeys>,
+    wanted: Wanted,
+) -> Result<Role, Problem> {
+    let role = wanted.role();
+    let joiner = Joiner {
+        node: who,
+        role,
+        keys: keys.filter(|_| role.reads()).map(NodeKeys::member_keys),
+    };
+    let granted = match wanted {
+        Wanted::Exactly(_) => vault.vault.set_role(&joiner),
+        Wanted::AtLeast(_) => vault.vault.grant(&joiner),
+    };
+    granted.map_err(|error| vault_problem(&vault.name, error))?;
+    node.shares.wait_no_longer(vault.id, who)?;
+    Ok(vault.vault.role_of(&who).unwrap_or(role))
 }
 
 /// What taking out found.
@@ -180,8 +194,7 @@ pub fn take_out(node: &Node, vault: &InUse, who: NodeId) -> Result<TakenOut, Pro
     let removed = vault.vault.revoke(&who).map_err(problem)?;
     let mut rotate = Vec::new();
     if removed.role.reads() {
-        let (id, name) = (vault.id, name_of(vault)?);
-        tell(node, who, Content::VaultUnshare { vault: id, name })?;
+        tell_unshared(node, vault, who)?;
         rotate = vault.vault.rotation().map_err(problem)?;
         rotate.retain(|exposed| exposed.nodes.contains(&who));
     }
@@ -201,6 +214,15 @@ pub fn rotation_item(exposed: &Exposed) -> RotationItem {
 fn name_of(vault: &InUse) -> Result<VaultName, Problem> {
     VaultName::parse(&vault.name)
         .map_err(|error| Problem::new(Code::Internal, "a vault has a name that is none").caused_by(&error))
+}
+
+/// Puts a word into the outbox: the vault is not shared with `who` any more.
+///
+/// # Errors
+/// What the store says.
+pub fn tell_unshared(node: &Node, vault: &InUse, who: NodeId) -> Result<(), Problem> {
+    let (id, name) = (vault.id, name_of(vault)?);
+    tell(node, who, Content::VaultUnshare { vault: id, name })
 }
 
 /// Puts a word for a node into the outbox. A full outbox is no reason not to share.

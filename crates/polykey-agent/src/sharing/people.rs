@@ -1,11 +1,10 @@
-//! Sharing with people: which nodes the user confirmed for whom, and whom that reaches since.
+//! Sharing with people: which nodes the user confirmed for whom.
 //!
-//! A vault is shared with a person by the nodes that the user confirmed. Their principal's other devices come in by
-//! signed `device` claims, and go when these say so: [`follow`] compares, and tells. Other nodes that turn up in the
-//! person's gestalt are proposed to the user, once, and never let in.
+//! A vault is shared with a person by the nodes that the user confirmed; their other devices come in and go as those of
+//! every member do ([`principals`]). Other nodes that turn up in the person's gestalt are proposed to the user, once,
+//! and never let in: [`propose`] compares, and tells.
 //!
-//! Record: array `[role, [confirmed], [devices that were let in], [known and not in]]`, under the vault's id and the name
-//! of the person.
+//! Record: array `[[confirmed], [known and not in]]`, under the vault's id and the name of the person.
 //!
 //! Always: a page that changed, a merge of gestalts and a fetch let nobody in; whom the user took out stays out.
 //! Start at [`People::share`].
@@ -17,12 +16,13 @@ use polykey_api::{Code, Problem};
 use polykey_core::clock::SystemClock;
 use polykey_core::codec::{CodecError, Reader, Writer};
 use polykey_core::random::OsRandom;
-use polykey_core::{Clock, NodeId, VaultId, VaultName};
+use polykey_core::{Clock, NodeId, VaultId};
 use polykey_store::{Database, StoreError};
 use polykey_trust::gestalt::Vertex;
-use polykey_vault::charter::Role;
 
-use super::{Wanted, let_in, open_as_admin, take_out};
+use super::{name_of, open_as_admin};
+#[cfg(doc)]
+use crate::devices::principals;
 use crate::failure;
 use crate::gestalts::View;
 use crate::gestalts::named::text;
@@ -34,7 +34,7 @@ use crate::vaults::InUse;
 const ALL: &[u8] = b"all";
 /// Most nodes in each list of a record.
 const MAX_NODES: usize = 1_000;
-const MAX_LEN: usize = 3 * MAX_NODES * 40 + 64;
+const MAX_LEN: usize = 2 * MAX_NODES * 40 + 64;
 
 /// With whom a vault is shared, and by which nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,12 +43,8 @@ pub struct Person {
     pub vault: VaultId,
     /// Who it is.
     pub whom: Vertex,
-    /// What they may do.
-    pub role: Role,
     /// The nodes that the user confirmed.
     pub confirmed: BTreeSet<NodeId>,
-    /// Devices of theirs that were let in since.
-    pub devices: BTreeSet<NodeId>,
     /// Nodes beside them that are not let in: the user was told of them, or took them out.
     pub beside: BTreeSet<NodeId>,
 }
@@ -60,8 +56,8 @@ impl Person {
 
     fn encode(&self) -> Vec<u8> {
         let mut out = Writer::new();
-        out.array(4).u64(self.role.number());
-        for list in [&self.confirmed, &self.devices, &self.beside] {
+        out.array(2);
+        for list in [&self.confirmed, &self.beside] {
             out.array(list.len().min(MAX_NODES));
             for node in list.iter().take(MAX_NODES) {
                 out.bytes(node.as_bytes());
@@ -78,21 +74,18 @@ impl Person {
             Ok(node) => Vertex::Node(node),
             Err(_) => Vertex::Identity(whom.parse().map_err(|_| from.shape())?),
         };
-        from.array_of(4)?;
-        let role = Role::from_number(from.u64()?).ok_or(from.shape())?;
-        let mut lists = [BTreeSet::new(), BTreeSet::new(), BTreeSet::new()];
+        from.array_of(2)?;
+        let mut lists = [BTreeSet::new(), BTreeSet::new()];
         for list in &mut lists {
             for _ in 0..from.array()? {
                 list.insert(NodeId::from_bytes(from.bytes_of()?));
             }
         }
-        let [confirmed, devices, beside] = lists;
+        let [confirmed, beside] = lists;
         let person = Person {
             vault: VaultId::try_from(vault).map_err(|_| from.shape())?,
             whom,
-            role,
             confirmed,
-            devices,
             beside,
         };
         from.finish()?;
@@ -160,12 +153,10 @@ impl People {
     fn keep(&self, person: &Person) -> Result<(), Problem> {
         let key = Person::key(&person.vault, &person.whom);
         self.db
-            .write(
-                |tx| match person.confirmed.is_empty() && person.devices.is_empty() {
-                    true => tx.remove(PEOPLE, ALL, &key).map(drop),
-                    false => tx.put(PEOPLE, ALL, &key, &person.encode()),
-                },
-            )
+            .write(|tx| match person.confirmed.is_empty() {
+                true => tx.remove(PEOPLE, ALL, &key).map(drop),
+                false => tx.put(PEOPLE, ALL, &key, &person.encode()),
+            })
             .map_err(|error: StoreError| failure::store(&error))
     }
 
@@ -174,47 +165,30 @@ impl People {
     ///
     /// # Errors
     /// What the store says.
-    pub fn share(
-        &self,
-        view: &View,
-        vault: VaultId,
-        whom: &Vertex,
-        role: Role,
-        nodes: &[NodeId],
-    ) -> Result<(), Problem> {
+    pub fn share(&self, view: &View, vault: VaultId, whom: &Vertex, nodes: &[NodeId]) -> Result<(), Problem> {
         let _changing = self.change();
         let known = self.of(vault)?.into_iter().find(|person| person.whom == *whom);
         let mut person = known.unwrap_or_else(|| Person {
             vault,
             whom: whom.clone(),
-            role,
             confirmed: BTreeSet::new(),
-            devices: BTreeSet::new(),
             beside: BTreeSet::new(),
         });
-        person.role = role;
         person.confirmed.extend(nodes);
         let gestalt = view.graph.gestalt(whom).unwrap_or_default();
         person.beside.extend(gestalt.nodes);
-        for node in nodes {
-            person.beside.remove(node);
-            // A device that the user saw is one that came; whoever is taken out later stays out.
-            for device in view.graph.principal(node) {
-                person.beside.remove(&device);
-            }
-        }
+        person.beside.retain(|node| !person.confirmed.contains(node));
         self.keep(&person)
     }
 
-    /// Notes that the user took a node out of a vault: it does not come back by itself.
+    /// Notes that the user took a node out of a vault: it is not proposed again.
     ///
     /// # Errors
     /// What the store says.
     pub fn took_out(&self, vault: VaultId, node: NodeId) -> Result<(), Problem> {
         let _changing = self.change();
         for mut person in self.of(vault)? {
-            let was_in = person.confirmed.remove(&node) | person.devices.remove(&node);
-            if was_in {
+            if person.confirmed.remove(&node) {
                 person.beside.insert(node);
                 self.keep(&person)?;
             }
@@ -222,17 +196,16 @@ impl People {
         Ok(())
     }
 
-    /// Ends the sharing of a vault with somebody: says which nodes were in it by that.
+    /// Ends the sharing of a vault with somebody: says which nodes the user had confirmed.
     ///
     /// # Errors
     /// [`Code::NodeNotFound`] when it was not shared with them.
-    pub fn part(&self, vault: &InUse, whom: &[Vertex], typed: &str) -> Result<Vec<NodeId>, Problem> {
+    pub fn part(&self, vault: &InUse, whom: &[Vertex], typed: &str) -> Result<BTreeSet<NodeId>, Problem> {
         let _changing = self.change();
         let mut nodes = BTreeSet::new();
         for mut person in self.of(vault.id)? {
             if whom.contains(&person.whom) {
-                nodes.extend(std::mem::take(&mut person.confirmed));
-                nodes.append(&mut person.devices);
+                nodes.append(&mut person.confirmed);
                 self.keep(&person)?;
             }
         }
@@ -242,125 +215,57 @@ impl People {
                 format!("the vault {} is not shared with {typed}", vault.name),
             )
             .hint(format!("see `polykey vaults members {}`", vault.name))),
-            false => Ok(nodes.into_iter().collect()),
+            false => Ok(nodes),
         }
     }
 }
 
-/// Brings vaults level with what chains say of the people they are shared with: lets new devices in, takes out those
-/// that were removed, proposes other nodes. Says whom to bring their post.
+/// Proposes nodes that turned up beside people with whom vaults are shared.
 ///
 /// # Errors
-/// What the store says. A vault that cannot be changed now is left for the next time.
-pub fn follow(node: &Node) -> Result<Vec<NodeId>, Problem> {
-    let mut touched = Vec::new();
+/// What the store says. A vault that cannot be opened now is left for the next time.
+pub fn propose(node: &Node) -> Result<(), Problem> {
+    let view = node.gestalts.view()?;
     for person in node.people.all()? {
-        let view = node.gestalts.view()?;
-        match follow_one(node, &view, person.clone(), &mut touched) {
-            Ok(()) => {}
-            Err(problem) => {
-                tracing::debug!(vault = %person.vault, "not brought level with its people: {problem}");
-            }
+        if let Err(problem) = propose_one(node, &view, &person) {
+            tracing::debug!(vault = %person.vault, "nobody is proposed: {problem}");
         }
     }
-    Ok(touched)
+    Ok(())
 }
 
-fn follow_one(
-    node: &Node,
-    view: &View,
-    mut person: Person,
-    touched: &mut Vec<NodeId>,
-) -> Result<(), Problem> {
+fn propose_one(node: &Node, view: &View, listed: &Person) -> Result<(), Problem> {
     let _changing = node.people.change();
-    let before = person.clone();
-    let vault = open_as_admin(node, &person.vault.to_string())?;
-    if vault.id != person.vault {
+    let known = node.people.of(listed.vault)?;
+    let Some(mut person) = known.into_iter().find(|person| person.whom == listed.whom) else {
         return Ok(());
-    }
-    let mut reached: BTreeSet<NodeId> = BTreeSet::new();
-    let waiting = node.shares.waiting()?;
-    let is_in = |id: &NodeId| {
-        let waits = || waiting.iter().any(|one| one.vault == vault.id && one.node == *id);
-        vault.vault.role_of(id).is_some() || waits()
     };
+    let open = open_as_admin(node, &person.vault.to_string())?;
+    let mut known: BTreeSet<NodeId> = person.confirmed.union(&person.beside).copied().collect();
+    known.insert(node.id());
+    // Their devices come by themselves.
     for confirmed in &person.confirmed {
-        let principal = view.graph.principal(confirmed);
-        // Who left by itself brings nobody in.
-        if is_in(confirmed) || principal.iter().any(is_in) {
-            reached.extend(principal);
-        }
-    }
-    reached.remove(&node.id());
-    let name = VaultName::parse(&vault.name)
-        .map_err(|error| Problem::new(Code::Internal, "a vault has a name that is none").caused_by(&error))?;
-    let tell = |from: NodeId, role: Option<Role>| {
-        let letter = Letter::Device {
-            from,
-            vault: vault.id,
-            name: name.clone(),
-            role,
-        };
-        node.post.tell(Tray::Inbox, letter, SystemClock.now(), &OsRandom)
-    };
-    for device in &reached {
-        let is_known = person.confirmed.contains(device)
-            || person.devices.contains(device)
-            || person.beside.contains(device);
-        if is_known || node.contacts.is_blocked(device) || person.devices.len() >= MAX_NODES {
-            continue;
-        }
-        // A node with new keys may have the role of the old ones already.
-        let was_in = vault.vault.role_of(device).is_some();
-        if !was_in {
-            let_in(node, &vault, *device, Wanted::AtLeast(person.role))?;
-        }
-        person.devices.insert(*device);
-        node.people.keep(&person)?;
-        if !was_in {
-            tell(*device, Some(person.role))?;
-            touched.push(*device);
-        }
-    }
-    let gone: Vec<NodeId> = person.devices.difference(&reached).copied().collect();
-    for device in gone {
-        match take_out(node, &vault, device) {
-            Ok(_) => {}
-            // It left by itself, or its successor has its place.
-            Err(problem) if problem.code == Code::NodeNotFound => {}
-            Err(problem) => return Err(problem),
-        }
-        person.devices.remove(&device);
-        person.beside.insert(device);
-        node.people.keep(&person)?;
-        tell(device, None)?;
-        touched.push(device);
+        known.extend(view.graph.principal(confirmed));
     }
     let gestalt = view.graph.gestalt(&person.whom).unwrap_or_default();
+    known.extend(gestalt.retired);
     for other in gestalt.nodes {
-        let is_known = other == node.id()
-            || reached.contains(&other)
-            || person.confirmed.contains(&other)
-            || person.beside.contains(&other)
-            || gestalt.retired.contains(&other);
-        if is_known || person.beside.len() >= MAX_NODES {
+        if known.contains(&other) || person.beside.len() >= MAX_NODES {
             continue;
         }
         person.beside.insert(other);
         node.people.keep(&person)?;
-        if vault.vault.role_of(&other).is_none() {
-            let letter = Letter::Proposal {
-                from: other,
-                vault: vault.id,
-                name: name.clone(),
-                whom: title(node, &person.whom),
-            };
-            node.post
-                .tell(Tray::Inbox, letter, SystemClock.now(), &OsRandom)?;
+        if open.vault.role_of(&other).is_some() {
+            continue;
         }
-    }
-    if person != before {
-        node.people.keep(&person)?;
+        let letter = Letter::Proposal {
+            from: other,
+            vault: open.id,
+            name: name_of(&open)?,
+            whom: title(node, &person.whom),
+        };
+        node.post
+            .tell(Tray::Inbox, letter, SystemClock.now(), &OsRandom)?;
     }
     Ok(())
 }
@@ -380,11 +285,14 @@ mod tests {
     use polykey_trust::claim::Body;
     use polykey_trust::link::LinkType;
     use polykey_trust::sigchain::Chain;
+    use polykey_vault::charter::Role;
 
     use super::*;
     use crate::chains::cast::{Life, link};
+    use crate::devices::principals;
     use crate::peer::bench::Bench;
     use crate::peer::keys::NodeKeys;
+    use crate::sharing::{Wanted, let_in, take_out};
 
     /// A node whose vault `work` is shared, and the devices of others.
     struct Stage {
@@ -430,12 +338,22 @@ mod tests {
             let whom = Vertex::Node(life.node());
             let_in(&node, &self.vault, life.node(), Wanted::AtLeast(Role::Writer)).expect("let in");
             node.people
-                .share(&view, self.vault.id, &whom, Role::Writer, &[life.node()])
+                .share(&view, self.vault.id, &whom, &[life.node()])
                 .expect("kept");
         }
 
         fn follow(&self) {
-            follow(&self.bench.node()).expect("followed");
+            let node = self.bench.node();
+            principals::follow_all(&node).expect("followed");
+            propose(&node).expect("proposed");
+        }
+
+        /// As `vaults unshare`.
+        fn unshare(&self, life: &Life) {
+            let (node, id) = (self.bench.node(), life.node());
+            principals::note_decision(&node, &self.vault.id, &id, false).expect("noted");
+            take_out(&node, &self.vault, id).expect("out");
+            node.people.took_out(self.vault.id, id).expect("noted");
         }
 
         fn role(&self, life: &Life) -> Option<Role> {
@@ -501,14 +419,13 @@ mod tests {
         stage.follow();
         assert_eq!(stage.role(&phone), Some(Role::Writer));
         let node = stage.bench.node();
-        take_out(&node, &stage.vault, phone.node()).expect("out");
-        node.people.took_out(stage.vault.id, phone.node()).expect("noted");
+        stage.unshare(&phone);
         stage.follow();
         assert_eq!(stage.role(&phone), None);
         let gone = node
             .people
             .part(&stage.vault, &[Vertex::Node(laptop.node())], "x");
-        assert_eq!(gone, Ok(vec![laptop.node()]));
+        assert_eq!(gone, Ok(BTreeSet::from([laptop.node()])));
         assert_eq!(node.people.all(), Ok(vec![]));
         assert!(
             node.people
@@ -552,9 +469,7 @@ mod tests {
         let person = Person {
             vault: VaultId::from_bytes([3; 32]),
             whom: Vertex::Identity("github.com:alice".parse().expect("an identity")),
-            role: Role::Reader,
             confirmed: BTreeSet::from([NodeId::from_bytes([1; 32])]),
-            devices: BTreeSet::new(),
             beside: BTreeSet::from([NodeId::from_bytes([2; 32]), NodeId::from_bytes([4; 32])]),
         };
         let key = Person::key(&person.vault, &person.whom);

@@ -1,7 +1,7 @@
-//! A ticket: one line of text that lets its first bearer into a vault.
+//! A ticket: one line of text that lets its first bearer into a vault, or makes it a device.
 //!
 //! It says whom to ask and carries a secret that only the issuer can redeem; which vault and role it is for
-//! stands at the issuer alone. Text: `pkt` and base32hex, lower case, no padding, of
+//! stands at the issuer alone. Text: `pkt` for a vault, `pkd` for a device, and base32hex, lower case, no padding, of
 //! `[1, issuer (32), secret (32), expires, [address, ...]] || checksum (4)`. The checksum finds slips of the
 //! hand, no forgery.
 //!
@@ -12,7 +12,6 @@ use polykey_core::codec::{CodecError, Reader, Writer};
 use polykey_core::hash::hash;
 use polykey_core::{Key, NodeId, Random, Timestamp, label};
 
-const PREFIX: &str = "pkt";
 const VERSION: u64 = 1;
 const CHECKSUM_LEN: usize = 4;
 /// Most addresses.
@@ -37,8 +36,28 @@ pub enum TicketError {
     Version(u64),
 }
 
+/// What a ticket is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// It lets into a vault.
+    Vault,
+    /// It makes a node a device of the issuer's principal.
+    Device,
+}
+
+impl Purpose {
+    const fn prefix(self) -> &'static str {
+        match self {
+            Purpose::Vault => "pkt",
+            Purpose::Device => "pkd",
+        }
+    }
+}
+
 /// A ticket.
 pub struct Ticket {
+    /// What it is for.
+    pub purpose: Purpose,
     /// Who made it, and redeems it.
     pub issuer: NodeId,
     /// What proves that somebody holds it.
@@ -52,6 +71,7 @@ pub struct Ticket {
 impl Ticket {
     /// A new one. Addresses that are too long, or too many, are left out.
     pub fn new(
+        purpose: Purpose,
         issuer: NodeId,
         expires: Timestamp,
         mut addresses: Vec<String>,
@@ -60,6 +80,7 @@ impl Ticket {
         addresses.retain(|address| address.len() <= MAX_ADDRESS_LEN);
         addresses.truncate(MAX_ADDRESSES);
         Ticket {
+            purpose,
             issuer,
             secret: Key::random(random),
             expires,
@@ -82,7 +103,7 @@ impl Ticket {
         let mut bytes = out.finish();
         let sum = checksum(&bytes);
         bytes.extend_from_slice(&sum);
-        format!("{PREFIX}{}", BASE32_DNSSEC.encode(&bytes))
+        format!("{}{}", self.purpose.prefix(), BASE32_DNSSEC.encode(&bytes))
     }
 
     /// Parses a text; white space around it does not count.
@@ -91,7 +112,10 @@ impl Ticket {
     /// Says what is wrong with it.
     pub fn parse(text: &str) -> Result<Ticket, TicketError> {
         let text = text.trim_matches(|c: char| c.is_ascii_whitespace());
-        let body = text.strip_prefix(PREFIX).ok_or(TicketError::NoTicket)?;
+        let (purpose, body) = [Purpose::Vault, Purpose::Device]
+            .into_iter()
+            .find_map(|purpose| Some((purpose, text.strip_prefix(purpose.prefix())?)))
+            .ok_or(TicketError::NoTicket)?;
         if text.len() > MAX_TEXT_LEN {
             return Err(TicketError::NoTicket);
         }
@@ -115,11 +139,11 @@ impl Ticket {
             Ok(version) if version != VERSION => return Err(TicketError::Version(version)),
             _ => return Err(TicketError::Damaged),
         }
-        read(from).map_err(|_| TicketError::Damaged)
+        read(from, purpose).map_err(|_| TicketError::Damaged)
     }
 }
 
-fn read(mut from: Reader<'_>) -> Result<Ticket, CodecError> {
+fn read(mut from: Reader<'_>, purpose: Purpose) -> Result<Ticket, CodecError> {
     let issuer = NodeId::from_bytes(from.bytes_of()?);
     let secret = Key::copy_of(&from.bytes_of()?);
     let expires = Timestamp::from_millis(from.u64()?);
@@ -137,6 +161,7 @@ fn read(mut from: Reader<'_>) -> Result<Ticket, CodecError> {
     }
     from.finish()?;
     Ok(Ticket {
+        purpose,
         issuer,
         secret,
         expires,
@@ -155,6 +180,8 @@ mod tests {
 
     use super::*;
 
+    const PREFIX: &str = Purpose::Vault.prefix();
+
     /// Made with the chance of seed 7 from the values in [`ticket`].
     const FROZEN: &str = include_str!("ticket.txt");
 
@@ -162,7 +189,7 @@ mod tests {
         let issuer = NodeId::from_bytes([0xab; 32]);
         let expires = Timestamp::from_millis(1_800_000_000_000);
         let addresses = vec!["127.0.0.1:7".to_owned(), "x".repeat(MAX_ADDRESS_LEN + 1)];
-        Ticket::new(issuer, expires, addresses, &Chance::new(7))
+        Ticket::new(Purpose::Vault, issuer, expires, addresses, &Chance::new(7))
     }
 
     /// The text of anything, with a checksum that holds.

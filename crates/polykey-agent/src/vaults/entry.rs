@@ -70,6 +70,8 @@ pub enum State {
     Joining(VaultId),
     /// Kept for others as ciphertext: only its id leads to it.
     Kept(VaultId),
+    /// Shared by the devices of this principal for what belongs to the person: only its id leads to it.
+    Hidden(VaultId),
     /// In use.
     Live(VaultId),
     /// Deleted; can come back until then.
@@ -96,13 +98,17 @@ impl Entry {
     pub fn id(&self) -> Option<VaultId> {
         match self.state {
             State::Making => None,
-            State::Joining(id) | State::Kept(id) | State::Live(id) | State::Deleted(id, _) => Some(id),
+            State::Joining(id)
+            | State::Kept(id)
+            | State::Hidden(id)
+            | State::Live(id)
+            | State::Deleted(id, _) => Some(id),
         }
     }
 
     /// True while its name is taken.
     pub fn holds_name(&self) -> bool {
-        !matches!(self.state, State::Deleted(..) | State::Kept(_))
+        !matches!(self.state, State::Deleted(..) | State::Kept(_) | State::Hidden(_))
     }
 
     /// True when `typed` is its name or its id.
@@ -115,8 +121,9 @@ impl Entry {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::new();
         let more = match self.state {
-            State::Joining(_) => Some(true),
-            State::Kept(_) => Some(false),
+            State::Joining(_) => Some(Some(true)),
+            State::Kept(_) => Some(Some(false)),
+            State::Hidden(_) => Some(None),
             _ => None,
         };
         out.array(if more.is_some() { 6 } else { 5 })
@@ -136,8 +143,14 @@ impl Entry {
             State::Deleted(_, until) => out.u64(until.as_millis()),
             _ => out.null(),
         };
-        if let Some(joining) = more {
-            out.bool(joining);
+        match more {
+            Some(Some(joining)) => {
+                out.bool(joining);
+            }
+            Some(None) => {
+                out.null();
+            }
+            None => {}
         }
         out.finish()
     }
@@ -169,13 +182,15 @@ impl Entry {
         };
         let more = match items {
             5 => None,
-            6 => Some(from.bool()?),
+            6 if from.null()? => Some(None),
+            6 => Some(Some(from.bool()?)),
             _ => return Err(from.shape()),
         };
         let state = match (id, until, more) {
             (None, None, None) => State::Making,
-            (Some(id), None, Some(true)) => State::Joining(id),
-            (Some(id), None, Some(false)) => State::Kept(id),
+            (Some(id), None, Some(Some(true))) => State::Joining(id),
+            (Some(id), None, Some(Some(false))) => State::Kept(id),
+            (Some(id), None, Some(None)) => State::Hidden(id),
             (Some(id), None, None) => State::Live(id),
             (Some(id), Some(until), None) => State::Deleted(id, until),
             _ => return Err(from.shape()),
@@ -216,6 +231,7 @@ mod tests {
             entry(State::Live(id), outside.clone(), Some(inside.clone())),
             entry(State::Joining(id), inside.clone(), None),
             entry(State::Kept(id), inside.clone(), None),
+            entry(State::Hidden(id), inside.clone(), None),
             entry(
                 State::Deleted(id, Timestamp::from_millis(12)),
                 inside,

@@ -170,7 +170,7 @@ impl Vaults {
     }
 
     /// Clears away a vault in `state`; does nothing for one that is in another.
-    fn clear_away(&self, id: VaultId, state: State) -> Result<(), Problem> {
+    pub(super) fn clear_away(&self, id: VaultId, state: State) -> Result<(), Problem> {
         let _changing = lock(&self.changing);
         let Ok((entry, handle)) = self.register.find_id(id) else {
             return Ok(());

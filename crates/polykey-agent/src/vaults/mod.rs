@@ -10,6 +10,7 @@
 
 pub mod entry;
 pub mod folder;
+mod hidden;
 pub mod history;
 mod joining;
 mod opener;
@@ -151,6 +152,13 @@ impl Vaults {
         self.register.live().filter_map(|entry| entry.id()).collect()
     }
 
+    /// What a vault in use is called.
+    pub fn name_of(&self, id: VaultId) -> Option<String> {
+        let mut live = self.register.live();
+        let entry = live.find(|entry| entry.id() == Some(id))?;
+        Some(entry.name.as_str().to_owned())
+    }
+
     fn open_entry(&self, entry: &Entry, id: VaultId, handle: &Handle) -> Result<InUse, Problem> {
         let name = entry.name.as_str().to_owned();
         let folder = entry.folder.path(&self.node);
@@ -253,7 +261,7 @@ impl Vaults {
             .entries()
             .iter()
             .filter(|entry| match entry.state {
-                State::Making | State::Joining(_) | State::Kept(_) => false,
+                State::Making | State::Joining(_) | State::Kept(_) | State::Hidden(_) => false,
                 State::Live(_) => !deleted,
                 State::Deleted(..) => deleted,
             })
@@ -288,6 +296,10 @@ impl Vaults {
         let entry = self.fill_new(name, at, State::Live, |path, storage| {
             self.opener.make(path, storage)
         })?;
+        // Own devices are let in before anything is written.
+        if let Some(id) = entry.id() {
+            self.opener.news().changed(id);
+        }
         Ok(self.item(&entry))
     }
 

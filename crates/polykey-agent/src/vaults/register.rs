@@ -94,13 +94,18 @@ impl Register {
             .ok_or_else(|| no_vault(typed))
     }
 
-    /// The vault with this id that is in use or being brought in, whatever others are called.
+    /// The vault with this id that is in use, being brought in, kept or hidden, whatever others are called.
     ///
     /// # Errors
     /// [`Code::VaultNotFound`].
     pub fn find_id(&self, id: VaultId) -> Result<(Entry, Handle), Problem> {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        let wanted = [State::Live(id), State::Joining(id), State::Kept(id)];
+        let wanted = [
+            State::Live(id),
+            State::Joining(id),
+            State::Kept(id),
+            State::Hidden(id),
+        ];
         let found = slots.values().find(|slot| wanted.contains(&slot.entry.state));
         found
             .map(|slot| (slot.entry.clone(), slot.handle.clone()))

@@ -200,18 +200,39 @@ pub struct NewNode {
     password_mem_limit: Option<String>,
 }
 
+/// The recovery code in a file.
+///
+/// # Errors
+/// When it cannot be read or is no text.
+pub fn recovery_code_from(file: &Path) -> Result<String, Problem> {
+    code_text(&password::read_file(file)?)
+}
+
+/// The recovery code that is given: in a file, or in `PK_RECOVERY_CODE`.
+///
+/// # Errors
+/// As [`recovery_code_from`].
+pub fn given_recovery_code(file: Option<&Path>) -> Result<Option<String>, Problem> {
+    match file {
+        Some(file) => recovery_code_from(file).map(Some),
+        None => password::variable("PK_RECOVERY_CODE")
+            .map(|code| code_text(&code))
+            .transpose(),
+    }
+}
+
+/// What was typed or read, as text.
+///
+/// # Errors
+/// [`Code::BadData`] when it is none.
+pub fn code_text(bytes: &Secret) -> Result<String, Problem> {
+    String::from_utf8(bytes.to_vec())
+        .map_err(|_| Problem::new(Code::BadData, "the recovery code is not text"))
+}
+
 impl NewNode {
     fn recovery_code(&self) -> Result<Option<String>, Problem> {
-        let bytes = match &self.recovery_code_file {
-            Some(file) => Some(password::read_file(file)?),
-            None => password::variable("PK_RECOVERY_CODE"),
-        };
-        bytes
-            .map(|bytes| {
-                String::from_utf8(bytes.to_vec())
-                    .map_err(|_| Problem::new(Code::BadData, "the recovery code is not text"))
-            })
-            .transpose()
+        given_recovery_code(self.recovery_code_file.as_deref())
     }
 
     /// The order that these options and `password` make.

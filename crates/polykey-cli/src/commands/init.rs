@@ -52,6 +52,7 @@ pub fn make(cx: &Context<'_>) -> Result<Secret, Problem> {
     out.line("Making the node ...");
     let order = StartOrder {
         recovery_code: Some(words.to_string()),
+        new_code: true,
         ..cx.start_order(Some(&password))?
     };
     let started = cx.start_background(&order)?;

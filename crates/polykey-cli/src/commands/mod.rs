@@ -14,6 +14,7 @@ pub mod bootstrap;
 pub mod completions;
 pub mod config;
 pub mod demo;
+pub mod devices;
 pub mod doctor;
 pub mod exchange;
 pub mod graph;
@@ -25,6 +26,7 @@ pub mod man;
 pub mod nodes;
 pub mod notifications;
 pub mod qr;
+pub mod recovery;
 pub mod relay;
 pub mod replicas;
 pub mod secrets;
@@ -55,7 +57,9 @@ pub fn run(cx: &Context<'_>, command: Command) -> Result<Done, Problem> {
         Command::Identities(command) => wait(identities::run(cx, command)),
         Command::Join(args) => wait(sharing::join(cx, args)),
         Command::Keys(command) => wait(keys::run(cx, command)),
+        Command::Devices(command) => wait(devices::run(cx, command)),
         Command::Nodes(command) => wait(nodes::run(cx, command)),
+        Command::Recovery(command) => wait(recovery::run(cx, command)),
         Command::Relay(args) => relay::run(cx, *args),
         Command::Notifications(command) => wait(notifications::run(cx, command)),
         Command::Secrets(command) => wait(secrets::run(cx, *command)),

@@ -266,6 +266,27 @@ fn line(item: &NotificationItem) -> String {
             "invites this node to say that both know each other; `polykey nodes claim` does it, until {}",
             time::show(*expires)
         ),
+        NotificationData::MemberDevice {
+            member_node_id,
+            vault_id,
+            vault_name,
+            role: Some(role),
+        } => format!(
+            "is a device of {member_node_id} and was let into {} as {role}, like that one",
+            vault(vault_name, vault_id)
+        ),
+        NotificationData::MemberDevice {
+            member_node_id,
+            vault_id,
+            vault_name,
+            role: None,
+        } => format!(
+            "is no device of {member_node_id} any more and was taken out of {}; see `polykey vaults rotation`",
+            vault(vault_name, vault_id)
+        ),
+        NotificationData::DeviceJoined {} => {
+            "is a device of yours now; `polykey devices remove` undoes it".to_owned()
+        }
         NotificationData::SigchainDoubt { forked: true } => {
             "says something else about itself than before: somebody else may have its key; ask its owner"
                 .to_owned()
@@ -288,23 +309,6 @@ fn line(item: &NotificationItem) -> String {
         NotificationData::DeviceReach { came: false } => {
             "is no device of somebody you trust any more; it may do nothing by that".to_owned()
         }
-        NotificationData::DeviceVault {
-            vault_id,
-            vault_name,
-            role: Some(role),
-        } => format!(
-            "was let into {} as {} with its owner's other devices",
-            vault(vault_name, vault_id),
-            escape::name(role)
-        ),
-        NotificationData::DeviceVault {
-            vault_id,
-            vault_name,
-            role: None,
-        } => format!(
-            "was taken out of {}: its owner removed it",
-            vault(vault_name, vault_id)
-        ),
         NotificationData::ShareProposal {
             vault_id,
             vault_name,

@@ -475,7 +475,11 @@ pub async fn join(cx: &Context<'_>, args: JoinArgs) -> Result<Done, Problem> {
     })
 }
 
-fn read_ticket() -> Result<Zeroizing<String>, Problem> {
+/// Reads a ticket from standard input.
+///
+/// # Errors
+/// [`Code::Io`].
+pub fn read_ticket() -> Result<Zeroizing<String>, Problem> {
     let mut text = Zeroizing::new(String::new());
     std::io::stdin()
         .lock()

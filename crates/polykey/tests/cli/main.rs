@@ -3,6 +3,7 @@
 mod config;
 mod crash;
 mod damage;
+mod devices;
 mod disk;
 mod doctor;
 mod env;
@@ -23,6 +24,7 @@ mod processes;
 mod prompts;
 mod reach;
 mod readme;
+mod recovery;
 mod relay;
 mod secrets;
 mod servers;

@@ -1,0 +1,123 @@
+//! Removal: a device is none any more, and is taken out of every vault.
+//!
+//! The claims come first: from then on no other device brings it back, and each takes it out as well where it may.
+//! A vault that the removed device made, or was let into before this one, puts it above this one there: then its
+//! recovery code speaks, when the user has typed it.
+//!
+//! Always: the same command again does what was left over.
+
+use polykey_api::devices::LeftVault;
+use polykey_api::{Code, Problem};
+use polykey_core::NodeId;
+use polykey_core::recovery::RecoveryKeys;
+use polykey_trust::TrustError;
+use polykey_trust::book;
+use polykey_trust::claim::Body;
+use polykey_trust::link::LinkType;
+use polykey_vault::charter::Role;
+
+use super::{hidden, others, own, pairing, principals, step};
+use crate::failure;
+use crate::links;
+use crate::node::Node;
+use crate::sharing::{self, rotation_item};
+use crate::vaults::InUse;
+
+/// The device that the user calls `typed`: by its name as a device, its petname or its id.
+///
+/// # Errors
+/// [`Code::NodeNotFound`] when there is no such device; [`Code::Usage`] for this one.
+pub fn find(node: &Node, typed: &str) -> Result<NodeId, Problem> {
+    let principal = own(node)?;
+    let others = others(node)?;
+    let names = step::names(node, &others)?;
+    let named = names.iter().find(|(_, name)| *name == typed).map(|(id, _)| *id);
+    let id = match named {
+        Some(id) => Ok(id),
+        None => node.contacts.who(typed),
+    };
+    match id {
+        Ok(id) if id == node.id() => Err(Problem::new(Code::Usage, "this device cannot remove itself")
+            .hint("run `polykey devices remove` at another one")),
+        // One that was removed may be left in a vault.
+        Ok(id) if others.contains(&id) || principal.removed.contains(&id) => Ok(id),
+        _ => Err(
+            Problem::new(Code::NodeNotFound, format!("there is no device {typed}"))
+                .hint("see `polykey devices list`"),
+        ),
+    }
+}
+
+/// Removes `device`; `keys` are those of its recovery code. Tells what became of it in each vault that it was in.
+///
+/// # Errors
+/// What the store says. What was done until then stays.
+pub fn remove(node: &Node, device: NodeId, keys: Option<&RecoveryKeys>) -> Result<Vec<LeftVault>, Problem> {
+    pairing::close_all_of(node, &device)?;
+    let said = node.db.read(|tx| {
+        let chain = book::known_chain(tx, &node.id())?;
+        Ok::<_, TrustError>(chain.removed_devices().contains(&device))
+    });
+    if !said.map_err(|error| failure::trust(&error))? {
+        // It removes the device, also where this one is linked with it over others only.
+        links::say(node, &Body::DeviceRemoved(device))?;
+    }
+    links::withdraw(node, device, LinkType::Device)?;
+    let mut left = Vec::new();
+    for id in node.vaults.ids() {
+        let Ok(open) = node.vaults.open_id(id) else {
+            continue;
+        };
+        if let Some(vault) = take_out(node, &open, device, keys)? {
+            left.push(vault);
+        }
+    }
+    for id in node.vaults.hidden() {
+        if let Ok(open) = node.vaults.open_id(id) {
+            take_out(node, &open, device, keys)?;
+        }
+    }
+    node.contacts.set_trust(device, false)?;
+    // Where it is left in the hidden vault, another one takes its place.
+    let there = others(node)?;
+    if !there.is_empty() && hidden::current(node, &there).is_none() {
+        node.vaults.create_hidden()?;
+    }
+    principals::follow_all(node)?;
+    Ok(left)
+}
+
+fn take_out(
+    node: &Node,
+    open: &InUse,
+    device: NodeId,
+    keys: Option<&RecoveryKeys>,
+) -> Result<Option<LeftVault>, Problem> {
+    if open.vault.role_of(&device).is_none() || !open.vault.my_role().is_some_and(Role::administers) {
+        return Ok(None);
+    }
+    let mut removed = sharing::take_out(node, open, device).is_ok();
+    if let (false, Some(keys)) = (removed, keys) {
+        let revoked = open.vault.revoke_with(&device, &keys.recovery);
+        if let Err(error) = &revoked {
+            tracing::info!(vault = %open.id, %error, "the recovery code does not remove the device");
+        }
+        removed = revoked.is_ok();
+    }
+    if removed {
+        principals::note_gone(node, &open.id, &device)?;
+    }
+    let mut rotate = Vec::new();
+    if removed {
+        let exposed = open.vault.rotation();
+        let exposed = exposed.map_err(|error| crate::vaults::problem::vault_problem(&open.name, error))?;
+        let of_it = exposed.iter().filter(|exposed| exposed.nodes.contains(&device));
+        rotate.extend(of_it.map(|exposed| rotation_item(exposed).path));
+    }
+    Ok(Some(LeftVault {
+        vault_id: open.id.to_string(),
+        vault_name: open.name.clone(),
+        removed,
+        rotate,
+    }))
+}

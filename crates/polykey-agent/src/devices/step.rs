@@ -1,0 +1,522 @@
+//! In step: what belongs to the person and not to one device is the same at all devices of a principal.
+//!
+//! That is the name of each node, whom the user trusts and whom not, and what other nodes may do to us. Each is a
+//! short value under a name, here and in the [hidden vault](super::hidden). What both last agreed on is remembered, so
+//! that it shows which side changed: a change here is written there, a change there is done here, and when both
+//! changed, what stands in the vault holds.
+//!
+//! Values: `contact/<node>`: array `[petname or null, trusted, blocked]`; `permission/<node>`: 1 notify + 2 scan +
+//! 4 claim; `device/<node>`: the text of its name, which the device writes itself.
+//!
+//! Always: what comes from the vault was written by a device of the user's own, and is read like anything from
+//! elsewhere: what is malformed is left alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
+
+use polykey_api::{Code, Problem};
+use polykey_core::clock::SystemClock;
+use polykey_core::codec::{CodecError, Reader, Writer};
+use polykey_core::{Clock, NodeId, SecretPath, VaultId};
+use polykey_store::StoreError;
+use polykey_trust::TrustError;
+use polykey_trust::permission::{self, Action, Actions};
+use polykey_vault::{Depth, Expect, Kind, VaultError};
+
+use super::hidden::{self, DEVICE, MAX_VALUE_LEN};
+use crate::agent::Agent;
+use crate::blocking::blocking;
+use crate::contacts::Contact;
+use crate::failure;
+use crate::node::Node;
+use crate::tables::IN_STEP;
+use crate::vaults::InUse;
+use crate::vaults::problem::vault_problem;
+
+const CONTACT: &str = "contact";
+const PERMISSION: &str = "permission";
+/// Group of the name that this device gave itself; the other groups are vaults.
+const OWN: &[u8] = b"own";
+/// Highest number behind the name of a node when others have it.
+const MAX_NUMBER: u32 = 99;
+/// Longest name of a device in bytes.
+pub const MAX_NAME_LEN: usize = 64;
+
+/// Values by name.
+type Values = BTreeMap<String, Vec<u8>>;
+
+/// What the user keeps about a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Kept {
+    petname: Option<String>,
+    trusted: bool,
+    blocked: bool,
+}
+
+impl Kept {
+    fn of(contact: &Contact) -> Kept {
+        Kept {
+            petname: contact.petname.clone(),
+            trusted: contact.trusted,
+            blocked: contact.blocked,
+        }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::new();
+        out.array(3);
+        match &self.petname {
+            Some(name) => out.text(name),
+            None => out.null(),
+        };
+        out.bool(self.trusted).bool(self.blocked);
+        out.finish()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Kept, CodecError> {
+        let mut from = Reader::new(bytes, MAX_VALUE_LEN, "a node in the hidden vault")?;
+        from.array_of(3)?;
+        let petname = match from.null()? {
+            true => None,
+            false => Some(from.text()?.to_owned()),
+        };
+        let kept = Kept {
+            petname,
+            trusted: from.bool()?,
+            blocked: from.bool()?,
+        };
+        from.finish()?;
+        Ok(kept)
+    }
+}
+
+fn encode_actions(actions: Actions) -> Vec<u8> {
+    let bit = |(at, (action, _)): (usize, &(Action, &str))| u64::from(actions.contains(*action)) << at;
+    let mut out = Writer::new();
+    out.u64(Action::ALL.iter().enumerate().map(bit).sum());
+    out.finish()
+}
+
+fn decode_actions(bytes: &[u8]) -> Result<Actions, CodecError> {
+    let mut from = Reader::new(bytes, MAX_VALUE_LEN, "permissions in the hidden vault")?;
+    let bits = from.u64()?;
+    from.finish()?;
+    let known = Action::ALL.iter().enumerate();
+    let is_set = |at: usize| bits & (1 << at) != 0;
+    Ok(known
+        .filter(|(at, _)| is_set(*at))
+        .map(|(_, (action, _))| *action)
+        .collect())
+}
+
+/// A name that a device may have: some visible text, which cannot be taken for an id.
+///
+/// # Errors
+/// [`Code::BadPath`].
+pub fn parse_name(text: &str) -> Result<String, Problem> {
+    let text = text.trim();
+    let good = !text.is_empty()
+        && text.len() <= MAX_NAME_LEN
+        && !text.chars().any(|c| c.is_control() || c == '/' || c == ':')
+        && text != "."
+        && text != ".."
+        && text.parse::<NodeId>().is_err();
+    match good {
+        true => Ok(text.to_owned()),
+        false => Err(
+            Problem::new(Code::BadPath, format!("{text:?} is no name for a device"))
+                .hint("use up to 64 letters, digits, spaces and the like, without `:` and `/`"),
+        ),
+    }
+}
+
+/// What this device is called, if it was given a name.
+///
+/// # Errors
+/// What the store says.
+pub fn own_name(node: &Node) -> Result<Option<String>, Problem> {
+    let read = node.db.read(|tx| tx.value(IN_STEP, OWN, b"name"));
+    let read = read.map_err(|error: StoreError| failure::store(&error))?;
+    Ok(read.and_then(|name| String::from_utf8(name.expose().to_vec()).ok()))
+}
+
+/// Gives this device a name.
+///
+/// # Errors
+/// What the store says.
+pub fn set_own_name(node: &Node, name: &str) -> Result<(), Problem> {
+    let put = node.db.write(|tx| tx.put(IN_STEP, OWN, b"name", name.as_bytes()));
+    put.map_err(|error: StoreError| failure::store(&error))
+}
+
+/// The names of all devices, as the hidden vault has them.
+///
+/// # Errors
+/// What the vault says.
+pub fn names(node: &Node, others: &BTreeSet<NodeId>) -> Result<BTreeMap<NodeId, String>, Problem> {
+    let mut names = BTreeMap::new();
+    if let Some(open) = hidden::current(node, others) {
+        for (id, name) in hidden::read(&open, DEVICE)? {
+            let name = String::from_utf8(name)
+                .ok()
+                .and_then(|name| parse_name(&name).ok());
+            if let (Ok(id), Some(name)) = (id.parse::<NodeId>(), name) {
+                names.insert(id, name);
+            }
+        }
+    }
+    if let Some(name) = own_name(node)? {
+        names.insert(node.id(), name);
+    }
+    Ok(names)
+}
+
+/// What stands here.
+fn here(node: &Node) -> Result<Values, Problem> {
+    let mut values = Values::new();
+    for contact in node.contacts.all() {
+        let kept = Kept::of(&contact);
+        // A node that is blocked for having new keys is so by what its chain says.
+        if kept != Kept::default() && contact.successor.is_none() {
+            values.insert(format!("{CONTACT}/{}", contact.node), kept.encode());
+        }
+    }
+    let records = node.db.read(permission::records);
+    for (id, record) in records.map_err(|error| failure::trust(&error))? {
+        if !record.actions.is_empty() {
+            values.insert(format!("{PERMISSION}/{id}"), encode_actions(record.actions));
+        }
+    }
+    if let Some(name) = own_name(node)? {
+        values.insert(format!("{DEVICE}/{}", node.id()), name.into_bytes());
+    }
+    Ok(values)
+}
+
+/// What stands in the hidden vault, but for the names of other devices.
+fn there(node: &Node, open: &InUse) -> Result<Values, Problem> {
+    let mut values = Values::new();
+    for dir in [CONTACT, PERMISSION, DEVICE] {
+        for (name, value) in hidden::read(open, dir)? {
+            let Ok(id) = name.parse::<NodeId>() else {
+                continue;
+            };
+            if (dir == DEVICE) == (id == node.id()) {
+                values.insert(format!("{dir}/{id}"), value);
+            }
+        }
+    }
+    Ok(values)
+}
+
+fn agreed(node: &Node, vault: &VaultId) -> Result<Values, Problem> {
+    let rows = node.db.read(|tx| tx.group(IN_STEP, vault.as_bytes()));
+    let rows = rows.map_err(|error: StoreError| failure::store(&error))?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|(name, value)| Some((String::from_utf8(name).ok()?, value.expose().to_vec())))
+        .collect())
+}
+
+/// What is to be done so that both sides say the same.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Steps {
+    /// To be written into the vault, or removed there.
+    push: BTreeMap<String, Option<Vec<u8>>>,
+    /// To be done here.
+    take: BTreeMap<String, Option<Vec<u8>>>,
+}
+
+fn compare(here: &Values, there: &Values, agreed: &Values) -> Steps {
+    let mut steps = Steps::default();
+    let all: BTreeSet<&String> = here.keys().chain(there.keys()).chain(agreed.keys()).collect();
+    for name in all {
+        let (ours, theirs) = (here.get(name), there.get(name));
+        if ours == theirs {
+            continue;
+        }
+        // A device's name is its own word.
+        let is_own = name.starts_with(DEVICE);
+        let (side, value) = match theirs == agreed.get(name) || is_own {
+            true => (&mut steps.push, ours),
+            false => (&mut steps.take, theirs),
+        };
+        side.insert(name.clone(), value.cloned());
+    }
+    steps
+}
+
+/// Brings this node and the hidden vault level.
+///
+/// # Errors
+/// What the store and the vault say.
+pub fn keep_in_step(node: &Node) -> Result<(), Problem> {
+    let turn = node.turns.stepping.lock();
+    let _turn = turn.unwrap_or_else(PoisonError::into_inner);
+    let others = super::others(node)?;
+    let Some(open) = hidden::current(node, &others) else {
+        return Ok(());
+    };
+    let (ours, theirs, before) = (here(node)?, there(node, &open)?, agreed(node, &open.id)?);
+    let steps = compare(&ours, &theirs, &before);
+    push(&open, &steps.push)?;
+    for (name, value) in &steps.take {
+        if let Err(problem) = take(node, name, value.as_deref()) {
+            tracing::warn!(name, "what another device says was not done: {problem}");
+        }
+    }
+    // What could not be done here is undone there by the next comparison.
+    let mut now = theirs;
+    for (name, value) in steps.push {
+        match value {
+            Some(value) => drop(now.insert(name, value)),
+            None => drop(now.remove(&name)),
+        }
+    }
+    note(node, &open.id, &before, &now)
+}
+
+fn push(open: &InUse, values: &BTreeMap<String, Option<Vec<u8>>>) -> Result<(), Problem> {
+    if values.is_empty() {
+        return Ok(());
+    }
+    let made = open.vault.change(Some("in step"), |change| {
+        for (name, value) in values {
+            let path = SecretPath::parse(name).map_err(|_| VaultError::NoSuchPath {
+                path: SecretPath::root(),
+            })?;
+            match value {
+                Some(value) => {
+                    let staged = change.stage(Kind::Raw, value)?;
+                    change.put(&path, staged, &Expect::Any)?;
+                }
+                None if change.exists(&path)? => change.remove(&path, Depth::Single)?,
+                None => {}
+            }
+        }
+        Ok::<_, VaultError>(())
+    });
+    made.map(drop)
+        .map_err(|error| vault_problem("of own devices", error))
+}
+
+fn note(node: &Node, vault: &VaultId, before: &Values, now: &Values) -> Result<(), Problem> {
+    if before == now {
+        return Ok(());
+    }
+    let noted = node.db.write(|tx| {
+        for name in before.keys().filter(|name| !now.contains_key(*name)) {
+            tx.remove(IN_STEP, vault.as_bytes(), name.as_bytes())?;
+        }
+        for (name, value) in now
+            .iter()
+            .filter(|(name, value)| before.get(*name) != Some(*value))
+        {
+            tx.put(IN_STEP, vault.as_bytes(), name.as_bytes(), value)?;
+        }
+        Ok::<_, StoreError>(())
+    });
+    noted.map_err(|error| failure::store(&error))
+}
+
+/// Does here what another device did.
+fn take(node: &Node, name: &str, value: Option<&[u8]>) -> Result<(), Problem> {
+    let Some((dir, id)) = name.split_once('/') else {
+        return Ok(());
+    };
+    let Ok(id) = id.parse::<NodeId>() else {
+        return Ok(());
+    };
+    let malformed = |error: CodecError| failure::record("a value of the hidden vault", &error);
+    match dir {
+        CONTACT if id != node.id() => {
+            let kept = match value {
+                Some(value) => Kept::decode(value).map_err(malformed)?,
+                None => Kept::default(),
+            };
+            take_contact(node, id, &kept)
+        }
+        PERMISSION if id != node.id() => {
+            let actions = match value {
+                Some(value) => decode_actions(value).map_err(malformed)?,
+                None => Actions::NONE,
+            };
+            let now = SystemClock.now();
+            let taken = node.db.write(|tx| {
+                permission::forget(tx, &id)?;
+                for action in actions.iter() {
+                    permission::allow(tx, &id, action, now)?;
+                }
+                Ok::<_, TrustError>(())
+            });
+            taken.map_err(|error| failure::trust(&error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn take_contact(node: &Node, id: NodeId, kept: &Kept) -> Result<(), Problem> {
+    let contacts = &node.contacts;
+    let known = contacts.find(&id);
+    if known.is_none() && *kept == Kept::default() {
+        return Ok(());
+    }
+    contacts.set_trust(id, kept.trusted)?;
+    if known.as_ref().is_some_and(|known| known.blocked) != kept.blocked {
+        contacts.block(id, kept.blocked)?;
+    }
+    let Some(petname) = &kept.petname else {
+        return contacts.name(id, None);
+    };
+    // Another node may have that name here: each keeps one, and the vault is told of both.
+    let numbered = (1..=MAX_NUMBER).map(|number| format!("{petname}-{number}"));
+    let mut named = contacts.name(id, Some(petname));
+    for name in numbered {
+        match &named {
+            Err(problem) if problem.code == Code::Exists => named = contacts.name(id, Some(&name)),
+            _ => break,
+        }
+    }
+    named
+}
+
+impl Agent {
+    /// Brings this node and the hidden vault level, in the background.
+    pub fn step_soon(&self) {
+        let agent = self.clone();
+        tokio::spawn(async move { agent.keep_in_step().await });
+    }
+
+    /// Brings this node and the hidden vault level.
+    pub async fn keep_in_step(&self) {
+        let Some(node) = self.node() else { return };
+        if let Err(problem) = blocking(move || keep_in_step(&node)).await
+            && problem.code != Code::Locked
+        {
+            tracing::warn!("own devices are not in step: {problem}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peer::bench::{Bench, nobody};
+
+    fn values(pairs: &[(&str, &str)]) -> Values {
+        let value = |(name, value): &(&str, &str)| ((*name).to_owned(), value.as_bytes().to_vec());
+        pairs.iter().map(value).collect()
+    }
+
+    #[test]
+    fn each_side_takes_what_the_other_changed_and_the_vault_holds_when_both_did() {
+        // Name, here, there, agreed; then what is pushed and taken: `-` is nothing.
+        let rows = [
+            ("x/same", "1", "1", "-", "", ""),
+            ("x/new-here", "1", "-", "-", "1", ""),
+            ("x/new-there", "-", "1", "-", "", "1"),
+            ("x/changed-here", "2", "1", "1", "2", ""),
+            ("x/changed-there", "1", "2", "1", "", "2"),
+            ("x/both", "2", "3", "1", "", "3"),
+            ("x/gone-here", "-", "1", "1", "-", ""),
+            ("x/gone-there", "1", "-", "1", "", "-"),
+            ("x/gone-here-changed-there", "-", "2", "1", "", "2"),
+            ("x/gone-twice", "-", "-", "1", "", ""),
+            ("device/own", "2", "3", "1", "2", ""),
+        ];
+        let side = |pick: fn(&(&'static str, &'static str, &'static str, &'static str)) -> &'static str| {
+            let pairs: Vec<(&str, &str)> = rows
+                .iter()
+                .map(|row| (row.0, pick(&(row.1, row.2, row.3, ""))))
+                .filter(|(_, value)| *value != "-")
+                .collect();
+            values(&pairs)
+        };
+        let steps = compare(&side(|row| row.0), &side(|row| row.1), &side(|row| row.2));
+        for (name, _, _, _, push, take) in rows {
+            let want = |text: &str| match text {
+                "" => None,
+                "-" => Some(None),
+                value => Some(Some(value.as_bytes().to_vec())),
+            };
+            assert_eq!(steps.push.get(name).cloned(), want(push), "{name}");
+            assert_eq!(steps.take.get(name).cloned(), want(take), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_another_device_says_of_a_node_is_done_here() {
+        let bench = Bench::new();
+        let node = bench.node();
+        let (id, other) = (nobody(), nobody());
+        let kept = |petname: Option<&str>, trusted, blocked| {
+            Kept {
+                petname: petname.map(str::to_owned),
+                trusted,
+                blocked,
+            }
+            .encode()
+        };
+        let name = format!("contact/{id}");
+        take(&node, &name, Some(&kept(Some("anna"), true, false))).expect("done");
+        assert_eq!(node.contacts.who("anna"), Ok(id));
+        assert!(node.contacts.is_trusted(&id));
+        // The name is taken: it gets a number.
+        take(
+            &node,
+            &format!("contact/{other}"),
+            Some(&kept(Some("anna"), false, true)),
+        )
+        .expect("done");
+        assert_eq!(
+            (node.contacts.who("anna"), node.contacts.who("anna-1")),
+            (Ok(id), Ok(other))
+        );
+        assert!(node.contacts.is_blocked(&other));
+        take(&node, &name, None).expect("done");
+        assert!(!node.contacts.is_trusted(&id) && node.contacts.who("anna").is_err());
+        let permission = format!("permission/{id}");
+        for bits in [7u64, 2, 0] {
+            let mut out = Writer::new();
+            out.u64(bits);
+            take(&node, &permission, Some(&out.finish())).expect("done");
+            let records = node.db.read(permission::records).expect("reads");
+            let actions = records.get(&id).map_or(Actions::NONE, |record| record.actions);
+            assert_eq!(encode_actions(actions), [u8::try_from(bits).expect("small")]);
+        }
+    }
+
+    #[test]
+    fn nonsense_in_the_hidden_vault_does_nothing() {
+        let bench = Bench::new();
+        let node = bench.node();
+        let me = node.id();
+        let before = node.contacts.all();
+        let id = nobody();
+        for (name, value) in [
+            (format!("contact/{id}"), &b"nonsense"[..]),
+            (format!("contact/{id}"), &[0x83, 0x61, b'a', 0xf5]),
+            (format!("permission/{id}"), &[0x61, b'1']),
+        ] {
+            assert!(take(&node, &name, Some(value)).is_err(), "{name}");
+        }
+        for name in ["contact/x", "contact", "other/thing", &format!("contact/{me}")] {
+            take(&node, name, Some(b"x")).expect("left alone");
+        }
+        assert_eq!(node.contacts.all(), before);
+        for bad in [
+            "",
+            " ",
+            "a/b",
+            "a:b",
+            "a\u{1b}[2J",
+            ".",
+            "..",
+            &me.to_string(),
+            &"x".repeat(65),
+        ] {
+            assert!(parse_name(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(parse_name(" my phone \n"), Ok("my phone".to_owned()));
+    }
+}

@@ -1,0 +1,397 @@
+//! Own devices: pairing, what follows, and removal.
+
+use std::process::Stdio;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::home::Home;
+use crate::node::{Node, eventually};
+
+/// Makes `b` a device like `a`, with these names.
+fn pair_up(a: &Node, a_name: &str, b: &Node, b_name: &str) {
+    let ticket = ticket_of(a, a_name);
+    b.pk(["devices", "join", &ticket, "--name", b_name]).ok();
+}
+
+fn ticket_of(node: &Node, name: &str) -> String {
+    let pairing = node.json(["devices", "pair", "--name", name]);
+    pairing["ticket"].as_str().expect("a text").to_owned()
+}
+
+/// The names of the devices that `node` knows, this one first.
+fn names(node: &Node) -> Vec<String> {
+    let devices = node.json(["devices", "list"]);
+    let devices = devices.as_array().expect("a list").iter();
+    devices
+        .map(|device| device["name"].as_str().unwrap_or("?").to_owned())
+        .collect()
+}
+
+/// The names of the vaults, in order.
+fn vaults(node: &Node) -> Vec<String> {
+    let list = node.json(["vaults", "list"]);
+    let list = list.as_array().expect("a list").iter();
+    list.map(|vault| vault["vaultName"].as_str().expect("a text").to_owned())
+        .collect()
+}
+
+/// Waits until a device has exactly these vaults.
+#[track_caller]
+fn comes_to_hold(node: &Node, want: &[&str]) {
+    eventually(&format!("{want:?} are there"), || vaults(node) == want);
+}
+
+fn petname_of(node: &Node, other: &Node) -> Value {
+    let all = node.json(["nodes", "getall"]);
+    let mut all = all.as_array().expect("a list").iter();
+    let found = all.find(|item| item["nodeIdEncoded"] == other.id);
+    found.map_or(Value::Null, |item| item["petname"].clone())
+}
+
+/// A node with its recovery code in the file `code` of its home.
+fn with_code() -> Node {
+    let home = Home::empty();
+    home.pk(["bootstrap", "--recovery-code-out-file", "code"]).ok();
+    Node::in_home(home)
+}
+
+#[test]
+fn two_commands_make_two_nodes_one() {
+    let (laptop, phone) = (Node::new(), Node::new());
+    laptop.pk(["vaults", "create", "work"]).ok();
+    laptop.write("work:x", "1");
+    phone.pk(["vaults", "create", "notes"]).ok();
+    phone.write("notes:y", "2");
+    let ticket = ticket_of(&laptop, "laptop");
+    let joined = phone.pk_with_input(
+        ["devices", "join", "-", "--name", "phone", "--json"],
+        ticket.as_bytes(),
+    );
+    let joined = joined.ok().json();
+    // What it brought along may be shared with it by now, too.
+    let came = joined["vaults"].as_array().expect("a list");
+    assert!(came.contains(&json!("work")), "{came:?}");
+    assert_eq!(joined["waiting"], json!([]));
+    // What it says is true when it returns; what the new device brought along follows.
+    phone.reads("work:x", "1");
+    assert_eq!(phone.role_of(&phone, "work").as_deref(), Some("admin"));
+    laptop.comes_to_read("notes:y", "2");
+    phone.writes_both_ways_with(&laptop, "3");
+    comes_to_hold(&laptop, &["notes", "work"]);
+    comes_to_hold(&phone, &["notes", "work"]);
+    for (node, want) in [(&laptop, ["laptop", "phone"]), (&phone, ["phone", "laptop"])] {
+        eventually("the names are known", || names(node) == want);
+        assert_eq!(node.json(["devices", "list"])[0]["thisNode"], true);
+    }
+    laptop.comes_to_be_told("DeviceJoined");
+    // Later ones follow from either.
+    laptop.pk(["vaults", "create", "later"]).ok();
+    laptop.write("later:z", "1");
+    phone.comes_to_read("later:z", "1");
+    phone.pk(["vaults", "create", "last"]).ok();
+    phone.write("last:z", "1");
+    laptop.comes_to_read("last:z", "1");
+    // Also what was written while the other was away.
+    phone.stop();
+    laptop.pk(["vaults", "create", "away"]).ok();
+    laptop.write("away:z", "1");
+    phone.start();
+    phone.comes_to_read("away:z", "1");
+}
+
+#[test]
+fn what_belongs_to_the_person_stays_in_step() {
+    let (a, b, other) = (Node::new(), Node::new(), Node::new());
+    a.knows(&other);
+    a.pk(["nodes", "name", &other.id, "anna"]).ok();
+    pair_up(&a, "a", &b, "b");
+    eventually("the name is known", || petname_of(&b, &other) == "anna");
+    b.pk(["nodes", "name", "anna", "bella"]).ok();
+    eventually("the new name is known", || petname_of(&a, &other) == "bella");
+    a.pk(["nodes", "block", "bella"]).ok();
+    let blocked = |node: &Node| {
+        let all = node.json(["nodes", "getall"]);
+        let mut all = all.as_array().expect("a list").iter();
+        all.any(|item| item["nodeIdEncoded"] == other.id && item["blocked"] == true)
+    };
+    eventually("it is blocked there, too", || blocked(&b));
+    b.pk(["nodes", "name", "bella", "--remove"]).ok();
+    eventually("the name is gone", || petname_of(&a, &other).is_null());
+}
+
+#[test]
+fn a_ticket_makes_one_node_a_device_once() {
+    let (a, b, c) = (Node::new(), Node::new(), Node::new());
+    a.pk(["vaults", "create", "work"]).ok();
+    let ticket = ticket_of(&a, "a");
+    a.pk(["devices", "join", &ticket]).ended(64);
+    b.pk(["devices", "join", &ticket[..ticket.len() - 2]]).ended(65);
+    b.pk(["devices", "join", "five little words"]).ended(65);
+    b.pk(["join", &ticket]).ended(64).says("devices join");
+    for bad in ["", "a/b", "a:b", &"x".repeat(65)] {
+        b.pk(["devices", "join", &ticket, "--name", bad]).ended(65);
+        a.pk(["devices", "pair", "--name", bad]).ended(65);
+    }
+    let vault = a.json(["vaults", "invite", "work"]);
+    let vault = vault["ticket"].as_str().expect("a text");
+    b.pk(["devices", "join", vault]).ended(64).says("polykey join");
+
+    b.pk(["devices", "join", &ticket, "--name", "b"]).ok();
+    // Again is the same, and nobody else comes by it.
+    b.pk(["devices", "join", &ticket, "--name", "b"]).ok();
+    c.pk(["devices", "join", &ticket]).ended(77);
+    eventually("two devices", || names(&a) == ["a", "b"]);
+    assert_eq!(vaults(&c), Vec::<String>::new());
+}
+
+#[test]
+fn three_words_do_what_a_ticket_does_and_a_wrong_guess_ends_them() {
+    let (a, b, c) = (Node::new(), Node::new(), Node::new());
+    a.pk(["vaults", "create", "work"]).ok();
+    a.write("work:x", "1");
+    for node in [&b, &c] {
+        node.knows(&a);
+    }
+    let words = || {
+        let pairing = a.json(["devices", "pair", "--name", "a"]);
+        pairing["words"].as_str().expect("a text").to_owned()
+    };
+    let join = |node: &Node, words: &str| node.pk(["devices", "join", words, "--at", &a.id, "--name", "b"]);
+    join(&b, "acid-bacon-cabin").ended(67);
+    let first = words();
+    // Nobody is near: this network looks around for nobody.
+    b.pk(["devices", "join", &first]).ended(67);
+    let wrong = if first == "acid-bacon-cabin" {
+        "acid-bacon-dad"
+    } else {
+        "acid-bacon-cabin"
+    };
+    join(&c, wrong).ended(77);
+    join(&b, &first).ended(67);
+    let second = words();
+    let typed: Vec<&str> = second.split('-').collect();
+    b.pk([
+        "devices", "join", typed[0], typed[1], typed[2], "--at", &a.id, "--name", "b",
+    ])
+    .ok();
+    b.reads("work:x", "1");
+    join(&c, &second).ended(67);
+    eventually("two devices", || names(&a) == ["a", "b"]);
+    let ticket = ticket_of(&a, "a");
+    c.pk(["devices", "join", &ticket, "--at", &a.id]).ended(64);
+}
+
+#[test]
+fn a_device_that_is_killed_while_it_joins_joins_by_the_same_command() {
+    let (a, b) = (Node::new(), Node::new());
+    a.pk(["vaults", "create", "work"]).ok();
+    a.write("work:x", "1");
+    let ticket = ticket_of(&a, "a");
+    let links = || {
+        let claims = a.json(["nodes", "claims"]);
+        let claims = claims.as_array().expect("a list").iter();
+        claims.filter(|claim| claim["type"] == "device").count()
+    };
+    // From the first request on, at whatever moment this one ends it.
+    let mut joining = b
+        .command(["devices", "join", &ticket, "--name", "b"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("runs");
+    eventually("A has signed", || links() > 0);
+    b.home.signal(Signal::KILL);
+    joining.wait().expect("waits");
+    eventually("the agent is dead", || b.status()["status"] == "DEAD");
+    b.start();
+    b.pk(["devices", "join", &ticket, "--name", "b"]).ok();
+    b.comes_to_read("work:x", "1");
+    assert_eq!(links(), 1);
+    eventually("two devices", || names(&a) == ["a", "b"]);
+}
+
+#[test]
+fn a_removed_device_is_out_everywhere_by_one_command() {
+    let (laptop, phone, tablet) = (Node::new(), Node::new(), Node::new());
+    for name in ["work", "home"] {
+        laptop.pk(["vaults", "create", name]).ok();
+        laptop.write(&format!("{name}:x"), "1");
+    }
+    let ticket = ticket_of(&laptop, "laptop");
+    phone.pk(["devices", "join", &ticket, "--name", "phone"]).ok();
+    pair_up(&laptop, "laptop", &tablet, "tablet");
+    phone.comes_to_read("home:x", "1");
+    tablet.comes_to_read("home:x", "1");
+    eventually("all know all", || {
+        [&laptop, &phone, &tablet]
+            .iter()
+            .all(|node| names(node).len() == 3)
+    });
+    laptop.pk(["devices", "remove", "nobody"]).ended(67);
+    laptop.pk(["devices", "remove", "laptop"]).ended(64);
+    let removed = laptop.pk(["devices", "remove", "phone"]).ok();
+    let mut rotate: Vec<&str> = removed.text().lines().collect();
+    rotate.sort_unstable();
+    assert_eq!(rotate, ["home:x", "work:x"]);
+    for name in ["work", "home"] {
+        assert_eq!(laptop.role_of(&phone, name), None);
+        eventually("the tablet has heard of it", || {
+            tablet.role_of(&phone, name).is_none()
+        });
+    }
+    laptop.write("work:x", "2");
+    tablet.comes_to_read("work:x", "2");
+    // It has no key to what came after, and its ticket makes it no device again.
+    phone.reads("work:x", "1");
+    phone.pk(["devices", "join", &ticket]).ended(77);
+    laptop.pk(["vaults", "create", "later"]).ok();
+    tablet.comes_to_be_offered("later", &laptop);
+    phone.pk(["vaults", "clone", "later", &laptop.id]).ended(77);
+    eventually("two are left", || {
+        names(&laptop) == ["laptop", "tablet"] && names(&tablet) == ["tablet", "laptop"]
+    });
+    // Names given from now on stay among those that are left.
+    laptop.pk(["nodes", "name", &phone.id, "stolen"]).ok();
+    eventually("the tablet is in step", || {
+        petname_of(&tablet, &phone) == "stolen"
+    });
+    assert_eq!(petname_of(&phone, &phone), Value::Null);
+}
+
+#[test]
+fn the_device_that_made_a_vault_is_removed_with_its_recovery_code() {
+    let (laptop, phone) = (with_code(), Node::new());
+    laptop.pk(["vaults", "create", "work"]).ok();
+    laptop.write("work:x", "1");
+    pair_up(&laptop, "laptop", &phone, "phone");
+    eventually("it is known", || names(&phone) == ["phone", "laptop"]);
+    phone.comes_to_read("work:x", "1");
+    let code = laptop.home.path().join("code");
+    let code = code.to_str().expect("text");
+    // The laptop is away, as one that was stolen.
+    laptop.stop();
+    let other = with_code();
+    let foreign = other.home.path().join("code");
+    phone
+        .pk([
+            "devices",
+            "remove",
+            "laptop",
+            "--recovery-code-file",
+            foreign.to_str().expect("text"),
+        ])
+        .ended(77);
+    phone
+        .pk(["devices", "remove", "laptop"])
+        .ended(1)
+        .says("still in them: work");
+    assert_eq!(phone.role_of(&laptop, "work").as_deref(), Some("admin"));
+    // The same command again does what was left over.
+    let removed = phone
+        .pk(["devices", "remove", &laptop.id, "--recovery-code-file", code])
+        .ok();
+    assert_eq!(removed.text().trim(), "work:x");
+    assert_eq!(phone.role_of(&laptop, "work"), None);
+    phone.write("work:x", "2");
+    laptop.start();
+    laptop.pk(["vaults", "pull", "work"]);
+    laptop.reads("work:x", "1");
+    phone.reads("work:x", "2");
+    assert_eq!(names(&phone), ["phone"]);
+}
+
+#[test]
+fn devices_of_others_follow_their_member_and_go_with_it() {
+    let (alice, bob, bobs) = (Node::new(), Node::new(), Node::new());
+    let stranger = Node::new();
+    alice.knows(&bob);
+    bob.knows(&alice);
+    alice.shares_work_with(&bob);
+    bob.write("work:y", "from bob");
+    alice.comes_to_read("work:y", "from bob");
+    pair_up(&bob, "one", &bobs, "two");
+    // Nobody at Alice's does anything.
+    alice.comes_to_be_told("MemberDevice");
+    assert_eq!(alice.role_of(&bobs, "work").as_deref(), Some("writer"));
+    bobs.comes_to_read("work:x", "1");
+    bobs.write("work:z", "from two");
+    alice.comes_to_read("work:z", "from two");
+    // Who is only linked gets nothing.
+    stranger.knows(&bob);
+    bob.knows(&stranger);
+    bob.pk(["identities", "invite", &stranger.id]).ok();
+    stranger.pk(["nodes", "claim", &bob.id]).ok();
+    alice.pk(["nodes", "claims", &bob.id]).ok();
+    assert_eq!(alice.role_of(&stranger, "work"), None);
+
+    bob.pk(["devices", "remove", "two"]).ok();
+    eventually("Alice has taken it out", || {
+        alice.role_of(&bobs, "work").is_none()
+    });
+    assert_eq!(alice.role_of(&bob, "work").as_deref(), Some("writer"));
+    alice.write("work:x", "2");
+    bob.comes_to_read("work:x", "2");
+    bobs.reads("work:x", "1");
+}
+
+#[test]
+fn whoever_is_taken_out_takes_its_devices_along_and_a_device_taken_out_stays_out() {
+    let (alice, bob, bobs) = (Node::new(), Node::new(), Node::new());
+    alice.knows(&bob);
+    bob.knows(&alice);
+    pair_up(&bob, "one", &bobs, "two");
+    alice.shares_work_with(&bob);
+    eventually("the device is in", || alice.role_of(&bobs, "work").is_some());
+    alice.pk(["vaults", "unshare", "work", &bobs.id]).ok();
+    // A change, and whatever follows it, does not bring it back.
+    alice.write("work:x", "2");
+    bob.comes_to_read("work:x", "2");
+    bob.stop();
+    bob.start();
+    alice.pk(["nodes", "claims", &bob.id]).ok();
+    assert_eq!(alice.role_of(&bobs, "work"), None);
+    // The user decides anew.
+    alice.pk(["vaults", "share", "work", &bobs.id]).ok();
+    eventually("it is in again", || {
+        alice.role_of(&bobs, "work").as_deref() == Some("reader")
+    });
+    alice.pk(["vaults", "unshare", "work", &bobs.id]).ok();
+
+    alice.pk(["vaults", "create", "second"]).ok();
+    alice.shares("second", &bob, "reader");
+    eventually("the device is in", || alice.role_of(&bobs, "second").is_some());
+    alice.pk(["vaults", "unshare", "second", &bob.id]).ok();
+    eventually("both are out", || {
+        alice.role_of(&bob, "second").is_none() && alice.role_of(&bobs, "second").is_none()
+    });
+}
+
+#[test]
+fn what_one_device_decided_no_other_undoes() {
+    let (alice, alices, bob, bobs) = (Node::new(), Node::new(), Node::new(), Node::new());
+    pair_up(&alice, "laptop", &alices, "phone");
+    for node in [&alice, &alices] {
+        node.knows(&bob);
+        bob.knows(node);
+    }
+    pair_up(&bob, "one", &bobs, "two");
+    alice.shares_work_with(&bob);
+    eventually("the device is in", || alice.role_of(&bobs, "work").is_some());
+    alices.comes_to_read("work:x", "1");
+    eventually("the phone knows it", || alices.role_of(&bobs, "work").is_some());
+    alices.pk(["vaults", "unshare", "work", &bobs.id]).ok();
+    eventually("it is out", || alice.role_of(&bobs, "work").is_none());
+    // Whatever happens next does not bring it back.
+    for node in [&alice, &alices, &bob] {
+        node.stop();
+        node.start();
+    }
+    alice.write("work:x", "2");
+    bob.comes_to_read("work:x", "2");
+    alices.comes_to_read("work:x", "2");
+    for node in [&alice, &alices] {
+        node.pk(["nodes", "claims", &bob.id]).ok();
+        assert_eq!(node.role_of(&bobs, "work"), None);
+    }
+}
