@@ -23,6 +23,7 @@ use crate::blocking::blocking;
 use crate::contacts as places;
 use crate::devices;
 use crate::failure;
+use crate::network::known_keys;
 use crate::node::Node;
 use crate::peer::{Answer, Device, Request};
 use crate::post::{Letter, Tray};
@@ -66,6 +67,9 @@ impl Agent {
         self.learn_chain(node, who, who).await?;
         let here = node.clone();
         blocking(move || keep_newer_keys(&here, who)).await?;
+        if known_keys(&node.contacts, &who).is_none() {
+            self.network().keys_of(node, who).await?;
+        }
         self.learn_devices(node, who).await
     }
 

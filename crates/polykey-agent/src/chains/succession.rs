@@ -93,8 +93,14 @@ impl Agent {
                 }
             }
         }
-        if let Err(problem) = blocking(move || keep::carry_on(&node, former, next)).await {
+        let here = node.clone();
+        if let Err(problem) = blocking(move || keep::carry_on(&here, former, next)).await {
             tracing::warn!(node = %next, %former, "does not go on as keeper: {problem}");
+        }
+        // Later vaults are sealed to its keys.
+        match self.network().keys_of(&node, next).await {
+            Ok(_) => self.follow_principals().await,
+            Err(problem) => tracing::info!(node = %next, "its keys are not known yet: {problem}"),
         }
         Some(Succeeded { former, next })
     }

@@ -395,3 +395,25 @@ fn what_one_device_decided_no_other_undoes() {
         assert_eq!(node.role_of(&bobs, "work"), None);
     }
 }
+
+#[test]
+fn a_device_with_new_keys_is_let_into_later_vaults() {
+    let (laptop, phone) = (with_code(), with_code());
+    laptop.pk(["vaults", "create", "work"]).ok();
+    laptop.write("work:x", "1");
+    pair_up(&laptop, "laptop", &phone, "phone");
+    phone.comes_to_read("work:x", "1");
+    eventually("it is known", || names(&laptop).len() == 2);
+    let code = std::fs::read_to_string(phone.home.path().join("code")).expect("written");
+    let mut renew = phone.command(["keys", "renew"]);
+    renew.env("PK_RECOVERY_CODE", &code);
+    renew.env("PK_PASSWORD_NEW", crate::home::PASSWORD);
+    crate::home::run(renew, b"").ok();
+    laptop.comes_to_be_told("NodeSucceeded");
+    laptop.write("work:x", "2");
+    phone.comes_to_read("work:x", "2");
+    laptop.pk(["vaults", "create", "later"]).ok();
+    laptop.write("later:x", "1");
+    phone.comes_to_read("later:x", "1");
+    assert_eq!(names(&laptop).len(), 2);
+}
