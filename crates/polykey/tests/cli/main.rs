@@ -30,6 +30,7 @@ mod secrets;
 mod servers;
 mod sharing;
 mod socket;
+mod story;
 mod terminal;
 mod usage;
 mod vaults;
