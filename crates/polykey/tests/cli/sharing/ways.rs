@@ -191,15 +191,39 @@ fn meet_behind_nats(masquerade: &str) -> Option<(Running, [Node; 2], Between)> {
     Some((relay, nodes, between))
 }
 
-#[test]
-fn nodes_on_one_local_network_find_each_other_by_id_alone() {
-    let Some(mut wires) = Wires::lay() else { return };
+/// Two machines on one local network.
+fn neighbours(wires: &mut Wires) -> [Machine; 2] {
     let one = wires.machine("one", "10.77.0.1");
     let two = wires.machine("two", "10.77.0.2");
     wires.join((&one, "lan", "10.77.0.1/24"), (&two, "lan", "10.77.0.2/24"));
     for machine in [&one, &two] {
         machine.does("ip route add default dev lan");
     }
+    [one, two]
+}
+
+#[test]
+fn devices_on_one_local_network_find_each_other_by_three_words() {
+    let Some(mut wires) = Wires::lay() else { return };
+    let [one, two] = neighbours(&mut wires);
+    let (laptop, phone) = (Node::on(&one, "local"), Node::on(&two, "local"));
+    // Somebody else who is near shows no words.
+    let _other = Node::on(&one, "local");
+    laptop.pk(["vaults", "create", "work"]).ok();
+    laptop.write("work:x", "1");
+    let pairing = laptop.json(["devices", "pair", "--name", "laptop"]);
+    let words = pairing["words"].as_str().expect("a text");
+    phone.pk(["devices", "join", words, "--name", "phone"]).ok();
+    phone.comes_to_read("work:x", "1");
+    laptop.writes_both_ways_with(&phone, "2");
+    let nobody = phone.pk(["devices", "join", "acid-bacon-cabin"]).ended(67);
+    nobody.says("ticket");
+}
+
+#[test]
+fn nodes_on_one_local_network_find_each_other_by_id_alone() {
+    let Some(mut wires) = Wires::lay() else { return };
+    let [one, two] = neighbours(&mut wires);
     let (a, b) = (Node::on(&one, "local"), Node::on(&two, "local"));
     let deaf = Node::on(&two, "offline");
     let found = until("B is found", || {
