@@ -26,6 +26,9 @@ pub const REMOVE: Endpoint<RemoveDevice, DeviceRemoved> =
 pub struct PairDevice {
     /// What this device is called from now on.
     pub name: Option<String>,
+    /// What it is called when it has no name yet: as its machine.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub machine: Option<String>,
     /// For how long the ticket can be used, in milliseconds; an hour when it is missing.
     pub expires: Option<u64>,
 }
@@ -53,6 +56,9 @@ pub struct JoinDevices {
     /// What this device is called.
     #[serde(default)]
     pub name: Option<String>,
+    /// What it is called when it has no name yet: as its machine.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub machine: Option<String>,
 }
 
 /// What came of it.

@@ -22,6 +22,7 @@ mod error;
 pub mod frame;
 pub mod hello;
 mod link;
+mod nearby;
 mod net;
 mod peer;
 mod registry;

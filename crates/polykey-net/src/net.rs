@@ -4,7 +4,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use iroh::address_lookup::AddrFilter;
 use iroh::dns::{DnsResolver, NameserverConfig};
 use iroh::endpoint::{
@@ -14,7 +13,7 @@ use iroh::endpoint::{
 use iroh::tls::CaTlsConfig;
 use iroh::{Endpoint, EndpointAddr, EndpointId, RelayConfig, RelayMap, SecretKey, Watcher};
 use iroh_mainline_address_lookup::DhtAddressLookup;
-use iroh_mdns_address_lookup::{DiscoveryEvent, MdnsAddressLookup};
+use iroh_mdns_address_lookup::MdnsAddressLookup;
 use iroh_relay::RelayQuicConfig;
 use polykey_core::NodeId;
 use polykey_core::random::{OsRandom, random_array};
@@ -34,7 +33,7 @@ use crate::link::{ControlEnds, Link};
 use crate::peer::{ConnectionInfo, Peer};
 use crate::registry::Registry;
 use crate::tls::{HYBRID, key_exchange, provider};
-use crate::{accept, control};
+use crate::{accept, control, nearby};
 
 /// Name under which nodes find each other on the local network (`_polykey._udp.local`).
 const MDNS_SERVICE: &str = "polykey";
@@ -64,7 +63,7 @@ pub(crate) struct Shared {
     connect_deadline: Duration,
     relays: Vec<RelayUrl>,
     lookups: Vec<&'static str>,
-    nearby: Option<MdnsAddressLookup>,
+    nearby: Option<watch::Receiver<BTreeSet<NodeId>>>,
     known: Mutex<HashMap<NodeId, NodeAddress>>,
     dials: Mutex<HashMap<NodeId, Dial>>,
     address: watch::Receiver<NodeAddress>,
@@ -90,7 +89,11 @@ impl Net {
             Mode::Local | Mode::Offline => Vec::new(),
         };
         let endpoint = bind(&config, &relays, key).await?;
-        let (lookups, nearby) = add_lookups(&endpoint, &config);
+        let (lookups, mdns) = add_lookups(&endpoint, &config);
+        let nearby = match &mdns {
+            Some(mdns) => Some(nearby::listen(mdns).await),
+            None => None,
+        };
         let node = key.public();
         let (stop, stopped) = watch::channel(false);
         let address = follow_address(&endpoint, node);
@@ -134,25 +137,10 @@ impl Net {
         &self.shared.mode
     }
 
-    /// The nodes that show themselves on the local network, found within `time`. None in a mode without local
+    /// The nodes that show themselves on the local network, and whenever that changes. None in a mode without local
     /// discovery.
-    pub async fn nearby(&self, time: Duration) -> Vec<NodeId> {
-        let Some(mdns) = &self.shared.nearby else {
-            return Vec::new();
-        };
-        let mut events = mdns.subscribe().await;
-        let mut found = BTreeSet::new();
-        let look = async {
-            while let Some(event) = events.next().await {
-                if let DiscoveryEvent::Discovered { endpoint_info, .. } = event {
-                    found.insert(NodeId::from_bytes(*endpoint_info.endpoint_id.as_bytes()));
-                }
-            }
-        };
-        // It goes on until somebody stops it.
-        let _ = tokio::time::timeout(time, look).await;
-        found.remove(&self.shared.node);
-        found.into_iter().collect()
+    pub fn nearby(&self) -> Option<watch::Receiver<BTreeSet<NodeId>>> {
+        self.shared.nearby.clone()
     }
 
     /// Where this node can be found now.

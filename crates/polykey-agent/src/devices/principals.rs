@@ -355,7 +355,8 @@ fn tell(
     Ok(())
 }
 
-fn turn(node: &Node) -> MutexGuard<'_, ()> {
+/// To be held while vaults follow principals, or a device is taken out of all of them.
+pub fn turn(node: &Node) -> MutexGuard<'_, ()> {
     let turn = node.turns.following.lock();
     turn.unwrap_or_else(PoisonError::into_inner)
 }
@@ -365,7 +366,15 @@ fn turn(node: &Node) -> MutexGuard<'_, ()> {
 /// # Errors
 /// What the store says; a vault that cannot be opened keeps no other from it.
 pub fn follow_all(node: &Node) -> Result<Vec<NodeId>, Problem> {
-    let _turn = turn(node);
+    let turn = turn(node);
+    follow_all_in(node, &turn)
+}
+
+/// As [`follow_all`], by whoever holds the [`turn`].
+///
+/// # Errors
+/// As [`follow_all`].
+pub fn follow_all_in(node: &Node, _turn: &MutexGuard<'_, ()>) -> Result<Vec<NodeId>, Problem> {
     let mut principals = Principals::new(node)?;
     let hidden = super::hidden::settle(node, &mut principals)?;
     let ids: BTreeSet<VaultId> = node.vaults.ids().into_iter().chain(hidden).collect();

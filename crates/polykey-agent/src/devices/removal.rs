@@ -53,6 +53,8 @@ pub fn find(node: &Node, typed: &str) -> Result<NodeId, Problem> {
 /// # Errors
 /// What the store says. What was done until then stays.
 pub fn remove(node: &Node, device: NodeId, keys: Option<&RecoveryKeys>) -> Result<Vec<LeftVault>, Problem> {
+    // What follows the claim by itself would take the device out first, and nobody would tell what it could read.
+    let turn = principals::turn(node);
     pairing::close_all_of(node, &device)?;
     let said = node.db.read(|tx| {
         let chain = book::known_chain(tx, &node.id())?;
@@ -83,7 +85,7 @@ pub fn remove(node: &Node, device: NodeId, keys: Option<&RecoveryKeys>) -> Resul
     if !there.is_empty() && hidden::current(node, &there).is_none() {
         node.vaults.create_hidden()?;
     }
-    principals::follow_all(node)?;
+    principals::follow_all_in(node, &turn)?;
     Ok(left)
 }
 

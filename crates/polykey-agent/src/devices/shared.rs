@@ -32,6 +32,20 @@ pub struct Came {
     pub problem: Option<Problem>,
 }
 
+/// The names of the vaults that are here, and of those that did not come, in order.
+pub fn names(came: Vec<Came>) -> (Vec<String>, Vec<String>) {
+    let (mut here, mut waiting) = (Vec::new(), Vec::new());
+    for came in came {
+        match came.problem {
+            None => here.push(came.name),
+            Some(_) => waiting.push(came.name),
+        }
+    }
+    here.sort_unstable();
+    waiting.sort_unstable();
+    (here, waiting)
+}
+
 impl Agent {
     /// Brings in what `from` holds for this node and is not here, if `from` is another device of its principal.
     pub async fn bring_from_device(&self, from: NodeId) {

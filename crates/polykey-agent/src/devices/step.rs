@@ -140,11 +140,23 @@ pub fn own_name(node: &Node) -> Result<Option<String>, Problem> {
     Ok(read.and_then(|name| String::from_utf8(name.expose().to_vec()).ok()))
 }
 
-/// Gives this device a name.
+/// Gives this device the name that the user chose, or that of its machine where it has none yet.
 ///
 /// # Errors
-/// What the store says.
-pub fn set_own_name(node: &Node, name: &str) -> Result<(), Problem> {
+/// [`Code::BadData`] for what is no name; what the store says.
+pub fn name_device(node: &Node, chosen: Option<&str>, machine: Option<&str>) -> Result<(), Problem> {
+    match (chosen, machine) {
+        (Some(chosen), _) => set_own_name(node, &parse_name(chosen)?),
+        (None, Some(machine)) if own_name(node)?.is_none() => match parse_name(machine) {
+            Ok(name) => set_own_name(node, &name),
+            // Machines have names that devices cannot have.
+            Err(_) => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+fn set_own_name(node: &Node, name: &str) -> Result<(), Problem> {
     let put = node.db.write(|tx| tx.put(IN_STEP, OWN, b"name", name.as_bytes()));
     put.map_err(|error: StoreError| failure::store(&error))
 }

@@ -7,6 +7,7 @@
 //!
 //! Always: the words are in memory only, for ten minutes; what they give is what a [ticket](super::pairing) gives.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,7 +32,7 @@ pub const LIFE: Duration = Duration::from_secs(600);
 /// How many words there are: 33 bits for one guess.
 pub const COUNT: usize = 3;
 /// The new device looks around for so long.
-const LOOK_AROUND: Duration = Duration::from_secs(5);
+const LOOK_AROUND: Duration = Duration::from_secs(10);
 
 /// Words that this device shows.
 pub struct Shown {
@@ -172,64 +173,98 @@ impl Agent {
         words: &str,
         at: Option<NodeId>,
     ) -> Result<(NodeId, Vec<Came>), Problem> {
-        let near = match (at, self.network().running()) {
-            (Some(at), _) => vec![at],
-            (None, Some(running)) => running.nearby(LOOK_AROUND).await,
-            (None, None) => Vec::new(),
-        };
-        self.settle_past(node, &near).await?;
-        for shower in near {
-            let (a, b) = identities(&node.id(), &shower);
-            let password = Password::new(words.as_bytes());
-            let (spake, ours) =
-                Spake2::<Ed25519Group>::start_a_with_rng(&password, &a, &b, Chance::new(&OsRandom));
-            let element = ours
-                .try_into()
-                .map_err(|_| Problem::new(Code::Internal, "an element has another length"))?;
-            let begun = self.network().ask(node, shower, Request::Words { element }).await;
-            let theirs = match begun {
-                Ok(Answer::Element(theirs)) => theirs,
-                Ok(_) => unreachable!("answers are read as answers to their request"),
-                // Another one may show them.
-                Err(problem) if at.is_none() || problem.code == Code::NotAllowed => continue,
-                Err(problem) => return Err(problem),
+        if let Some(at) = at {
+            self.settle_past(node, &[at]).await?;
+            return match self.try_words(node, words, at).await? {
+                Some(came) => Ok((at, came)),
+                None => Err(nobody()),
             };
-            let wrong = || {
-                Problem::new(
-                    Code::NotAllowed,
-                    "these are not the words that the other device shows",
-                )
-                .hint("run `polykey devices pair` there for others: these are used up")
-            };
-            let key = agreed(spake, &theirs).ok_or_else(wrong)?;
-            let request = Request::WordsProof {
-                proof: proof(&key, 0, &node.id(), &shower),
-                start: node.sigchain_start.as_bytes().to_vec(),
-                record: node.key_record.as_bytes().to_vec(),
-            };
-            let proven = self.network().ask(node, shower, request).await;
-            let Answer::Proof(theirs) = proven.map_err(|problem| match problem.code {
-                Code::NotAllowed => wrong(),
-                _ => problem,
-            })?
-            else {
-                unreachable!("answers are read as answers to their request");
-            };
-            if Key::copy_of(&theirs) != Key::from_array(proof(&key, 1, &node.id(), &shower)) {
-                return Err(wrong());
-            }
-            let here = node.clone();
-            blocking(move || here.contacts.trust(shower)).await?;
-            if let Some(running) = self.network().running() {
-                running.note_place(shower).await;
-            }
-            return Ok((shower, self.become_device(node, shower).await?));
         }
-        Err(
-            Problem::new(Code::NodeNotFound, "no device that can be reached shows words")
-                .hint("use the ticket that `devices pair` prints, or name the device: `--at NODE`"),
-        )
+        let nearby = self.network().running().and_then(|running| running.nearby());
+        let Some(mut nearby) = nearby else {
+            return Err(nobody());
+        };
+        let mut tried = BTreeSet::new();
+        let until = Instant::now() + LOOK_AROUND;
+        loop {
+            let near: Vec<NodeId> = (nearby.borrow_and_update().iter())
+                .filter(|near| !tried.contains(*near) && !node.contacts.is_blocked(near))
+                .copied()
+                .collect();
+            self.settle_past(node, &near).await?;
+            for shower in near {
+                tried.insert(shower);
+                // Who does not answer shows none.
+                match self.try_words(node, words, shower).await {
+                    Ok(Some(came)) => return Ok((shower, came)),
+                    Ok(None) => {}
+                    Err(problem) if problem.code == Code::NodeUnreachable => {}
+                    Err(problem) => return Err(problem),
+                }
+            }
+            match tokio::time::timeout_at(until.into(), nearby.changed()).await {
+                Ok(Ok(())) => {}
+                _ => return Err(nobody()),
+            }
+        }
     }
+
+    /// Makes this node a device of `shower` by these words; none when that node shows no words.
+    async fn try_words(
+        &self,
+        node: &Arc<Node>,
+        words: &str,
+        shower: NodeId,
+    ) -> Result<Option<Vec<Came>>, Problem> {
+        let (a, b) = identities(&node.id(), &shower);
+        let password = Password::new(words.as_bytes());
+        let (spake, ours) =
+            Spake2::<Ed25519Group>::start_a_with_rng(&password, &a, &b, Chance::new(&OsRandom));
+        let element = ours
+            .try_into()
+            .map_err(|_| Problem::new(Code::Internal, "an element has another length"))?;
+        let theirs = match self.network().ask(node, shower, Request::Words { element }).await {
+            Ok(Answer::Element(theirs)) => theirs,
+            Ok(_) => unreachable!("answers are read as answers to their request"),
+            Err(problem) if problem.code == Code::NotAllowed => return Ok(None),
+            Err(problem) => return Err(problem),
+        };
+        let wrong = || {
+            Problem::new(
+                Code::NotAllowed,
+                "these are not the words that the other device shows",
+            )
+            .hint("run `polykey devices pair` there for others: these are used up")
+        };
+        let key = agreed(spake, &theirs).ok_or_else(wrong)?;
+        let request = Request::WordsProof {
+            proof: proof(&key, 0, &node.id(), &shower),
+            start: node.sigchain_start.as_bytes().to_vec(),
+            record: node.key_record.as_bytes().to_vec(),
+        };
+        let proven = self.network().ask(node, shower, request).await;
+        let Answer::Proof(theirs) = proven.map_err(|problem| match problem.code {
+            Code::NotAllowed => wrong(),
+            _ => problem,
+        })?
+        else {
+            unreachable!("answers are read as answers to their request");
+        };
+        if Key::copy_of(&theirs) != Key::from_array(proof(&key, 1, &node.id(), &shower)) {
+            return Err(wrong());
+        }
+        let here = node.clone();
+        blocking(move || here.contacts.trust(shower)).await?;
+        if let Some(running) = self.network().running() {
+            running.note_place(shower).await;
+        }
+        self.become_device(node, shower).await.map(Some)
+    }
+}
+
+fn nobody() -> Problem {
+    Problem::new(Code::NodeNotFound, "no device that can be reached shows words")
+        .hint("use the ticket that `devices pair` prints, or name the device: `--at NODE`")
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use polykey_core::{NodeId, Timestamp};
 
 use crate::agent::Agent;
 use crate::blocking::{blocking, to_the_end};
+use crate::devices::shared::names;
 use crate::devices::{self, pairing, removal, step, words};
 use crate::door::{Action, Caller};
 use crate::open;
@@ -33,9 +34,7 @@ pub async fn pair(agent: Agent, caller: Caller, q: PairDevice) -> Result<Pairing
     agent.settle_past(&node, &[]).await?;
     let addresses = own_addresses(agent.network());
     let (ticket, words) = blocking(move || {
-        if let Some(name) = &q.name {
-            step::set_own_name(&node, &step::parse_name(name)?)?;
-        }
+        step::name_device(&node, q.name.as_deref(), q.machine.as_deref())?;
         Ok((pairing::make(&node, life, &addresses)?, words::make(&node)?))
     })
     .await?;
@@ -54,11 +53,8 @@ pub async fn join(agent: Agent, caller: Caller, q: JoinDevices) -> Result<Device
         .await?
         .node()
         .clone();
-    let (here, name) = (node.clone(), q.name);
-    let set_name = move || match name {
-        Some(name) => step::set_own_name(&here, &step::parse_name(&name)?),
-        None => Ok(()),
-    };
+    let (here, name, machine) = (node.clone(), q.name, q.machine);
+    let set_name = move || step::name_device(&here, name.as_deref(), machine.as_deref());
     let at = q.at.as_deref().map(|who| node.contacts.who(who)).transpose()?;
     let (issuer, came) = match (words::parse(&q.ticket), at) {
         (Some(words), at) => {
@@ -79,12 +75,11 @@ pub async fn join(agent: Agent, caller: Caller, q: JoinDevices) -> Result<Device
             (issuer, agent.join_devices(&node, ticket).await?)
         }
     };
-    let (waiting, here): (Vec<_>, Vec<_>) = came.into_iter().partition(|came| came.problem.is_some());
-    let names = |came: Vec<devices::shared::Came>| came.into_iter().map(|came| came.name).collect();
+    let (vaults, waiting) = names(came);
     Ok(DevicesJoined {
         node_id_encoded: issuer.to_string(),
-        vaults: names(here),
-        waiting: names(waiting),
+        vaults,
+        waiting,
     })
 }
 
@@ -98,10 +93,10 @@ pub async fn list(agent: Agent, caller: Caller, _: Nothing) -> Result<DeviceList
     let connected = agent.network().connections();
     blocking(move || {
         let others = devices::others(&node)?;
-        let names = step::names(&node, &others)?;
+        let named = step::names(&node, &others)?;
         let item = |id: NodeId| DeviceItem {
             node_id_encoded: id.to_string(),
-            name: names.get(&id).cloned(),
+            name: named.get(&id).cloned(),
             this_node: id == node.id(),
             connected: connected.iter().any(|info| info.node == id),
             last_seen: node

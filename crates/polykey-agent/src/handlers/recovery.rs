@@ -5,7 +5,7 @@ use polykey_api::{Code, Problem};
 
 use crate::agent::Agent;
 use crate::blocking::{blocking, to_the_end};
-use crate::devices::shared::Came;
+use crate::devices::shared::names;
 use crate::door::{Action, Caller};
 use crate::open;
 use crate::recovery::resume;
@@ -50,11 +50,10 @@ pub async fn resume(agent: Agent, caller: Caller, q: Resume) -> Result<Resumed, 
     to_the_end(async move {
         let resumed = agent.resume(node, keys, from).await?;
         let came = agent.fetch_again(&resumed.asked).await?;
-        let (waiting, here): (Vec<_>, Vec<_>) = came.into_iter().partition(|came| came.problem.is_some());
-        let names = |came: Vec<Came>| came.into_iter().map(|came| came.name).collect();
+        let (vaults, waiting) = names(came);
         Ok(Resumed {
-            vaults: names(here),
-            waiting: names(waiting),
+            vaults,
+            waiting,
             ..none(resumed.continued)
         })
     })

@@ -448,9 +448,9 @@ impl Running {
         &self.news
     }
 
-    /// The nodes on the local network that show themselves within `time`.
-    pub async fn nearby(&self, time: Duration) -> Vec<NodeId> {
-        self.net.nearby(time).await
+    /// The nodes that show themselves on the local network, and whenever that changes.
+    pub fn nearby(&self) -> Option<watch::Receiver<BTreeSet<NodeId>>> {
+        self.net.nearby()
     }
 
     /// The nodes that are connected.

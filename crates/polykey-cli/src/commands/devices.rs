@@ -109,7 +109,8 @@ fn machine() -> Option<String> {
 
 async fn pair(cx: &Context<'_>, args: Pair) -> Result<Done, Problem> {
     let question = PairDevice {
-        name: args.name.or_else(machine),
+        name: args.name,
+        machine: machine(),
         expires: args.expires.as_deref().map(duration).transpose()?,
     };
     let pairing = cx.call(&devices::PAIR, &question).await?;
@@ -139,7 +140,8 @@ async fn join(cx: &Context<'_>, args: Join) -> Result<Done, Problem> {
     let question = JoinDevices {
         ticket: ticket.trim().to_owned(),
         at: args.at,
-        name: args.name.or_else(machine),
+        name: args.name,
+        machine: machine(),
     };
     let joined = cx.call(&devices::JOIN, &question).await?;
     let count = joined.vaults.len();

@@ -85,6 +85,9 @@ fn two_commands_make_two_nodes_one() {
         assert_eq!(node.json(["devices", "list"])[0]["thisNode"], true);
     }
     laptop.comes_to_be_told("DeviceJoined");
+    // A name that was given stays, whatever the machine is called.
+    laptop.pk(["devices", "pair"]).ok();
+    assert_eq!(names(&laptop)[0], "laptop");
     // Later ones follow from either.
     laptop.pk(["vaults", "create", "later"]).ok();
     laptop.write("later:z", "1");

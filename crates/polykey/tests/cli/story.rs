@@ -41,9 +41,7 @@ fn two_people_find_share_lose_and_come_back() {
         return;
     };
     let place = home(&dns, &web);
-    place
-        .pk(["bootstrap", "--recovery-code-out-file", "code"])
-        .ok();
+    place.pk(["bootstrap", "--recovery-code-out-file", "code"]).ok();
     let code = std::fs::read_to_string(place.path().join("code")).expect("written");
     let laptop = Node::in_home(place);
     let [phone, bob, mallory] = [(); 3].map(|()| Node::in_home(home(&dns, &web)));
@@ -59,8 +57,16 @@ fn two_people_find_share_lose_and_come_back() {
 
     // Each finds the other, from either end: by the name, and by the node.
     for (seeker, names, whole) in [
-        (&bob, ["alice.example", &*laptop.id], [&*laptop.id, "dns:alice.example"]),
-        (&laptop, ["https:bob.example", &*bob.id], [&*bob.id, "https:bob.example"]),
+        (
+            &bob,
+            ["alice.example", &*laptop.id],
+            [&*laptop.id, "dns:alice.example"],
+        ),
+        (
+            &laptop,
+            ["https:bob.example", &*bob.id],
+            [&*bob.id, "https:bob.example"],
+        ),
     ] {
         for name in names {
             seeker.pk(["identities", "discover", name, "--monitor"]).ok();
@@ -72,8 +78,16 @@ fn two_people_find_share_lose_and_come_back() {
     // Bob shares with Alice by her name.
     bob.pk(["vaults", "create", "work"]).ok();
     bob.write("work:x", "1");
-    bob.pk(["vaults", "share", "work", "alice.example", "--role", "writer", "--yes"])
-        .ok();
+    bob.pk([
+        "vaults",
+        "share",
+        "work",
+        "alice.example",
+        "--role",
+        "writer",
+        "--yes",
+    ])
+    .ok();
     laptop.comes_to_be_offered("work", &bob);
     laptop.pk(["vaults", "clone", "work", &bob.id]).ok();
     laptop.write("work:alice", "hers");
