@@ -220,7 +220,7 @@ pub const AUTHENTICATED: Endpoint<OfProviders, AccountList> = Endpoint::json(
     "Accounts at which this node is logged in",
 );
 /// Looks at each proof of somebody now.
-pub const VERIFY: Endpoint<OneGestalt, ProofList> =
+pub const VERIFY: Endpoint<Verify, ProofList> =
     Endpoint::json("/v1/identities/verify", "Look at each proof of somebody");
 /// Finds out who belongs together with somebody.
 pub const DISCOVER: Endpoint<Discover, DiscoveryEvent> = Endpoint::new(
@@ -254,6 +254,17 @@ pub struct OneProvider {
 pub struct OfProviders {
     /// Their ids.
     pub providers: Vec<String>,
+}
+
+/// Asks to look at each proof of somebody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Verify {
+    /// Node, petname, identity or domain.
+    pub who: String,
+    /// Asks nobody else what they saw.
+    #[serde(default)]
+    pub alone: bool,
 }
 
 /// All providers.
@@ -383,6 +394,47 @@ pub struct ProofItem {
     pub changed: bool,
     /// Links that held before, oldest first.
     pub former: Vec<FormerProof>,
+    /// What nodes of people whom the user trusts, and own devices, saw of it.
+    #[serde(default)]
+    pub witnesses: Vec<Witness>,
+}
+
+/// What another node saw of an identity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Witness {
+    /// The node.
+    pub node_id_encoded: String,
+    /// What the user calls it; the name of an own device.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub petname: Option<String>,
+    /// True for a device of the user's own.
+    pub own_device: bool,
+    /// `agrees`; `contradicts` when it saw another claim, one where there is none here, or none where there is one;
+    /// `alone` when nothing could be seen here.
+    pub word: String,
+    /// The link that it saw.
+    pub saw: WitnessedLink,
+}
+
+/// A link that another node saw, and perhaps its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WitnessedLink {
+    /// The node that spoke for the identity.
+    pub node_id_encoded: String,
+    /// The claim.
+    pub claim_id: String,
+    /// When both ends were first seen to agree there, in milliseconds since 1970.
+    pub since: u64,
+    /// When they were last seen to agree.
+    pub checked: u64,
+    /// When its end was noticed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ended: Option<u64>,
+    /// `page-changed`, `replaced`, `revoked` or `gone`, for one that ended.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
 }
 
 /// A link that ended.

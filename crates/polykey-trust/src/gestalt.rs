@@ -420,7 +420,8 @@ impl Graph {
             .collect()
     }
 
-    fn is_doubtful(&self, node: &NodeId) -> bool {
+    /// True when somebody forked the chain of the node: who uses its key now is not known.
+    pub fn is_doubtful(&self, node: &NodeId) -> bool {
         self.facts.get(node).is_some_and(|facts| facts.is_doubtful)
     }
 

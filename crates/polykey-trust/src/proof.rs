@@ -114,6 +114,30 @@ pub enum Ending {
     Gone,
 }
 
+impl Ending {
+    /// Its number in rows and messages.
+    pub const fn number(self) -> u64 {
+        match self {
+            Ending::PageChanged => 0,
+            Ending::Replaced => 1,
+            Ending::Revoked => 2,
+            Ending::Gone => 3,
+        }
+    }
+
+    /// The ending of this number.
+    pub fn from_number(number: u64) -> Option<Ending> {
+        [
+            Ending::PageChanged,
+            Ending::Replaced,
+            Ending::Revoked,
+            Ending::Gone,
+        ]
+        .into_iter()
+        .find(|ending| ending.number() == number)
+    }
+}
+
 /// A link that both ends showed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LiveLink {
@@ -292,12 +316,7 @@ fn encode(row: &Remembered) -> Vec<u8> {
     for former in &row.former {
         writer.array(3);
         encode_link(&mut writer, &former.link);
-        writer.u64(former.ended.as_millis()).u64(match former.ending {
-            Ending::PageChanged => 0,
-            Ending::Replaced => 1,
-            Ending::Revoked => 2,
-            Ending::Gone => 3,
-        });
+        writer.u64(former.ended.as_millis()).u64(former.ending.number());
     }
     writer.finish()
 }
@@ -323,13 +342,7 @@ fn decode(bytes: &[u8]) -> Result<Remembered, TrustError> {
             former.push(FormerLink {
                 link: decode_link(&mut reader)?,
                 ended: Timestamp::from_millis(reader.u64()?),
-                ending: match reader.u64()? {
-                    0 => Ending::PageChanged,
-                    1 => Ending::Replaced,
-                    2 => Ending::Revoked,
-                    3 => Ending::Gone,
-                    _ => return Err(reader.shape()),
-                },
+                ending: Ending::from_number(reader.u64()?).ok_or_else(|| reader.shape())?,
             });
         }
         reader.finish()?;

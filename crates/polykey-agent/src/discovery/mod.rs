@@ -8,6 +8,7 @@
 //! what is under way ends with the network.
 
 pub mod look;
+pub mod witness;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};

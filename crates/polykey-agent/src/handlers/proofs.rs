@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polykey_api::identities::{
-    Account, AccountList, Claimed, FormerProof, LoginStep, OfProviders, OneGestalt, OneIdentity, OneProvider,
-    ProofItem, ProofList, ProviderItem, ProviderList, Unclaimed,
+    Account, AccountList, Claimed, FormerProof, LoginStep, OfProviders, OneIdentity, OneProvider, ProofItem,
+    ProofList, ProviderItem, ProviderList, Unclaimed, Verify, Witness, WitnessedLink,
 };
 use polykey_api::problem::ProblemReply;
 use polykey_api::{Code, Nothing, Problem};
@@ -24,7 +24,9 @@ use tokio::task::JoinSet;
 use super::notifications::ending_name;
 use crate::agent::Agent;
 use crate::blocking::blocking;
+use crate::devices::{self, step};
 use crate::discovery::look::{Looked, remembered};
+use crate::discovery::witness::{About, Heard};
 use crate::door::{Action, Caller};
 use crate::failure;
 use crate::gestalts::named::members;
@@ -356,37 +358,109 @@ pub async fn authenticated(agent: Agent, caller: Caller, q: OfProviders) -> Resu
     .await
 }
 
-/// Looks at each proof of somebody now, whenever it was to be looked at next.
-pub async fn verify(agent: Agent, caller: Caller, q: OneGestalt) -> Result<ProofList, Problem> {
+/// One proof as it was looked at, and what is remembered of it.
+struct Seen {
+    identity: IdentityId,
+    looked: Looked,
+    row: Remembered,
+}
+
+/// Looks at each proof of somebody now, whenever it was to be looked at next, and asks those whom the user trusts what
+/// they saw.
+pub async fn verify(agent: Agent, caller: Caller, q: Verify) -> Result<ProofList, Problem> {
     let action = Action::new("identities.verify").target(&q.who);
     let node = agent.enter(&caller, action).await?.node().clone();
     let here = node.clone();
     let who = q.who.clone();
     let identities = blocking(move || proofs_of(&here, &who)).await?;
-    let mut looks: JoinSet<Result<(usize, ProofItem), Problem>> = JoinSet::new();
-    let mut proofs = Vec::new();
+    let mut looks: JoinSet<Result<(usize, Seen), Problem>> = JoinSet::new();
+    let mut seen = Vec::new();
     for (at, identity) in identities.into_iter().enumerate() {
         if looks.len() >= AT_ONCE
             && let Some(done) = looks.join_next().await
         {
-            proofs.push(done.map_err(|_| panicked())??);
+            seen.push(done.map_err(|_| panicked())??);
         }
         let (agent, node) = (agent.clone(), node.clone());
         looks.spawn(async move {
             let looked = agent.look_at_identity(&node, &identity).await?;
             let kept = blocking(move || {
                 let row = remembered(&node, &identity)?;
-                Ok(to_item(&identity, &looked, &row))
+                Ok(Seen {
+                    identity,
+                    looked,
+                    row,
+                })
             });
             Ok((at, kept.await?))
         });
     }
     while let Some(done) = looks.join_next().await {
-        proofs.push(done.map_err(|_| panicked())??);
+        seen.push(done.map_err(|_| panicked())??);
     }
-    proofs.sort_by_key(|(at, _)| *at);
-    Ok(ProofList {
-        proofs: proofs.into_iter().map(|(_, proof)| proof).collect(),
+    seen.sort_by_key(|(at, _)| *at);
+    let about = seen.iter().map(|(_, seen)| seen.about()).collect();
+    let heard = match q.alone {
+        true => Vec::new(),
+        false => agent.hear_witnesses(&node, about).await?,
+    };
+    blocking(move || {
+        let own = devices::others(&node)?;
+        let names = step::names(&node, &own)?;
+        let proofs = seen.iter().map(|(at, seen)| {
+            let words = heard.iter().filter(|heard| heard.about == *at);
+            let shown = words.filter_map(|heard| {
+                let petname = names.get(&heard.witness).cloned();
+                to_witness(&node, seen, heard).map(|witness| Witness {
+                    own_device: own.contains(&heard.witness),
+                    petname: witness.petname.or(petname),
+                    ..witness
+                })
+            });
+            ProofItem {
+                witnesses: shown.collect(),
+                ..to_item(&seen.identity, &seen.looked, &seen.row)
+            }
+        });
+        Ok(ProofList {
+            proofs: proofs.collect(),
+        })
+    })
+    .await
+}
+
+impl Seen {
+    /// What witnesses are asked about: the link that holds, or that was last seen to.
+    fn about(&self) -> About {
+        let former = self.row.former.last().map(|former| former.link);
+        let link = self.row.live.or(former).map(|link| link.proof.node);
+        (self.identity.clone(), link.or(self.looked.node))
+    }
+}
+
+/// The word of a witness; none when it saw nothing of this.
+fn to_witness(node: &Node, seen: &Seen, heard: &Heard) -> Option<Witness> {
+    let word = heard
+        .testimony
+        .beside(&seen.row, seen.looked.look != Look::Failed)?;
+    let ended = heard.testimony.former.filter(|_| heard.testimony.live.is_none());
+    let link = heard.testimony.live.or(ended.map(|former| former.link))?;
+    Some(Witness {
+        node_id_encoded: heard.witness.to_string(),
+        petname: node
+            .contacts
+            .find(&heard.witness)
+            .and_then(|contact| contact.petname),
+        own_device: false,
+        word: word.as_str().to_owned(),
+        saw: WitnessedLink {
+            node_id_encoded: link.proof.node.to_string(),
+            claim_id: link.proof.claim.to_string(),
+            since: link.since.as_millis(),
+            checked: link.checked.as_millis(),
+            ended: ended.map(|former| former.ended.as_millis()),
+            reason: ended.map(|former| ending_name(former.ending).to_owned()),
+        },
     })
 }
 
@@ -442,6 +516,7 @@ fn to_item(identity: &IdentityId, looked: &Looked, row: &Remembered) -> ProofIte
         reason: looked.problem.as_ref().map(reason),
         changed: !looked.notices.is_empty(),
         former: row.former.iter().map(to_former).collect(),
+        witnesses: Vec::new(),
     }
 }
 

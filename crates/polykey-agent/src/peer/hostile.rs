@@ -187,6 +187,13 @@ fn good(vault: VaultId) -> Vec<(&'static str, Request)> {
                 record: vec![2; 50],
             },
         ),
+        (
+            "witness",
+            Request::Witness {
+                identity: "github.com:alice".parse().expect("an identity"),
+                node: Some(nobody()),
+            },
+        ),
     ]
 }
 
@@ -364,6 +371,49 @@ fn misshapen(vault: VaultId) -> Vec<(&'static str, Vec<u8>)> {
             "a short element",
             write(&|out| {
                 out.array(2).u64(19).bytes(&[1; 32]);
+            }),
+        ),
+        (
+            "a witness of what is no identity",
+            write(&|out| {
+                out.array(3).u64(27).text("alice").null();
+            }),
+        ),
+        (
+            "a witness of a second spelling",
+            write(&|out| {
+                out.array(3).u64(27).text("GitHub.com:Alice").null();
+            }),
+        ),
+        (
+            "a witness of an identity longer than any",
+            write(&|out| {
+                let long = format!("github.com:{}", "a".repeat(10_000));
+                out.array(3).u64(27).text(&long).null();
+            }),
+        ),
+        (
+            "a witness of what drives a terminal",
+            write(&|out| {
+                out.array(3).u64(27).text("github.com:\u{1b}[2J").null();
+            }),
+        ),
+        (
+            "a witness of bytes",
+            write(&|out| {
+                out.array(3).u64(27).bytes(b"github.com:alice").null();
+            }),
+        ),
+        (
+            "a witness of a short node id",
+            write(&|out| {
+                out.array(3).u64(27).text("github.com:alice").bytes(&[1; 31]);
+            }),
+        ),
+        (
+            "a witness of a petname",
+            write(&|out| {
+                out.array(3).u64(27).text("github.com:alice").text("alice");
             }),
         ),
         (

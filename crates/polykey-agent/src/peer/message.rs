@@ -15,6 +15,7 @@
 //! - `[16]` which devices are of your principal · `[17]` which hidden vault do our devices share
 //! - `[18]` which of my key records do you keep
 //! - `[19, element (33)]` pairing by words begins · `[20, proof (32), sigchain start, key record]` I know the words
+//! - `[27, identity, node or null]` what did you see of this identity, and of this node's link with it
 //!
 //! Answers: `[0, value]`, or `[1, code, text]` for a refusal. The value of each is told at [`Answer`].
 //!
@@ -22,9 +23,11 @@
 //! checked as vault names; all else that is signed is verified by whoever uses it.
 
 use polykey_core::codec::{CodecError, Reader, Writer};
-use polykey_core::{NodeId, VaultId, VaultName};
+use polykey_core::{NodeId, StatementId, Timestamp, VaultId, VaultName};
+use polykey_trust::identity::IdentityId;
 use polykey_trust::invitation::MAX_INVITATIONS;
 use polykey_trust::link::{InvitationId, LinkType, MAX_LINK_LEN};
+use polykey_trust::proof::{Ending, FormerLink, LiveLink, Proof};
 use polykey_trust::sigchain::MAX_OFFER;
 use polykey_vault::charter::Role;
 use polykey_vault::sync::{self, Blob};
@@ -161,6 +164,22 @@ pub enum Request {
         /// The asker's newest key record.
         record: Vec<u8>,
     },
+    /// What did you see of this identity?
+    Witness {
+        /// The identity.
+        identity: IdentityId,
+        /// The node whose link with it is asked about, when it is over; none for the newest that was.
+        node: Option<NodeId>,
+    },
+}
+
+/// What a node saw of an identity.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Testimony {
+    /// The link that both ends showed when it last looked.
+    pub live: Option<LiveLink>,
+    /// The one that was asked about and ended.
+    pub former: Option<FormerLink>,
 }
 
 /// A device of a principal.
@@ -250,6 +269,8 @@ pub enum Answer {
     Element([u8; ELEMENT_LEN]),
     /// `[6, proof (32)]`.
     Proof([u8; MAC_LEN]),
+    /// `[[node, claim, since, checked] or null, [node, claim, since, checked, ended, ending] or null]`.
+    Testimony(Box<Testimony>),
     /// `[1, code, text]` instead of `[0, value]`.
     Refused(Refusal, String),
 }
@@ -318,6 +339,7 @@ impl Request {
             Request::MyKeys => "peer.my-keys",
             Request::Words { .. } => "peer.words",
             Request::WordsProof { .. } => "peer.words-proof",
+            Request::Witness { .. } => "peer.witness",
         }
     }
 
@@ -346,7 +368,8 @@ impl Request {
             | Request::ChainNews { .. }
             | Request::Pair { .. }
             | Request::Words { .. }
-            | Request::WordsProof { .. } => 1024,
+            | Request::WordsProof { .. }
+            | Request::Witness { .. } => 1024,
             Request::Who => (MAX_RECORDS + 1) * 4096,
             Request::Scan => MAX_OFFERS * 256,
             Request::Genesis(_) | Request::Redeem { .. } => 2 * MAX_STATEMENT_LEN,
@@ -398,6 +421,13 @@ impl Request {
             Request::Words { element } => out.array(2).u64(19).bytes(element),
             Request::WordsProof { proof, start, record } => {
                 out.array(4).u64(20).bytes(proof).bytes(start).bytes(record)
+            }
+            Request::Witness { identity, node } => {
+                out.array(3).u64(27).text(identity.as_str());
+                match node {
+                    Some(node) => out.bytes(node.as_bytes()),
+                    None => out.null(),
+                }
             }
         };
         out.finish()
@@ -457,6 +487,13 @@ impl Request {
                 proof: from.bytes_of()?,
                 start: statement(&mut from)?,
                 record: statement(&mut from)?,
+            },
+            (3, 27) => Request::Witness {
+                identity: from.text()?.parse().map_err(|_| from.shape())?,
+                node: match from.null()? {
+                    true => None,
+                    false => Some(NodeId::from_bytes(from.bytes_of()?)),
+                },
             },
             _ => return Err(from.shape().into()),
         };
@@ -543,6 +580,56 @@ impl Invited {
                 false => Some(link(from)?),
             },
         })
+    }
+}
+
+impl Testimony {
+    fn write(&self, out: &mut Writer) {
+        let seen = |out: &mut Writer, link: &LiveLink| {
+            out.bytes(link.proof.node.as_bytes())
+                .bytes(link.proof.claim.as_bytes());
+            out.u64(link.since.as_millis()).u64(link.checked.as_millis());
+        };
+        out.array(2);
+        match &self.live {
+            Some(live) => seen(out.array(4), live),
+            None => drop(out.null()),
+        }
+        match &self.former {
+            Some(former) => {
+                seen(out.array(6), &former.link);
+                out.u64(former.ended.as_millis()).u64(former.ending.number());
+            }
+            None => drop(out.null()),
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Testimony, CodecError> {
+        let seen = |from: &mut Reader<'_>| {
+            Ok(LiveLink {
+                proof: Proof {
+                    node: NodeId::from_bytes(from.bytes_of()?),
+                    claim: StatementId::from_bytes(from.bytes_of()?),
+                },
+                since: Timestamp::from_millis(from.u64()?),
+                checked: Timestamp::from_millis(from.u64()?),
+            })
+        };
+        from.array_of(2)?;
+        let mut testimony = Testimony::default();
+        if !from.null()? {
+            from.array_of(4)?;
+            testimony.live = Some(seen(from)?);
+        }
+        if !from.null()? {
+            from.array_of(6)?;
+            testimony.former = Some(FormerLink {
+                link: seen(from)?,
+                ended: Timestamp::from_millis(from.u64()?),
+                ending: Ending::from_number(from.u64()?).ok_or_else(|| from.shape())?,
+            });
+        }
+        Ok(testimony)
     }
 }
 
@@ -670,6 +757,7 @@ impl Answer {
             Answer::Proof(proof) => {
                 out.array(2).u64(6).bytes(proof);
             }
+            Answer::Testimony(testimony) => testimony.write(&mut out),
             Answer::Refused(..) => unreachable!("written above"),
         }
         out.finish()
@@ -801,6 +889,7 @@ impl Answer {
                 from.key(6)?;
                 Answer::Proof(from.bytes_of()?)
             }
+            Request::Witness { .. } => Answer::Testimony(Box::new(Testimony::read(from)?)),
         })
     }
 }
@@ -867,6 +956,14 @@ mod tests {
                 start: vec![1],
                 record: vec![2],
             },
+            Request::Witness {
+                identity: "github.com:alice".parse().expect("an identity"),
+                node: Some(NodeId::from_bytes([1; 32])),
+            },
+            Request::Witness {
+                identity: "dns:alice.example".parse().expect("an identity"),
+                node: None,
+            },
         ]
     }
 
@@ -890,6 +987,22 @@ mod tests {
             invitation: InvitationId::from_bytes([8; 16]),
             kind,
             link,
+        };
+        let link = LiveLink {
+            proof: Proof {
+                node: NodeId::from_bytes([1; 32]),
+                claim: StatementId::from_bytes([2; 32]),
+            },
+            since: Timestamp::from_millis(5),
+            checked: Timestamp::from_millis(u64::MAX),
+        };
+        let testimony = Testimony {
+            live: Some(link),
+            former: Some(FormerLink {
+                link,
+                ended: Timestamp::from_millis(9),
+                ending: Ending::Gone,
+            }),
         };
         let nodes = vec![(
             NodeId::from_bytes([1; 32]),
@@ -938,6 +1051,8 @@ mod tests {
             (all[18].clone(), Answer::MyKeys(None)),
             (all[19].clone(), Answer::Element([6; ELEMENT_LEN])),
             (all[20].clone(), Answer::Proof([7; MAC_LEN])),
+            (all[21].clone(), Answer::Testimony(Box::default())),
+            (all[21].clone(), Answer::Testimony(Box::new(testimony))),
             (all[0].clone(), Answer::refused(Refusal::TooMuch)),
             (all[4].clone(), Answer::refused(Refusal::NoRoom)),
         ]
@@ -1023,6 +1138,26 @@ mod tests {
         assert!(Request::decode(&link(MAX_LINK_LEN).encode()).is_ok());
         assert!(Request::decode(&link(MAX_LINK_LEN + 1).encode()).is_err());
         assert!(Request::decode(&link(0).encode()).is_err());
+        let witness = |identity: &str| {
+            let mut out = Writer::new();
+            out.array(3).u64(27).text(identity).null();
+            Request::decode(&out.finish())
+        };
+        assert!(witness(&format!("github.com:{}", "a".repeat(64))).is_ok());
+        assert!(witness(&format!("github.com:{}", "a".repeat(65))).is_err());
+        let testimony = |ending: u64| {
+            let mut out = Writer::new();
+            out.array(2).u64(0).array(2).null().array(6);
+            out.bytes(&[1; 32])
+                .bytes(&[2; 32])
+                .u64(1)
+                .u64(2)
+                .u64(3)
+                .u64(ending);
+            Answer::decode(&requests()[21], &out.finish())
+        };
+        assert!(testimony(3).is_ok());
+        assert!(testimony(4).is_err(), "an ending that there is none");
         let text = "\u{e9}".repeat(MAX_TEXT_LEN);
         let refused = Answer::Refused(Refusal::Refused, text).encode();
         assert!(matches!(

@@ -23,5 +23,5 @@ mod trials;
 mod visit;
 
 pub use ask::{Ask, AskError, ask};
-pub use message::{Answer, Beginning, Device, Invited, Offer, Refusal, Request};
+pub use message::{Answer, Beginning, Device, Invited, Offer, Refusal, Request, Testimony};
 pub use serve::{Manners, serve_stream};

@@ -33,6 +33,7 @@ use crate::audit::Entry;
 use crate::blocking::blocking;
 use crate::contacts::{Contact, Place, Source};
 use crate::devices;
+use crate::discovery::witness;
 use crate::door::{Action, Caller, Right};
 use crate::failure;
 use crate::follow::fresh;
@@ -267,7 +268,11 @@ impl Agent {
             return (Answer::refused(Refusal::TooMuch), None);
         }
         let right = match request {
-            Request::Scan | Request::Addresses | Request::Devices | Request::Hidden => Right::Contact,
+            Request::Scan
+            | Request::Addresses
+            | Request::Devices
+            | Request::Hidden
+            | Request::Witness { .. } => Right::Contact,
             // What a vault shows, its charter says; what a stranger may leave is small.
             _ => Right::Anybody,
         };
@@ -374,6 +379,9 @@ impl Agent {
             Request::MyKeys => {
                 let record = node.contacts.find(&from).and_then(|contact| contact.record);
                 Ok(Answer::MyKeys(record.map(|record| record.as_bytes().to_vec())))
+            }
+            Request::Witness { identity, node: of } => {
+                blocking(move || witness::testimony_for(&node, &from, &identity, of)).await
             }
         }
     }

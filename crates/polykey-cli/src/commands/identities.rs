@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::{Args, Subcommand};
 use polykey_api::identities::{
     self, Allow, Claimed, Discover, DiscoveryEvent, GestaltItem, LoginStep, OfProviders, OneGestalt,
-    OneIdentity, OneProvider, ProofItem, Search,
+    OneIdentity, OneProvider, ProofItem, Search, Verify, Witness,
 };
 use polykey_api::{Nothing, Problem};
 
@@ -121,12 +121,13 @@ Examples:
 Examples:
   polykey identities untrust alice")]
     Untrust(Who),
-    /// Look at each proof of somebody now, and show what changed; ends with 1 when one does not hold
+    /// Look at each proof of somebody now, and show what changed and who else saw it; ends with 1 when one does not
+    /// hold
     #[command(after_help = "\
 Examples:
   polykey identities verify github.com:alice
   polykey identities verify alice --json")]
-    Verify(Who),
+    Verify(VerifyArgs),
     /// Show words to compare in person: both sides see the same
     #[command(after_help = "\
 Examples:
@@ -140,6 +141,17 @@ pub struct Who {
     /// Node, petname, identity (provider:identity) or domain
     #[arg(value_name = "WHO")]
     who: String,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Node, petname, identity (provider:identity) or domain
+    #[arg(value_name = "WHO")]
+    who: String,
+    /// Ask none of those whom you trust what they saw: they would learn whom you verify
+    #[arg(long)]
+    alone: bool,
 }
 
 /// Arguments of `allow` and `disallow`.
@@ -479,8 +491,11 @@ async fn authenticated(cx: &Context<'_>, args: AuthenticatedArgs) -> Result<Done
     Ok(Done::All)
 }
 
-async fn verify(cx: &Context<'_>, args: Who) -> Result<Done, Problem> {
-    let question = OneGestalt::from(args);
+async fn verify(cx: &Context<'_>, args: VerifyArgs) -> Result<Done, Problem> {
+    let question = Verify {
+        who: args.who,
+        alone: args.alone,
+    };
     let list = cx.call(&identities::VERIFY, &question).await?;
     if list.proofs.is_empty() {
         cx.out.success("No identity is known there");
@@ -488,6 +503,20 @@ async fn verify(cx: &Context<'_>, args: Who) -> Result<Done, Problem> {
     cx.out.answer(&list.proofs, |proofs| {
         proofs.iter().map(proof).collect::<Vec<_>>().join("\n")
     })?;
+    for item in &list.proofs {
+        let words = item
+            .witnesses
+            .iter()
+            .filter(|witness| witness.word == "contradicts");
+        for witness in words {
+            cx.out.warn(&format!(
+                "{} saw something else at {}:{}; ask them before you rely on it",
+                called(witness),
+                escape::name(&item.provider_id),
+                escape::name(&item.identity_id)
+            ));
+        }
+    }
     match list.proofs.iter().all(|proof| proof.state == "verified") {
         true => Ok(Done::All),
         false => Ok(Done::Partly),
@@ -523,7 +552,45 @@ fn proof(item: &ProofItem) -> String {
             escape::name(&former.reason)
         );
     }
+    for witness in &item.witnesses {
+        let _ = writeln!(text, "{}", word(witness));
+    }
     text
+}
+
+/// What the user calls a witness.
+fn called(witness: &Witness) -> std::borrow::Cow<'_, str> {
+    escape::name(witness.petname.as_ref().unwrap_or(&witness.node_id_encoded))
+}
+
+/// The word of a witness in one line, and what it saw where that is something else.
+fn word(witness: &Witness) -> String {
+    let whose = match witness.own_device {
+        true => " (own device)",
+        false => "",
+    };
+    let saw = &witness.saw;
+    let until = match (saw.ended, &saw.reason) {
+        (Some(ended), Some(reason)) => {
+            format!("it ended {}: {}", time::show(ended), escape::name(reason))
+        }
+        _ => format!("last seen {}", time::show(saw.checked)),
+    };
+    let (word, what) = match &*witness.word {
+        "agrees" => ("agrees", None),
+        "contradicts" => ("CONTRADICTS", Some(saw)),
+        _ => ("alone saw it", Some(saw)),
+    };
+    let what = what.map(|saw| {
+        let (node, claim) = (escape::name(&saw.node_id_encoded), escape::name(&saw.claim_id));
+        format!("\n  \t\tit saw node {node} with claim {claim}")
+    });
+    format!(
+        "  witness\t{}{whose}\t{word}\tsince {}, {until}{}",
+        called(witness),
+        time::show(saw.since),
+        what.unwrap_or_default()
+    )
 }
 
 async fn discover(cx: &Context<'_>, args: DiscoverArgs) -> Result<Done, Problem> {

@@ -9,7 +9,7 @@ use crate::home::Home;
 use crate::node::{Node, eventually};
 
 /// Makes `b` a device like `a`, with these names.
-fn pair_up(a: &Node, a_name: &str, b: &Node, b_name: &str) {
+pub fn pair_up(a: &Node, a_name: &str, b: &Node, b_name: &str) {
     let ticket = ticket_of(a, a_name);
     b.pk(["devices", "join", &ticket, "--name", b_name]).ok();
 }

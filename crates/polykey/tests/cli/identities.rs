@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use crate::home::Home;
+use crate::devices::pair_up;
+use crate::home::{Ended, Home};
 use crate::node::{Node, eventually, pair};
 use crate::servers::{Asked, NameServer, Scripted, WebServer, answer};
 use crate::terminal::Terminal;
@@ -400,6 +401,134 @@ fn answers_from_hell_are_bounded_and_change_nothing() {
     assert_eq!(states(&b, "git.example:alice"), ["ended"]);
     server.change(profile(&line));
     assert_eq!(states(&b, "git.example:alice"), ["verified"]);
+}
+
+/// A profile at a service of the kind Gitea, which says this.
+fn gitea_profile(says: &str) -> impl FnMut(&Asked, &mut std::net::TcpStream) + Send + 'static {
+    let body = serde_json::json!({ "login": "alice", "description": says }).to_string();
+    move |_, stream| answer(stream, 200, "", &body)
+}
+
+/// The words of the witnesses of the one proof, with what `verify` says besides.
+fn words(node: &Node, who: &str) -> (Vec<String>, Ended) {
+    let ended = node.pk(["identities", "verify", who, "--json"]);
+    let proofs = ended.json();
+    let heard = proofs[0]["witnesses"].as_array().expect("a list").iter();
+    let words = heard.map(|witness| witness["word"].as_str().expect("a text").to_owned());
+    (words.collect(), ended)
+}
+
+#[test]
+fn those_whom_the_user_trusts_say_what_they_saw_and_contradict_loudly() {
+    // The service shows one page to Bob and another to Carol.
+    let [for_bob, for_carol] = [(); 2].map(|()| Scripted::start(|_, stream| answer(stream, 404, "", "{}")));
+    let node_at = |server: &Scripted| {
+        let services = format!("git.example=gitea@{}", server.url());
+        node_with(&[("identities.services", &services)])
+    };
+    let (alice, thief, bob) = (node_at(&for_bob), node_at(&for_bob), node_at(&for_bob));
+    let carol = node_at(&for_carol);
+    for node in [&bob, &carol] {
+        node.meets(&alice);
+        node.meets(&thief);
+    }
+    bob.meets(&carol);
+    carol.meets(&bob);
+    carol.pk(["nodes", "name", &bob.id, "bob"]).ok();
+    bob.pk(["nodes", "name", &carol.id, "carol"]).ok();
+    let line = |node: &Node| {
+        let claimed = node.json(["identities", "claim", "git.example:alice"]);
+        claimed["line"].as_str().expect("a line").to_owned()
+    };
+    let (own, theirs) = (line(&alice), line(&thief));
+    for server in [&for_bob, &for_carol] {
+        server.change(gitea_profile(&own));
+    }
+    let who = "git.example:alice";
+    let none: [String; 0] = [];
+    assert_eq!(words(&carol, who).0, none, "nobody else was asked");
+    // Both have to trust: Bob to be told, and Carol to tell.
+    bob.pk(["identities", "trust", "carol"]).ok();
+    assert_eq!(words(&bob, who).0, none);
+    bob.pk(["identities", "untrust", "carol"]).ok();
+    carol.pk(["identities", "trust", "bob"]).ok();
+    assert_eq!(words(&bob, who).0, none);
+    bob.pk(["identities", "trust", "carol"]).ok();
+    let (heard, ended) = words(&bob, who);
+    assert_eq!((heard, ended.code), (vec!["agrees".to_owned()], 0));
+    let witness = &ended.json()[0]["witnesses"][0];
+    assert_eq!(
+        (
+            &witness["petname"],
+            &witness["nodeIdEncoded"],
+            &witness["saw"]["nodeIdEncoded"]
+        ),
+        (
+            &"carol".into(),
+            &carol.id.clone().into(),
+            &alice.id.clone().into()
+        )
+    );
+    let shown = bob.pk(["identities", "verify", who]).ok();
+    assert!(shown.text().contains("witness\tcarol\tagrees"), "{shown:#?}");
+    let alone = bob.json(["identities", "verify", who, "--alone"]);
+    assert_eq!(alone[0]["witnesses"], serde_json::json!([]));
+
+    // The page is kept from Bob: Carol saw it.
+    for_bob.change(gitea_profile(""));
+    let (heard, ended) = words(&bob, who);
+    assert_eq!((heard, ended.code), (vec!["contradicts".to_owned()], 1));
+    bob.pk(["identities", "verify", who])
+        .ended(1)
+        .says("carol saw something else");
+    assert_eq!(members(&bob, who), [""; 0], "her word links nobody");
+    // It shows Bob the thief: that holds as far as Bob can see, and Carol saw Alice.
+    for_bob.change(gitea_profile(&theirs));
+    let (heard, ended) = words(&bob, who);
+    assert_eq!((heard, ended.code), (vec!["contradicts".to_owned()], 0));
+    let saw = &ended.says("carol saw something else").json()[0]["witnesses"][0]["saw"];
+    assert_eq!(saw["nodeIdEncoded"], alice.id);
+    let shown = bob.pk(["identities", "verify", who]).ok();
+    assert!(shown.text().contains("witness\tcarol\tCONTRADICTS"), "{shown:#?}");
+    // Her word takes no link either, and gives no right.
+    assert!(members(&bob, who).contains(&thief.id));
+    for node in [&alice, &thief] {
+        assert_eq!(bob.pk(["identities", "permissions", &node.id]).ok().text(), "");
+    }
+    // Nothing is asked of those who are away.
+    carol.stop();
+    assert_eq!(words(&bob, who).0, none);
+}
+
+#[test]
+fn own_devices_are_witnesses_also_of_what_is_their_own() {
+    let [at_home, away] = [(); 2].map(|()| Scripted::start(|_, stream| answer(stream, 404, "", "{}")));
+    let [laptop, phone] = [&at_home, &away].map(|server| {
+        let services = format!("git.example=gitea@{}", server.url());
+        node_with(&[("identities.services", &services)])
+    });
+    let who = "git.example:alice";
+    let claimed = laptop.json(["identities", "claim", who]);
+    let line = claimed["line"].as_str().expect("a line").to_owned();
+    pair_up(&laptop, "laptop", &phone, "phone");
+    away.change(gitea_profile(&line));
+    assert_eq!(states(&phone, who), ["verified"]);
+    // The service hides it from the one at home.
+    eventually("the phone says what it saw", || {
+        words(&laptop, who).0 == ["contradicts"]
+    });
+    at_home.change(gitea_profile(&line));
+    let (heard, ended) = words(&laptop, who);
+    assert_eq!((heard, ended.code), (vec!["agrees".to_owned()], 0));
+    let witness = &ended.json()[0]["witnesses"][0];
+    assert_eq!(
+        (&witness["nodeIdEncoded"], &witness["ownDevice"]),
+        (&phone.id.clone().into(), &true.into())
+    );
+    eventually("the phone is shown by its name", || {
+        let shown = laptop.pk(["identities", "verify", who]).ok();
+        shown.text().contains("\tphone (own device)\tagrees")
+    });
 }
 
 #[test]
