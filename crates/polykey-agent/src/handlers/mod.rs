@@ -24,6 +24,7 @@ pub mod links;
 pub mod nodes;
 pub mod notifications;
 mod opened;
+pub mod people;
 pub mod proofs;
 pub mod recovery;
 pub mod replicas;
@@ -122,7 +123,7 @@ fn calls() -> Routes {
         .json(&api::identities::PERMISSIONS, identities::permissions)
         .json(&api::identities::GET, identities::get)
         .json(&api::identities::LIST, identities::list)
-        .json(&api::identities::SEARCH, identities::search)
+        .json(&api::identities::SEARCH, people::search)
         .json(&api::identities::PROVIDERS, proofs::providers)
         .json(&api::identities::CLAIM, proofs::claim)
         .json(&api::identities::UNCLAIM, proofs::unclaim)
