@@ -15,6 +15,7 @@ use polykey_trust::invitation::LIFETIME;
 use polykey_trust::link::LinkType;
 use polykey_trust::sigchain::Chain;
 
+use super::nodes::enter;
 use crate::agent::Agent;
 use crate::blocking::blocking;
 use crate::door::{Action, Caller};
@@ -26,15 +27,14 @@ use crate::post::courier::Delivered;
 use crate::post::notification::{Content, Notification};
 use crate::tickets::MAX_LIFE;
 
+/// The node that is meant, which is another one.
 async fn about(
     agent: &Agent,
     caller: &Caller,
     event: &'static str,
     who: &str,
 ) -> Result<(Arc<Node>, NodeId), Problem> {
-    let pass = agent.enter(caller, Action::new(event).target(who)).await?;
-    let node = pass.node().clone();
-    let id = node.contacts.who(who)?;
+    let (node, id) = enter(agent, caller, event, who).await?;
     if id == node.id() {
         return Err(Problem::new(Code::Usage, "this is the node itself"));
     }

@@ -220,7 +220,8 @@ fn unanswered(error: &AskError, title: &str) -> Finding {
     }
 }
 
-async fn enter(
+/// The way through the door for a call about one node.
+pub(super) async fn enter(
     agent: &Agent,
     caller: &Caller,
     event: &'static str,
