@@ -10,7 +10,7 @@ use crate::servers::{Asked, NameServer, Scripted, WebServer, answer};
 use crate::terminal::Terminal;
 
 /// A node whose configuration says these things.
-fn node_with(settings: &[(&str, &str)]) -> Node {
+pub fn node_with(settings: &[(&str, &str)]) -> Node {
     let home = Home::empty();
     for (name, value) in settings {
         home.pk(["config", "set", name, value]).ok();
@@ -19,7 +19,7 @@ fn node_with(settings: &[(&str, &str)]) -> Node {
 }
 
 /// Two nodes with the same configuration that know each other.
-fn pair_with(settings: &[(&str, &str)]) -> (Node, Node) {
+pub fn pair_with(settings: &[(&str, &str)]) -> (Node, Node) {
     let (a, b) = (node_with(settings), node_with(settings));
     a.meets(&b);
     b.meets(&a);
@@ -27,7 +27,7 @@ fn pair_with(settings: &[(&str, &str)]) -> (Node, Node) {
 }
 
 /// The members that a gestalt has at a node, as it names them.
-fn members(node: &Node, who: &str) -> Vec<String> {
+pub fn members(node: &Node, who: &str) -> Vec<String> {
     let shown = node.json(["identities", "get", who]);
     let gestalt = &shown["gestalt"];
     let names = |part: &str| {
@@ -38,7 +38,7 @@ fn members(node: &Node, who: &str) -> Vec<String> {
 }
 
 /// The state of each proof, as `verify` tells it.
-fn states(node: &Node, who: &str) -> Vec<String> {
+pub fn states(node: &Node, who: &str) -> Vec<String> {
     let shown = node.pk(["identities", "verify", who, "--json"]).json();
     let proofs = shown.as_array().expect("a list").iter();
     proofs

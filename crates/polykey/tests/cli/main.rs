@@ -28,6 +28,7 @@ mod recovery;
 mod relay;
 mod secrets;
 mod servers;
+mod services;
 mod sharing;
 mod socket;
 mod story;
