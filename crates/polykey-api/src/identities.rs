@@ -174,6 +174,9 @@ pub struct Search {
     pub providers: Vec<String>,
     /// Whole names of accounts, for which each provider is asked now.
     pub identity_ids: Vec<String>,
+    /// Only with the login of this account of the user, by its name or as `provider:identity`; every login when
+    /// there is none.
+    pub auth_identity_id: Option<String>,
     /// At most so many.
     pub limit: Option<u64>,
 }
@@ -183,6 +186,9 @@ pub struct Search {
 pub struct MatchList {
     /// Best first.
     pub matches: Vec<Match>,
+    /// Why somebody may be missing: what a provider would not say.
+    #[serde(default)]
+    pub missing: Vec<String>,
 }
 
 /// An identity that was found.
@@ -197,6 +203,9 @@ pub struct Match {
     pub nodes: Vec<String>,
     /// What the user calls these nodes.
     pub names: Vec<String>,
+    /// The account of the user with which the identity is connected at its provider.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub connected_to: Option<String>,
 }
 
 /// The providers of identities.

@@ -98,10 +98,12 @@ Examples:
   polykey identities queue
   polykey identities queue --json")]
     Queue,
-    /// Find somebody by a part of a name
+    /// Find somebody by a part of a name: among those who are known, and among the people whom your accounts follow or
+    /// who follow them
     #[command(after_help = "\
 Examples:
   polykey identities search alice
+  polykey identities search alice --auth-identity-id work
   polykey identities search ali --provider-id github.com
   polykey identities search --identity-id alice --disconnected")]
     Search(SearchArgs),
@@ -211,6 +213,9 @@ pub struct SearchArgs {
     /// Ask each provider for the account of exactly this name; may be given several times
     #[arg(long, value_name = "ACCOUNT")]
     identity_id: Vec<String>,
+    /// Use only the login of this account of yours, by its name or as provider:identity
+    #[arg(long, value_name = "ACCOUNT")]
+    auth_identity_id: Option<String>,
     /// Look for people whom nobody knows yet: needs `--identity-id`
     #[arg(long, short, requires = "identity_id")]
     disconnected: bool,
@@ -340,9 +345,13 @@ async fn search(cx: &Context<'_>, args: SearchArgs) -> Result<Done, Problem> {
         terms: args.terms,
         providers: args.provider_id,
         identity_ids: args.identity_id,
+        auth_identity_id: args.auth_identity_id,
         limit: args.limit,
     };
     let found = cx.call(&identities::SEARCH, &question).await?;
+    for reason in &found.missing {
+        cx.out.warn(&format!("somebody may be missing: {reason}"));
+    }
     if found.matches.is_empty() {
         cx.out.success("Nobody of that name is known");
     }
@@ -350,9 +359,13 @@ async fn search(cx: &Context<'_>, args: SearchArgs) -> Result<Done, Problem> {
         cx.out.answer(item, |item| {
             let identity = format!("{}:{}", item.provider_id, item.identity_id);
             let nodes = item.nodes.iter().chain(&item.names);
-            nodes.fold(escape::name(&identity).into_owned(), |text, name| {
+            let mut text = nodes.fold(escape::name(&identity).into_owned(), |text, name| {
                 format!("{text}\t{}", escape::name(name))
-            })
+            });
+            if let Some(account) = &item.connected_to {
+                let _ = write!(text, "\tconnected with {}", escape::name(account));
+            }
+            text
         })?;
     }
     Ok(Done::All)

@@ -3,7 +3,7 @@
 //! The API allows few requests without a token. When it refuses for that reason, the plain page that lists the
 //! account's gists is read instead; GitHub shows the first lines of each there.
 //!
-//! Source: GitHub REST API, version 2022-11-28, "Gists" and "Users".
+//! Source: GitHub REST API, version 2022-11-28, "Gists", "Users" and "Followers".
 
 use serde_json::Value;
 
@@ -16,6 +16,8 @@ use crate::identity::IdentityId;
 
 /// The name of the file in the gist.
 pub const FILE_NAME: &str = "polykey-claim.txt";
+/// So many people stand on one page of a [circle](GitHub::circle), fewer on the last one.
+pub const PEOPLE_A_PAGE: usize = 100;
 const API_VERSION: (&str, &str) = ("x-github-api-version", "2022-11-28");
 const JSON: &str = "application/vnd.github+json";
 
@@ -32,6 +34,15 @@ impl std::fmt::Debug for GitHub {
         out.field("api", &self.api).field("gists", &self.gists);
         out.field("has_token", &self.token.is_some()).finish()
     }
+}
+
+/// People who are connected with an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Circle {
+    /// Those whom it follows.
+    Following,
+    /// Those who follow it.
+    Followers,
 }
 
 impl GitHub {
@@ -83,6 +94,40 @@ impl GitHub {
         let login = user["login"].as_str().ok_or(ProviderError::Malformed)?;
         let id = IdentityId::from_input(&format!("github.com:{login}"));
         Ok(id.map_err(|_| ProviderError::Malformed)?.identity().to_owned())
+    }
+
+    /// Asks for one page, from 1, of the people who are connected with an account; [`GitHub::people`] reads the answer.
+    pub fn circle(&self, account: &IdentityId, circle: Circle, page: usize) -> Request {
+        let which = match circle {
+            Circle::Following => "following",
+            Circle::Followers => "followers",
+        };
+        self.call(&format!(
+            "/users/{}/{which}?per_page={PEOPLE_A_PAGE}&page={page}",
+            account.identity()
+        ))
+    }
+
+    /// The accounts in the answer to [`GitHub::circle`], at the host of `account`, and whether there may be another
+    /// page. Names that no account can have are left out.
+    ///
+    /// # Errors
+    /// [`ProviderError`].
+    pub fn people(
+        &self,
+        account: &IdentityId,
+        answer: &Answer,
+    ) -> Result<(Vec<IdentityId>, bool), ProviderError> {
+        let people = json(answer)?.ok_or(ProviderError::Malformed)?;
+        let people = people
+            .as_array()
+            .filter(|people| people.len() <= PEOPLE_A_PAGE)
+            .ok_or(ProviderError::Malformed)?;
+        let named = people.iter().filter_map(|person| {
+            let login = person["login"].as_str()?;
+            IdentityId::from_input(&format!("{}:{login}", account.provider())).ok()
+        });
+        Ok((named.collect(), people.len() == PEOPLE_A_PAGE))
     }
 
     /// Publishes `line` as a public gist; [`GitHub::published`] reads the answer.

@@ -25,7 +25,7 @@ use serde_json::Value;
 use crate::identity::{DNS, HTTPS, IdentityId, is_domain};
 
 pub use forge::{GitLab, Gitea};
-pub use github::{FILE_NAME, GitHub};
+pub use github::{Circle, FILE_NAME, GitHub, PEOPLE_A_PAGE};
 pub use mastodon::Mastodon;
 pub use site::{DnsTxt, WellKnown};
 

@@ -593,3 +593,53 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn people_of_an_account_are_read_page_by_page() {
+    let id: IdentityId = "github.com:alice".parse().unwrap();
+    let github = GitHub::at("github.com", None);
+    let asked = github.circle(&id, Circle::Following, 2);
+    assert_eq!(
+        (asked.method, &*asked.url),
+        (
+            Method::Get,
+            "https://api.github.com/users/alice/following?per_page=100&page=2"
+        )
+    );
+    assert!(
+        github
+            .circle(&id, Circle::Followers, 1)
+            .url
+            .contains("/followers?")
+    );
+    let answer = |status, body: &str| Answer::Http {
+        status,
+        body: body.as_bytes().to_vec(),
+        wait: None,
+    };
+    let names = |body: &str| {
+        let (people, more) = github.people(&id, &answer(200, body))?;
+        Ok((people.iter().map(ToString::to_string).collect::<Vec<_>>(), more))
+    };
+    let page = |count: usize| {
+        let people = (0..count).map(|n| format!(r#"{{"login":"p{n}"}}"#));
+        format!("[{}]", people.collect::<Vec<_>>().join(","))
+    };
+    assert_eq!(names("[]"), Ok((vec![], false)));
+    // What can be no name of an account is no reason to hide the others.
+    let odd =
+        r#"[{"login":"Bob"},{"login":"../carol"},{"login":"\u001b[2J"},{"login":7},{},"dave",{"login":""}]"#;
+    assert_eq!(names(odd), Ok((vec!["github.com:bob".to_owned()], false)));
+    assert!(matches!(names(&page(99)), Ok((people, false)) if people.len() == 99));
+    assert!(matches!(names(&page(100)), Ok((people, true)) if people.len() == 100));
+    for bad in ["{}", "null", "7", "", "[", &page(101)] {
+        assert_eq!(names(bad), Err(ProviderError::Malformed), "{bad:?}");
+    }
+    for (status, want) in [
+        (404, ProviderError::Malformed),
+        (401, ProviderError::Status { status: 401 }),
+        (429, ProviderError::Busy { wait: None }),
+    ] {
+        assert_eq!(github.people(&id, &answer(status, "[]")), Err(want));
+    }
+}

@@ -250,3 +250,148 @@ fn an_account_at_gitlab_is_claimed_by_the_bio() {
     ];
     check("git.example:alice", "gitlab", gitlab, &[in_the_bio], &hells);
 }
+
+/// GitHub with two accounts that one user has, and the people whom they know.
+#[derive(Default)]
+struct Acquaintances {
+    logins: usize,
+    is_down: bool,
+    /// Which token came with which request of the API.
+    asked: Vec<(String, String)>,
+}
+
+impl Acquaintances {
+    fn serve(shared: &Arc<Mutex<Acquaintances>>, base: &str, asked: &Asked, stream: &mut TcpStream) {
+        let mut github = shared.lock().expect("no panic");
+        let token = asked
+            .head
+            .lines()
+            .find_map(|line| line.strip_prefix("authorization: Bearer "));
+        let token = token.unwrap_or_default().trim().to_owned();
+        let path = asked.line.trim_start_matches("GET ").to_owned();
+        if path.starts_with("/api/") {
+            github.asked.push((token.clone(), path.clone()));
+        }
+        let people = |names: &[&str]| {
+            let people = names.iter().map(|name| json!({ "login": name, "type": "User" }));
+            json!(people.collect::<Vec<_>>())
+        };
+        match &*path {
+            "POST /login/device/code" => {
+                github.logins += 1;
+                let code = json!({
+                    "device_code": "dev1", "user_code": "AB12-CD34", "interval": 1, "expires_in": 900,
+                    "verification_uri": format!("{base}/login/device"),
+                });
+                json_answer(stream, &code);
+            }
+            "POST /login/oauth/access_token" => {
+                let token = format!("gho_{}", github.logins);
+                json_answer(
+                    stream,
+                    &json!({ "access_token": token, "token_type": "bearer", "scope": "gist" }),
+                );
+            }
+            _ if github.is_down && path.contains("/follow") => answer(stream, 502, "", ""),
+            "/api/user" if token == "gho_1" => json_answer(stream, &json!({ "login": "Alice" })),
+            "/api/user" if token == "gho_2" => json_answer(stream, &json!({ "login": "Alice-Work" })),
+            "/api/users/alice/following?per_page=100&page=1" => {
+                // A first page that is full, with names that are none.
+                let mut names: Vec<String> = (0..98).map(|n| format!("friend{n}")).collect();
+                names.extend(["../carol".to_owned(), "\u{1b}[2J".to_owned()]);
+                json_answer(
+                    stream,
+                    &people(&names.iter().map(String::as_str).collect::<Vec<_>>()),
+                );
+            }
+            "/api/users/alice/following?per_page=100&page=2" => json_answer(stream, &people(&["Carol"])),
+            "/api/users/alice/followers?per_page=100&page=1" => json_answer(stream, &people(&["erin"])),
+            "/api/users/alice-work/following?per_page=100&page=1" => {
+                json_answer(stream, &people(&["dave", "carol"]));
+            }
+            "/api/users/alice-work/followers?per_page=100&page=1" => json_answer(stream, &people(&[])),
+            "/api/users/carol/gists?per_page=100" => json_answer(stream, &json!([])),
+            "/api/users/carol" => json_answer(stream, &json!({ "login": "Carol", "bio": null })),
+            _ => answer(stream, 404, "", "{}"),
+        }
+    }
+}
+
+#[test]
+fn people_are_searched_for_with_the_login_that_the_user_names() {
+    let github = Arc::new(Mutex::new(Acquaintances::default()));
+    let server = Scripted::start(|_, stream| answer(stream, 500, "", ""));
+    let base = server.url();
+    let (state, at) = (github.clone(), base.clone());
+    server.change(move |asked, stream| Acquaintances::serve(&state, &at, asked, stream));
+    let services = format!("github.com=github@{base}");
+    let node = node_with(&[
+        ("identities.services", &services),
+        ("identities.github-client", "app1"),
+    ]);
+    let search = |args: &[&str]| {
+        let args = ["identities", "search", "--json"].iter().chain(args).copied();
+        let found = node.pk(args).ok();
+        let found = found.text().lines().map(|line| {
+            let item: Value = serde_json::from_str(line).expect("JSON");
+            let text = |field: &str| item[field].as_str().unwrap_or("nobody").to_owned();
+            (text("identityId"), text("connectedTo"))
+        });
+        found.collect::<Vec<_>>()
+    };
+    let with = |person: &str, account: &str| (person.to_owned(), format!("github.com:{account}"));
+    assert_eq!(search(&["carol"]), [], "without a login nobody is asked");
+    assert_eq!(github.lock().expect("no panic").asked, []);
+    for _ in 0..2 {
+        node.pk(["identities", "authenticate", "github.com"]).ok();
+    }
+    github.lock().expect("no panic").asked.clear();
+
+    // The one of the second page, by the first login that knows her.
+    assert_eq!(search(&["car"]), [with("carol", "alice")]);
+    assert_eq!(search(&["dave"]), [with("dave", "alice-work")]);
+    assert_eq!(
+        search(&["erin"]),
+        [with("erin", "alice")],
+        "who follows the account"
+    );
+    let all = search(&[]);
+    assert_eq!(all.len(), 101, "{all:?}");
+    assert_eq!(search(&["friend", "-l", "5"]).len(), 5);
+    assert_eq!(search(&["friend", "-pi", "gitlab.com"]), []);
+    // Each circle was asked for with the login of its account.
+    for (token, path) in std::mem::take(&mut github.lock().expect("no panic").asked) {
+        let want = match path.contains("/alice-work/") {
+            true => "gho_2",
+            false => "gho_1",
+        };
+        assert_eq!(token, want, "{path}");
+    }
+
+    for named in ["alice-work", "Alice-Work", "github.com:alice-work"] {
+        let found = search(&["--auth-identity-id", named]);
+        assert_eq!(found, [with("carol", "alice-work"), with("dave", "alice-work")]);
+    }
+    assert_eq!(search(&["carol", "-aii", "alice"]), [with("carol", "alice")]);
+    // An account is looked up with it, too.
+    github.lock().expect("no panic").asked.clear();
+    let found = search(&["-aii", "alice-work", "--identity-id", "carol", "--disconnected"]);
+    assert_eq!(found, [("carol".to_owned(), "nobody".to_owned())]);
+    let asked = std::mem::take(&mut github.lock().expect("no panic").asked);
+    assert!(
+        !asked.is_empty() && asked.iter().all(|(token, _)| token == "gho_2"),
+        "{asked:?}"
+    );
+    for nobody in ["bob", "gitlab.com:alice", "", "alice/../"] {
+        node.pk(["identities", "search", "--auth-identity-id", nobody])
+            .ended(77)
+            .says("authenticate");
+    }
+
+    // What a provider would not say is told, and the rest shown.
+    github.lock().expect("no panic").is_down = true;
+    node.pk(["identities", "search", "carol"])
+        .ok()
+        .silent()
+        .says("somebody may be missing: github.com:alice");
+}
