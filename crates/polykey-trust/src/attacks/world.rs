@@ -45,6 +45,23 @@ pub(super) enum End {
     /// No second signature was given.
     Unsigned,
 }
+
+impl End {
+    /// What `docs/attacks.md` says of it.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            End::Refused => "refused",
+            End::Kept => "changes nothing, kept as evidence",
+            End::Told => "changes nothing, told",
+            End::Taken => "taken for what it is, gives no right",
+            End::Alone => "shown as said by one end",
+            End::Unproven => "proves nothing",
+            End::Ended => "ends the link, with a notice",
+            End::Unsigned => "not signed",
+        }
+    }
+}
+
 pub(super) const D: LinkType = LinkType::Device;
 pub(super) const N: LinkType = LinkType::Node;
 
