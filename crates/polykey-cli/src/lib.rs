@@ -18,6 +18,7 @@ use clap::{CommandFactory, FromArgMatches};
 use polykey_api::{Code, Problem};
 
 pub mod args;
+pub mod browser;
 pub mod commands;
 pub mod confirm;
 pub mod context;

@@ -9,6 +9,7 @@ use polykey_api::identities::{
 };
 use polykey_api::{Nothing, Problem};
 
+use crate::browser;
 use crate::commands::graph::{self, GraphArgs};
 use crate::commands::links;
 use crate::context::{Autostart, Context};
@@ -30,7 +31,7 @@ pub enum Command {
 Examples:
   polykey identities allow alice scan")]
     Allow(AllowArgs),
-    /// Log in at a provider: shows a code to type there
+    /// Log in at a provider: shows a code to type there, and opens the page if there is a browser
     #[command(after_help = "\
 Examples:
   polykey identities authenticate github.com")]
@@ -486,6 +487,9 @@ async fn authenticate(cx: &Context<'_>, args: ProviderArgs) -> Result<Done, Prob
                 _ => String::new(),
             }
         })?;
+        if let Some(url) = &step.url {
+            browser::open(cx.out, url);
+        }
     }
     Ok(Done::All)
 }

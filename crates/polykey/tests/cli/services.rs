@@ -2,12 +2,16 @@
 //! of badly.
 
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
+use crate::home::run;
 use crate::identities::{members, node_with, pair_with, states};
+use crate::node::until;
 use crate::servers::{Asked, Scripted, answer};
+use crate::terminal::Terminal;
 
 /// What the account `alice` shows at a service.
 #[derive(Clone, Default)]
@@ -293,8 +297,8 @@ impl Acquaintances {
                 );
             }
             _ if github.is_down && path.contains("/follow") => answer(stream, 502, "", ""),
-            "/api/user" if token == "gho_1" => json_answer(stream, &json!({ "login": "Alice" })),
             "/api/user" if token == "gho_2" => json_answer(stream, &json!({ "login": "Alice-Work" })),
+            "/api/user" if !token.is_empty() => json_answer(stream, &json!({ "login": "Alice" })),
             "/api/users/alice/following?per_page=100&page=1" => {
                 // A first page that is full, with names that are none.
                 let mut names: Vec<String> = (0..98).map(|n| format!("friend{n}")).collect();
@@ -394,4 +398,50 @@ fn people_are_searched_for_with_the_login_that_the_user_names() {
         .ok()
         .silent()
         .says("somebody may be missing: github.com:alice");
+}
+
+#[test]
+fn a_login_opens_the_page_for_a_person_at_a_screen_and_for_nobody_else() {
+    let github = Arc::new(Mutex::new(Acquaintances::default()));
+    let server = Scripted::start(|_, stream| answer(stream, 500, "", ""));
+    let base = server.url();
+    let (state, at) = (github.clone(), base.clone());
+    server.change(move |asked, stream| Acquaintances::serve(&state, &at, asked, stream));
+    let services = format!("github.com=github@{base}");
+    let node = node_with(&[
+        ("identities.services", &services),
+        ("identities.github-client", "app1"),
+    ]);
+    // The desktop's opener notes what it is given.
+    let opener = node.home.path().join("xdg-open");
+    let script = "#!/bin/sh\necho \"$# $1 ${PK_PASSWORD_NEW-none}\" >> \"$HOME/opened\"\n";
+    std::fs::write(&opener, script).expect("room");
+    std::fs::set_permissions(&opener, std::fs::Permissions::from_mode(0o755)).expect("ours");
+    let path = std::env::var("PATH").expect("a path");
+    let path = ("PATH", format!("{}:{path}", node.home.path().display()));
+    let screen = ("DISPLAY", ":0".to_owned());
+    let order = ["identities", "authenticate", "github.com"];
+    let login = |env: &[(&str, String)]| {
+        let mut terminal = Terminal::open_with(&node.home, &order, env)?;
+        terminal.until("AB12-CD34");
+        let (code, shown) = terminal.end();
+        assert_eq!(code, 0, "{shown}");
+        Some(())
+    };
+    node.pk(["agent", "unlock"]).ok();
+    // No terminal, and no screen.
+    let mut command = node.command(order);
+    command.envs([path.clone(), screen.clone()]);
+    run(command, b"").ok();
+    if login(std::slice::from_ref(&path)).is_none() {
+        return;
+    }
+    login(&[path, screen, ("PK_PASSWORD_NEW", "secret".to_owned())]);
+    let opened = node.home.path().join("opened");
+    let noted = until("the page is opened", || {
+        std::fs::read_to_string(&opened)
+            .ok()
+            .filter(|text| text.ends_with('\n'))
+    });
+    assert_eq!(noted, format!("1 {base}/login/device none\n"), "once");
 }

@@ -23,6 +23,11 @@ impl Terminal {
     /// Runs the program without a password in its environment; `None`, with a printed reason, where there is no
     /// `script`. Under CI that is a failure.
     pub fn open(home: &Home, args: &[&str]) -> Option<Terminal> {
+        Terminal::open_with(home, args, &[])
+    }
+
+    /// The same with more in its environment.
+    pub fn open_with(home: &Home, args: &[&str], env: &[(&str, String)]) -> Option<Terminal> {
         if !is_there() {
             println!("skipped: there is no `script` of util-linux here");
             assert!(
@@ -44,6 +49,7 @@ impl Terminal {
             // Without it nothing is ever drawn.
             .env("TERM", "xterm")
             .env_remove("PK_PASSWORD")
+            .envs(env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit());
