@@ -5,7 +5,7 @@
 //! them out, and [`removal`] undoes a pairing. [`hidden`] is the vault that own devices share, and [`step`] keeps what belongs to the person in step
 //! through it. [`shared`] brings in what own devices hold.
 //!
-//! Always: only `device` claims make nodes one principal, as [`principal`] sees it from a node that the user
+//! Always: only `device` claims make nodes one principal, as [`Principal::of`] sees it from a node that the user
 //! confirmed; identities and other links give no right.
 
 pub mod hidden;
