@@ -45,6 +45,8 @@ labels! {
     USER_SIGNATURE = "statement/user-signature";
     /// Signature and id of a link between two nodes.
     LINK = "statement/link";
+    /// Signature and id of a statement about the shares of a recovery code.
+    RECOVERY_SPLIT = "statement/recovery-split";
 
     // Keys derived from the recovery code.
     /// Key-file slot key.
@@ -53,6 +55,16 @@ labels! {
     RECOVERY_KEY = "recovery/signing";
     /// Seed of the X-Wing code key.
     RECOVERY_CODE_KEY = "recovery/code-key";
+
+    // Shares of the recovery code.
+    /// Seed of the Ed25519 key that follows from a share.
+    RECOVERY_SHARE_KEY = "share/key";
+    /// HPKE info of a share that is left with its holder.
+    RECOVERY_SHARE_SEAL = "share/seal";
+    /// HPKE info of a share that is released to whoever asked for it.
+    RECOVERY_SHARE_RELEASE = "share/release";
+    /// Signature by which a holder proves that it has its share.
+    RECOVERY_SHARE_PROOF = "share/proof";
 
     // The key file.
     /// Associated data of a key-file slot.

@@ -25,6 +25,7 @@ pub mod rotation;
 pub mod scrub;
 pub mod sealing;
 pub mod secret;
+pub mod share;
 pub mod sign;
 pub mod statement;
 pub mod user_box;

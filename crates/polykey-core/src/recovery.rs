@@ -57,6 +57,22 @@ impl RecoveryCode {
         })
     }
 
+    /// The code with this entropy: 16 bytes for 12 words, 32 for 24; `None` for any other length.
+    pub fn from_entropy_bytes(entropy: &[u8]) -> Option<Self> {
+        if !matches!(entropy.len(), 16 | 32) {
+            return None;
+        }
+        scrubbed::<DEEP, _>(|| {
+            let words = Mnemonic::from_entropy_in(Language::English, entropy).ok()?;
+            Some(RecoveryCode(Box::new(words)))
+        })
+    }
+
+    /// What the words stand for: 16 bytes for 12 words, 32 for 24.
+    pub fn entropy(&self) -> SecretBytes {
+        scrubbed::<DEEP, _>(|| SecretBytes::new(self.0.to_entropy()))
+    }
+
     /// Reads 12 or 24 words. Case and the amount and kind of white space do not matter.
     ///
     /// # Errors

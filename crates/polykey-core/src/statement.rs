@@ -45,6 +45,8 @@ pub enum Kind {
     UserSignature,
     /// What two nodes say about each other.
     Link,
+    /// Into which shares a recovery code was split.
+    RecoverySplit,
 }
 
 impl Kind {
@@ -58,6 +60,7 @@ impl Kind {
         (Kind::Notification, 6, label::NOTIFICATION),
         (Kind::UserSignature, 7, label::USER_SIGNATURE),
         (Kind::Link, 8, label::LINK),
+        (Kind::RecoverySplit, 16, label::RECOVERY_SPLIT),
     ];
 
     fn row(self) -> (u64, Label) {

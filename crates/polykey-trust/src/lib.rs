@@ -26,6 +26,7 @@ pub mod permission;
 pub mod proof;
 pub mod provider;
 pub mod sigchain;
+pub mod split;
 mod tables;
 #[cfg(test)]
 mod trial;
