@@ -21,6 +21,7 @@ pub mod doctor;
 pub mod door;
 pub mod failure;
 pub mod follow;
+pub mod friends;
 pub mod gestalts;
 pub mod glob;
 pub mod handlers;

@@ -25,6 +25,7 @@ use crate::contacts::Contacts;
 use crate::devices::Turns;
 use crate::discovery::Seeker;
 use crate::failure;
+use crate::friends::errands::Rounds;
 use crate::gestalts::Gestalts;
 use crate::post::Post;
 use crate::replicas::Replicas;
@@ -80,6 +81,8 @@ pub struct Node {
     pub is_restored: AtomicBool,
     /// What keeps work on devices in line.
     pub turns: Turns,
+    /// Who is on the way to whom with what is said about shares of recovery codes.
+    pub rounds: Rounds,
     /// Tells those who wait for a caller that the keys go.
     pub closing: watch::Sender<bool>,
 }

@@ -36,6 +36,7 @@ use crate::devices::Turns;
 use crate::discovery::Seeker;
 use crate::door::wrong_password;
 use crate::failure::{self, disk};
+use crate::friends::errands::Rounds;
 use crate::gestalts::Gestalts;
 use crate::jwk::{self, JwkError};
 use crate::node::{Node, PasswordCheck};
@@ -451,6 +452,7 @@ fn read_node(
         succession,
         is_restored: AtomicBool::new(is_restored),
         turns: Turns::default(),
+        rounds: Rounds::default(),
         closing: tokio::sync::watch::Sender::new(false),
     })
 }

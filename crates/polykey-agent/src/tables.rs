@@ -30,6 +30,14 @@ pub const KEPT: Table = Table::new(25);
 pub const TOKENS: Table = Table::new(32);
 /// With whom vaults are shared, and by which nodes. See `sharing`.
 pub const PEOPLE: Table = Table::new(33);
+/// The own split, recoveries that were asked for, warnings. See `friends`.
+pub const RECOVERY_OWN: Table = Table::new(40);
+/// Shares that are held for others. See `friends`.
+pub const RECOVERY_HELD: Table = Table::new(41);
+/// Requests for them. See `friends`.
+pub const RECOVERY_REQUESTS: Table = Table::new(42);
+/// What is to be said about shares to nodes that are away. See `friends`.
+pub const RECOVERY_ERRANDS: Table = Table::new(43);
 /// Messages from strangers. See `post`.
 pub const STRANGERS: Table = Table::new(26);
 /// Tickets for devices. See `devices`.

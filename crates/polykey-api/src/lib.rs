@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod endpoint;
 pub mod exchange;
 pub mod frames;
+pub mod friends;
 pub mod identities;
 pub mod keys;
 pub mod links;

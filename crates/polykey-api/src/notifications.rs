@@ -253,6 +253,44 @@ pub enum NotificationData {
         /// With whom the user shared it.
         whom: String,
     },
+    /// The sender left a share of its recovery code here.
+    ShareLeft {
+        /// How many shares give the code back.
+        threshold: u8,
+        /// How many there are.
+        count: u8,
+    },
+    /// The sender does not want its share to be held here any more.
+    ShareTaken {},
+    /// The sender does not hold its share of our recovery code any more.
+    ShareGivenUp {},
+    /// The sender asks for the share that is held for an owner, whose new node it says it is.
+    #[serde(rename_all = "camelCase")]
+    RecoveryAsked {
+        /// The owner.
+        owner: String,
+        /// Nothing is released before this, in milliseconds since 1970.
+        not_before: u64,
+    },
+    /// The sender holds a share of the user's and says that somebody asks for it.
+    #[serde(rename_all = "camelCase")]
+    RecoveryWarning {
+        /// Whose share: this node's, or that of another device of the user.
+        owner: String,
+        /// The node that asks.
+        asker: String,
+        /// Nothing is released before this, in milliseconds since 1970.
+        not_before: u64,
+    },
+    /// The sender is a device of an owner and objects to a request for its share.
+    RecoveryVetoed {
+        /// The owner.
+        owner: String,
+        /// The node that asked.
+        asker: String,
+        /// True when the share had been released before.
+        late: bool,
+    },
 }
 
 /// How a delivery stands.

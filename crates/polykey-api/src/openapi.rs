@@ -12,8 +12,8 @@ use utoipa::openapi::{
 use crate::endpoint::{Endpoint, Shape};
 use crate::problem::ProblemReply;
 use crate::{
-    agent, audit, devices, doctor, exchange, identities, keys, links, nodes, notifications, recovery,
-    replicas, secrets, sharing, vaults,
+    agent, audit, devices, doctor, exchange, friends, identities, keys, links, nodes, notifications,
+    recovery, replicas, secrets, sharing, vaults,
 };
 
 const JSON: &str = "application/json";
@@ -67,6 +67,16 @@ pub fn page() -> OpenApi {
         .call(&sharing::STATUS)
         .call(&sharing::SET_ASIDE)
         .call(&sharing::ADOPT)
+        .call(&friends::SPLIT)
+        .call(&friends::LIST)
+        .call(&friends::DROP)
+        .call(&friends::DRILL)
+        .call(&friends::REQUEST)
+        .call(&friends::SHOW)
+        .call(&friends::APPROVE)
+        .call(&friends::REFUSE)
+        .call(&friends::VETO)
+        .call(&friends::RESTORE)
         .call(&identities::WORDS)
         .call(&identities::TRUST)
         .call(&identities::UNTRUST)

@@ -97,7 +97,7 @@ Examples:
     /// Send, read and remove short messages between nodes
     #[command(subcommand)]
     Notifications(notifications::Command),
-    /// Come back when devices are lost
+    /// Bring back a node whose devices are lost, with the help of friends
     #[command(subcommand)]
     Recovery(recovery::Command),
     /// Run a relay for nodes that cannot reach each other directly

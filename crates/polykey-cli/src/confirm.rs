@@ -13,11 +13,7 @@ use crate::escape;
 /// # Errors
 /// [`Code::Usage`] when the answer is not yes.
 pub fn confirm(cx: &Context<'_>, question: &str) -> Result<(), Problem> {
-    let attended = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    let told = ["PK_PASSWORD", "PK_TOKEN"]
-        .iter()
-        .any(|name| std::env::var_os(name).is_some());
-    if !attended || told || cx.out.is_json() {
+    if !is_attended(cx) {
         return Ok(());
     }
     let mut stderr = std::io::stderr().lock();
@@ -33,4 +29,24 @@ pub fn confirm(cx: &Context<'_>, question: &str) -> Result<(), Problem> {
         return Ok(());
     }
     Err(Problem::new(Code::Usage, "nothing was done").hint("answer y, or pass `--yes`"))
+}
+
+/// As [`confirm`], for what nobody is to do by mistake: where nobody can be asked, only `--yes` is an answer.
+///
+/// # Errors
+/// [`Code::Usage`] when the answer is not yes, or there is nobody to be asked.
+pub fn confirm_attended(cx: &Context<'_>, question: &str) -> Result<(), Problem> {
+    match is_attended(cx) {
+        true => confirm(cx, question),
+        false => Err(Problem::new(Code::Usage, "there is nobody here to be asked")
+            .hint("run it on a terminal; `--yes` says that you checked it")),
+    }
+}
+
+fn is_attended(cx: &Context<'_>) -> bool {
+    let attended = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    let told = ["PK_PASSWORD", "PK_TOKEN"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some());
+    attended && !told && !cx.out.is_json()
 }

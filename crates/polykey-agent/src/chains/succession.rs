@@ -20,6 +20,7 @@ use polykey_trust::book;
 use crate::agent::Agent;
 use crate::blocking::blocking;
 use crate::failure;
+use crate::friends::rows;
 use crate::node::Node;
 use crate::peer::message::MAX_ROTATIONS;
 use crate::peer::{Answer, Refusal, Request};
@@ -192,6 +193,7 @@ fn move_contact(node: &Node, former: NodeId, next: NodeId) -> Result<bool, Probl
     // The contact is last: until it has moved, this is done again at the next presentation.
     node.shares.succeed(former, next)?;
     node.tickets.succeed(former, next)?;
+    rows::write(&node.db, |tx| rows::succeed(tx, former, next))?;
     for letter in node.post.outbox()? {
         if letter.notification.to() == former {
             node.post

@@ -17,6 +17,7 @@ pub mod discovery;
 pub mod exchange;
 pub mod fetch;
 pub mod find;
+pub mod friends;
 pub mod identities;
 pub mod import;
 pub mod keys;
@@ -115,6 +116,16 @@ fn calls() -> Routes {
         .json(&api::secrets::SET, changes::set)
         .json(&api::secrets::ATTRIBUTES, changes::attributes)
         .json(&api::secrets::RESTORE, changes::restore)
+        .json(&api::friends::SPLIT, friends::split)
+        .json(&api::friends::LIST, friends::list)
+        .json(&api::friends::DROP, friends::drop_share)
+        .json(&api::friends::DRILL, friends::drill)
+        .json(&api::friends::REQUEST, friends::request)
+        .json(&api::friends::SHOW, friends::show)
+        .json(&api::friends::APPROVE, friends::approve)
+        .json(&api::friends::REFUSE, friends::refuse)
+        .json(&api::friends::VETO, friends::veto)
+        .json(&api::friends::RESTORE, friends::restore)
         .json(&api::identities::WORDS, identities::words)
         .json(&api::identities::TRUST, identities::trust)
         .json(&api::identities::UNTRUST, identities::untrust)

@@ -15,6 +15,7 @@ use polykey_trust::proof::Ending;
 use crate::agent::Agent;
 use crate::blocking::blocking;
 use crate::door::{Action, Caller};
+use crate::handlers::friends;
 use crate::node::Node;
 use crate::post::courier::Delivered;
 use crate::post::notification::{Content, Notification};
@@ -259,6 +260,7 @@ fn shown_mail(mail: &Mail, me: &NodeId) -> NotificationItem {
                 whom: whom.clone(),
             },
         ),
+        Letter::Friend { news, .. } => (None, mail.id.time(), friends::shown(news)),
     };
     NotificationItem {
         notification: Shown {

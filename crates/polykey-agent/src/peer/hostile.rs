@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use polykey_core::codec::Writer;
-use polykey_core::{NodeId, ObjectId, StatementId, VaultId};
+use polykey_core::{NodeId, ObjectId, StatementId, Timestamp, VaultId};
 use polykey_vault::charter::Role;
 use polykey_vault::sync::{self, Replica};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex, split};
@@ -13,6 +13,7 @@ use super::frame::BUDGET;
 use super::message::{MAX_REQUEST_LEN, Refusal};
 use super::serve::{Conduct, serve_stream};
 use super::{Answer, Request};
+use crate::friends::message as friends;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -121,7 +122,7 @@ fn announcement(vault: VaultId) -> Request {
 
 /// A request of each kind that is well formed.
 fn good(vault: VaultId) -> Vec<(&'static str, Request)> {
-    vec![
+    let mut all = vec![
         ("ping", Request::Ping),
         ("who", Request::Who),
         ("scan", Request::Scan),
@@ -194,6 +195,53 @@ fn good(vault: VaultId) -> Vec<(&'static str, Request)> {
                 node: Some(nobody()),
             },
         ),
+    ];
+    let about_shares = about_shares().map(|(name, request)| (name, Request::Friend(request)));
+    all.extend(about_shares);
+    all
+}
+
+/// A request of each kind about shares of recovery codes.
+fn about_shares() -> [(&'static str, friends::Request); 8] {
+    use friends::Request;
+    let split = StatementId::from_bytes([9; 32]);
+    let (owner, asker) = (nobody(), nobody());
+    [
+        (
+            "leave",
+            Request::Leave {
+                split: vec![1; 50],
+                sealed: vec![2; 50],
+            },
+        ),
+        ("replace", Request::Replace { split: vec![1; 50] }),
+        ("give up", Request::GiveUp { split }),
+        (
+            "prove",
+            Request::Prove {
+                split,
+                nonce: [3; 32],
+            },
+        ),
+        (
+            "ask",
+            Request::Ask {
+                owner,
+                start: vec![1; 50],
+                records: vec![vec![2; 50]],
+            },
+        ),
+        ("fetch", Request::Fetch { owner }),
+        (
+            "warn",
+            Request::Warn {
+                owner,
+                asker,
+                arrived: Timestamp::from_millis(1),
+                until: Timestamp::from_millis(2),
+            },
+        ),
+        ("veto", Request::Veto { owner, asker }),
     ]
 }
 
@@ -469,7 +517,9 @@ async fn nothing_that_a_hostile_peer_says_does_harm() {
                 | "my keys" => Want::Served,
                 "items" | "objects" => Want::Nothing,
                 // They are signed by nobody.
-                "notify" | "keep" | "succeed" | "link" => Want::Refused(Refusal::Malformed),
+                "notify" | "keep" | "succeed" | "link" | "leave" | "replace" => {
+                    Want::Refused(Refusal::Malformed)
+                }
                 _ => refused,
             };
             stage
@@ -485,7 +535,9 @@ async fn nothing_that_a_hostile_peer_says_does_harm() {
                 (_, "ping" | "who" | "invitations" | "chain news" | "my keys")
                 | (Who::Contact, "scan" | "addresses" | "devices") => Want::Served,
                 (_, "items" | "objects") => Want::Nothing,
-                (_, "notify" | "keep" | "succeed" | "link") => Want::Refused(Refusal::Malformed),
+                (_, "notify" | "keep" | "succeed" | "link" | "replace") | (Who::Contact, "leave") => {
+                    Want::Refused(Refusal::Malformed)
+                }
                 _ => refused,
             };
             stage.check(name, who, &request.encode(), &request, want).await;

@@ -15,6 +15,7 @@
 //! - `[16]` which devices are of your principal · `[17]` which hidden vault do our devices share
 //! - `[18]` which of my key records do you keep
 //! - `[19, element (33)]` pairing by words begins · `[20, proof (32), sigchain start, key record]` I know the words
+//! - `[21, bytes]` a request about [shares of recovery codes](crate::friends::message)
 //! - `[27, identity, node or null]` what did you see of this identity, and of this node's link with it
 //!
 //! Answers: `[0, value]`, or `[1, code, text]` for a refusal. The value of each is told at [`Answer`].
@@ -86,6 +87,7 @@ mod tests {
     use polykey_vault::sync::Blob;
 
     use super::*;
+    use crate::friends::message as friends;
 
     fn vault() -> VaultId {
         VaultId::from_bytes([3; 32])
@@ -153,6 +155,9 @@ mod tests {
                 identity: "dns:alice.example".parse().expect("an identity"),
                 node: None,
             },
+            Request::Friend(friends::Request::Fetch {
+                owner: NodeId::from_bytes([1; 32]),
+            }),
         ]
     }
 
@@ -240,6 +245,13 @@ mod tests {
             (all[18].clone(), Answer::MyKeys(None)),
             (all[19].clone(), Answer::Element([6; ELEMENT_LEN])),
             (all[20].clone(), Answer::Proof([7; MAC_LEN])),
+            (
+                all[23].clone(),
+                Answer::Friend(friends::Answer::Released {
+                    split: vec![1; 900],
+                    sealed: vec![2; 1100],
+                }),
+            ),
             (all[21].clone(), Answer::Testimony(Box::default())),
             (all[21].clone(), Answer::Testimony(Box::new(testimony))),
             (all[0].clone(), Answer::refused(Refusal::TooMuch)),

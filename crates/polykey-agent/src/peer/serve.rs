@@ -37,6 +37,7 @@ use crate::discovery::witness;
 use crate::door::{Action, Caller, Right};
 use crate::failure;
 use crate::follow::fresh;
+use crate::friends::message as friends;
 use crate::links;
 use crate::node::Node;
 use crate::open::KEY_RECORDS;
@@ -262,7 +263,11 @@ impl Agent {
         }
         let now = Instant::now();
         let manners = self.manners();
-        let knocks = matches!(request, Request::Notify(_)) && standing == Standing::Stranger;
+        let leaves_word = matches!(
+            request,
+            Request::Notify(_) | Request::Friend(friends::Request::Ask { .. })
+        );
+        let knocks = leaves_word && standing == Standing::Stranger;
         if !manners.rates.request(&from, standing, now) || (knocks && !manners.rates.knock(&from, now)) {
             self.note_peer((from, standing), &action, vault, false);
             return (Answer::refused(Refusal::TooMuch), None);
@@ -383,6 +388,7 @@ impl Agent {
             Request::Witness { identity, node: of } => {
                 blocking(move || witness::testimony_for(&node, &from, &identity, of)).await
             }
+            Request::Friend(request) => self.answer_friend(node, from, standing, request).await,
         }
     }
 }

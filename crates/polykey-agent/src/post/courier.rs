@@ -87,6 +87,7 @@ pub async fn run(agent: Agent, mut stop: watch::Receiver<bool>) {
             round = Instant::now() + wait;
         }
         agent.deliver_post(None).await;
+        agent.deliver_errands(None).await;
     }
 }
 

@@ -10,6 +10,7 @@ use polykey_trust::proof::Ending;
 use polykey_vault::charter::Role;
 
 use super::notification::{MAX_NOTIFICATION_LEN, Notification};
+use crate::friends::news::News;
 
 /// Longest record in a box.
 const MAX_LEN: usize = MAX_NOTIFICATION_LEN + 512;
@@ -140,6 +141,13 @@ pub enum Letter {
         /// With whom the user shared it.
         whom: String,
     },
+    /// The agent tells: something about shares of recovery codes.
+    Friend {
+        /// The node that did it.
+        from: NodeId,
+        /// What.
+        news: News,
+    },
 }
 
 /// Longest name of somebody with whom a vault is shared.
@@ -168,7 +176,11 @@ fn ending_of(number: u64) -> Option<Ending> {
 impl Letter {
     /// True for what the node that it is from can cause as often as it likes.
     pub(super) fn is_at_will(&self) -> bool {
-        matches!(self, Letter::Signed(_) | Letter::KeepRequest { .. })
+        match self {
+            Letter::Signed(_) | Letter::KeepRequest { .. } => true,
+            Letter::Friend { news, .. } => news.is_at_will(),
+            _ => false,
+        }
     }
 
     /// Who it is from.
@@ -184,7 +196,8 @@ impl Letter {
             | Letter::Reach { from, .. }
             | Letter::Device { from, .. }
             | Letter::DeviceJoined { from }
-            | Letter::Proposal { from, .. } => *from,
+            | Letter::Proposal { from, .. }
+            | Letter::Friend { from, .. } => *from,
         }
     }
 }
@@ -273,6 +286,9 @@ impl Mail {
                 .bytes(vault.as_bytes())
                 .text(name.as_str())
                 .text(whom),
+            Letter::Friend { from, news } => {
+                out.array(3).u64(24).bytes(from.as_bytes()).bytes(&news.encode())
+            }
         };
         out.finish()
     }
@@ -338,6 +354,10 @@ impl Mail {
                     .filter(|whom| whom.len() <= MAX_WHOM)
                     .ok_or(from.shape())?
                     .to_owned(),
+            },
+            (3, 24) => Letter::Friend {
+                from: NodeId::from_bytes(from.bytes_of()?),
+                news: News::decode(from.bytes()?)?,
             },
             _ => return Err(from.shape()),
         };

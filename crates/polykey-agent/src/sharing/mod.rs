@@ -249,6 +249,7 @@ impl Agent {
             agent.settle_shares(Some(who)).await;
             agent.settle_keepers(Some(who)).await;
             agent.deliver_post(Some(who)).await;
+            agent.deliver_errands(Some(who)).await;
         });
     }
 

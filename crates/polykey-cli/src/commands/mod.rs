@@ -17,6 +17,7 @@ pub mod demo;
 pub mod devices;
 pub mod doctor;
 pub mod exchange;
+pub mod friends;
 pub mod graph;
 pub mod identities;
 pub mod init;

@@ -320,6 +320,42 @@ fn line(item: &NotificationItem) -> String {
             escape::name(vault_name),
             node = escape::name(&notification.iss),
         ),
+        NotificationData::ShareLeft { threshold, count } => format!(
+            "left one of {count} shares of its recovery code here; {threshold} give it back; `polykey recovery list` shows it"
+        ),
+        NotificationData::ShareTaken {} => {
+            "split its recovery code anew: no share of it is held here any more".to_owned()
+        }
+        NotificationData::ShareGivenUp {} => {
+            "gave up its share of your recovery code; `polykey recovery split` makes new ones".to_owned()
+        }
+        NotificationData::RecoveryAsked { owner, not_before } => format!(
+            "ASKS for the share of {}, whose new node it says it is; call them, then `polykey recovery approve {}` or `refuse`; nothing is released before {}",
+            escape::name(owner),
+            notification.iss,
+            time::show(*not_before)
+        ),
+        NotificationData::RecoveryWarning {
+            owner,
+            asker,
+            not_before,
+        } => format!(
+            "WARNING: {} asks it for a share of the recovery code of {}; if that is not you: `polykey recovery veto {}`, before {}",
+            escape::name(asker),
+            escape::name(owner),
+            escape::name(asker),
+            time::show(*not_before)
+        ),
+        NotificationData::RecoveryVetoed { owner, asker, late } => format!(
+            "WARNING: says that {} is not {}: it gets no share{}",
+            escape::name(asker),
+            escape::name(owner),
+            if *late {
+                "; but it HAS that share already"
+            } else {
+                ""
+            }
+        ),
     };
     // In the outbox what counts is who it is for.
     let node = if item.task_metadata.is_some() {

@@ -7,17 +7,78 @@ use polykey_api::recovery::{self, Resume};
 use polykey_api::{Code, Problem};
 
 use crate::commands::agent::{code_text, given_recovery_code};
+use crate::commands::friends;
 use crate::context::Context;
 use crate::escape;
 use crate::output::Done;
 use crate::password;
 
-/// What to do when devices are lost.
+/// What to do when devices are lost, and before that.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
 Examples:
+  polykey recovery split --threshold 2 --to alice bob carol
+  polykey recovery drill
   polykey recovery resume --recovery-code-file code.txt")]
 pub enum Command {
+    /// Split the recovery code among friends: so many of them together give it back
+    #[command(after_help = "\
+Each friend gets one share, sealed to its node; fewer shares than the threshold say nothing about the code. \
+A new split replaces the former one.
+
+Examples:
+  polykey recovery split --threshold 2 --to alice bob carol
+  polykey recovery split --threshold 3 --to alice --to bob --to carol --to dora --wait 3d")]
+    Split(friends::SplitArgs),
+    /// Show who holds shares for whom, and who asks for them
+    #[command(after_help = "\
+Examples:
+  polykey recovery list
+  polykey recovery list --json")]
+    List,
+    /// Let every friend prove that the share is still there, without giving it away
+    #[command(after_help = "\
+Examples:
+  polykey recovery drill")]
+    Drill,
+    /// Give up the share that is held for a friend, and tell that friend
+    #[command(after_help = "\
+Examples:
+  polykey recovery drop alice")]
+    Drop(friends::DropArgs),
+    /// On a new node: ask friends of a lost node for their shares
+    #[command(after_help = "\
+The friends compare words with you, by voice or in person: `polykey identities words FRIEND`.
+
+Examples:
+  polykey nodes add $ALICE alice.example.org 41000
+  polykey recovery request $LOST --from $ALICE $BOB")]
+    Request(friends::RequestArgs),
+    /// As a friend: let the share be released to the node that asks
+    #[command(after_help = "\
+Call the owner by voice or meet them first, and compare the words. \
+The waiting time that the owner chose runs from when the request came.
+
+Examples:
+  polykey recovery approve alice
+  polykey recovery approve $ASKER --yes")]
+    Approve(friends::DecideArgs),
+    /// As a friend: refuse a request
+    #[command(after_help = "\
+Examples:
+  polykey recovery refuse $ASKER")]
+    Refuse(friends::DecideArgs),
+    /// As the owner, on any of your devices: tell the friends that a request is not yours
+    #[command(after_help = "\
+Examples:
+  polykey recovery veto
+  polykey recovery veto $ASKER")]
+    Veto(friends::VetoArgs),
+    /// On the new node: fetch the shares that were released, and put the recovery code together
+    #[command(after_help = "\
+Examples:
+  polykey recovery restore $LOST --recovery-code-out-file code.txt")]
+    Restore(friends::RestoreArgs),
     /// Make this node, made from its recovery code on an empty disk, what it was, and bring its vaults back
     #[command(after_help = "\
 Examples:
@@ -47,6 +108,15 @@ pub struct ResumeArgs {
 /// The problem to tell of.
 pub async fn run(cx: &Context<'_>, command: Command) -> Result<Done, Problem> {
     match command {
+        Command::Split(args) => friends::split(cx, args).await,
+        Command::List => friends::list(cx).await,
+        Command::Drill => friends::drill(cx).await,
+        Command::Drop(args) => friends::drop_share(cx, args).await,
+        Command::Request(args) => friends::request(cx, args).await,
+        Command::Approve(args) => friends::approve(cx, args).await,
+        Command::Refuse(args) => friends::refuse(cx, args).await,
+        Command::Veto(args) => friends::veto(cx, args).await,
+        Command::Restore(args) => friends::restore(cx, args).await,
         Command::Resume(args) => resume(cx, args).await,
     }
 }

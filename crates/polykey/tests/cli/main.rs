@@ -7,6 +7,7 @@ mod devices;
 mod disk;
 mod doctor;
 mod env;
+mod friends;
 mod help;
 mod home;
 mod hostile_names;

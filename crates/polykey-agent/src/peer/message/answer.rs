@@ -15,6 +15,7 @@ use super::{
     ELEMENT_LEN, MAC_LEN, MAX_NODES, MAX_OFFERS, MAX_RECORDS, MAX_SHOWN_DEVICES, MAX_TEXT_LEN, MessageError,
 };
 use crate::contacts::Place;
+use crate::friends::message as friends;
 
 /// What a node saw of an identity.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -114,6 +115,8 @@ pub enum Answer {
     Proof([u8; MAC_LEN]),
     /// `[[node, claim, since, checked] or null, [node, claim, since, checked, ended, ending] or null]`.
     Testimony(Box<Testimony>),
+    /// The bytes of an answer about [shares of recovery codes](friends).
+    Friend(friends::Answer),
     /// `[1, code, text]` instead of `[0, value]`.
     Refused(Refusal, String),
 }
@@ -346,6 +349,9 @@ impl Answer {
                 out.array(2).u64(6).bytes(proof);
             }
             Answer::Testimony(testimony) => testimony.write(&mut out),
+            Answer::Friend(answer) => {
+                out.bytes(&answer.encode());
+            }
             Answer::Refused(..) => unreachable!("written above"),
         }
         out.finish()
@@ -477,6 +483,7 @@ impl Answer {
                 from.key(6)?;
                 Answer::Proof(from.bytes_of()?)
             }
+            Request::Friend(request) => Answer::Friend(friends::Answer::decode(request, from.bytes()?)?),
             Request::Witness { .. } => Answer::Testimony(Box::new(Testimony::read(from)?)),
         })
     }

@@ -12,6 +12,7 @@ use super::{
     ELEMENT_LEN, MAC_LEN, MAX_ANSWER_LEN, MAX_CHAIN_LEN, MAX_NODES, MAX_OFFERS, MAX_PLACES, MAX_RECORDS,
     MAX_REQUEST_LEN, MAX_ROTATIONS, MAX_SHOWN_DEVICES, MAX_STATEMENT_LEN, MessageError, SECRET_LEN,
 };
+use crate::friends::message as friends;
 
 /// What a node asks another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +102,8 @@ pub enum Request {
         /// The asker's newest key record.
         record: Vec<u8>,
     },
+    /// About shares of recovery codes.
+    Friend(friends::Request),
     /// What did you see of this identity?
     Witness {
         /// The identity.
@@ -135,6 +138,7 @@ impl Request {
             Request::MyKeys => "peer.my-keys",
             Request::Words { .. } => "peer.words",
             Request::WordsProof { .. } => "peer.words-proof",
+            Request::Friend(request) => request.event(),
             Request::Witness { .. } => "peer.witness",
         }
     }
@@ -174,6 +178,7 @@ impl Request {
             Request::Invitations => MAX_INVITATIONS * (MAX_LINK_LEN + 64),
             Request::Devices => MAX_SHOWN_DEVICES * (4096 + MAX_PLACES * 600),
             Request::Hidden | Request::MyKeys => MAX_STATEMENT_LEN + 64,
+            Request::Friend(_) => friends::MAX_ANSWER_LEN + 64,
         }
     }
 
@@ -218,6 +223,7 @@ impl Request {
             Request::WordsProof { proof, start, record } => {
                 out.array(4).u64(20).bytes(proof).bytes(start).bytes(record)
             }
+            Request::Friend(request) => out.array(2).u64(21).bytes(&request.encode()),
             Request::Witness { identity, node } => {
                 out.array(3).u64(27).text(identity.as_str());
                 match node {
@@ -284,6 +290,7 @@ impl Request {
                 start: statement(&mut from)?,
                 record: statement(&mut from)?,
             },
+            (2, 21) => Request::Friend(friends::Request::decode(from.bytes()?)?),
             (3, 27) => Request::Witness {
                 identity: from.text()?.parse().map_err(|_| from.shape())?,
                 node: match from.null()? {
