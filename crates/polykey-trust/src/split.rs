@@ -6,22 +6,25 @@
 //! sealed: to its holder when it is left there, to whoever asked for it when it is released.
 //!
 //! ```text
-//! payload = {0: owner, 1: made at (ms), 2: threshold, 3: wait (ms), 4: [key of share 1, key of share 2, ...]}
+//! payload = {0: owner, 1: made at (ms), 2: threshold, 3: wait (ms), 4: [key of share 1, key of share 2, ...],
+//!            5: public recovery key of the owner}, signed by the owner and its recovery key
 //! proof   = signature by the key of the share over
 //!           polykey/v1/share/proof || split (32) || owner (32) || holder (32) || nonce (32)
 //! context = split (32) || recipient (32), of both kinds of sealed shares
 //! ```
 //!
-//! Always: a [`Split`] was signed by its owner alone. Which of two is newer, their time says; the owner sees to it
+//! Always: a [`Split`] was signed by its owner and a recovery key, so that whoever steals a device, and with it the root
+//! key, cannot replace a split. Which recovery key is the owner's, a holder knows from before. Which of two is newer, their time says; the owner sees to it
 //! that a later one has a later time.
 
 use std::time::Duration;
 
 use polykey_core::codec::{CodecError, Reader, Writer};
 use polykey_core::label::{self, Label};
+use polykey_core::recovery::RecoveryKeys;
 use polykey_core::sealing::{EncryptionKey, EncryptionPublic, OVERHEAD, seal_to};
 use polykey_core::share::{MAX_SHARES, MIN_THRESHOLD, Share};
-use polykey_core::sign::{self, SIGNATURE_LEN, SigningKey};
+use polykey_core::sign::{self, SIGNATURE_LEN};
 use polykey_core::statement::{Kind, Statement, StatementError};
 use polykey_core::{NodeId, Random, StatementId, Timestamp};
 
@@ -47,8 +50,8 @@ pub enum SplitError {
     /// The payload has another shape.
     #[error("the statement about shares is malformed")]
     Malformed(#[from] CodecError),
-    /// Signed by another node, or by more than its owner.
-    #[error("the statement about shares of node {owner} is not signed by that node alone")]
+    /// Not signed by its owner and the recovery key that it names.
+    #[error("the statement about shares of node {owner} is not signed by that node and its recovery key")]
     Signer {
         /// Whose shares it says they are.
         owner: NodeId,
@@ -73,25 +76,27 @@ pub struct Split {
     threshold: u8,
     wait: Duration,
     keys: Vec<NodeId>,
+    recovery: NodeId,
 }
 
 impl Split {
-    /// Signs what the owner with the key `root` says about `shares`, all of one code, in the order of their points.
+    /// Signs what the owner with these keys says about `shares`, all of one code, in the order of their points.
     ///
     /// # Errors
     /// [`SplitError::Bounds`].
     pub fn sign(
-        root: &SigningKey,
+        keys: &RecoveryKeys,
         made: Timestamp,
         threshold: u8,
         wait: Duration,
         shares: &[Share],
     ) -> Result<Split, SplitError> {
+        let (root, recovery) = (&keys.root, &keys.recovery);
         let keys: Vec<NodeId> = shares.iter().map(|share| share.key().public()).collect();
         let millis = u64::try_from(wait.as_millis()).map_err(|_| SplitError::Bounds)?;
         check(threshold, millis, &keys)?;
         let mut out = Writer::new();
-        out.map(5).u64(0).bytes(root.public().as_bytes());
+        out.map(6).u64(0).bytes(root.public().as_bytes());
         out.u64(1).u64(made.as_millis());
         out.u64(2).u64(threshold.into());
         out.u64(3).u64(millis);
@@ -99,7 +104,12 @@ impl Split {
         for key in &keys {
             out.bytes(key.as_bytes());
         }
-        Split::read(Statement::sign(Kind::RecoverySplit, &out.finish(), &[root]))
+        out.u64(5).bytes(recovery.public().as_bytes());
+        Split::read(Statement::sign(
+            Kind::RecoverySplit,
+            &out.finish(),
+            &[root, recovery],
+        ))
     }
 
     /// Parses and verifies a statement from anywhere.
@@ -124,7 +134,7 @@ impl Split {
 
     fn read(statement: Statement) -> Result<Split, SplitError> {
         let mut from = Reader::new(statement.payload(), MAX_SPLIT_LEN, "a statement about shares")?;
-        from.map_of(5)?;
+        from.map_of(6)?;
         from.key(0)?;
         let owner = NodeId::from_bytes(from.bytes_of()?);
         from.key(1)?;
@@ -140,9 +150,13 @@ impl Split {
         }
         let keys = (0..count).map(|_| Ok(NodeId::from_bytes(from.bytes_of()?)));
         let keys = keys.collect::<Result<Vec<_>, CodecError>>()?;
+        from.key(5)?;
+        let recovery = NodeId::from_bytes(from.bytes_of()?);
         from.finish()?;
         check(threshold, millis, &keys)?;
-        if !statement.is_signed_only_by(&owner) {
+        let signers = statement.signers();
+        let by_both = signers.len() == 2 && owner != recovery;
+        if !by_both || !signers.contains(&owner) || !signers.contains(&recovery) {
             return Err(SplitError::Signer { owner });
         }
         Ok(Split {
@@ -151,6 +165,7 @@ impl Split {
             threshold,
             wait: Duration::from_millis(millis),
             keys,
+            recovery,
             statement,
         })
     }
@@ -163,6 +178,11 @@ impl Split {
     /// Whose recovery code was split.
     pub fn owner(&self) -> NodeId {
         self.owner
+    }
+
+    /// The public half of the recovery key that signed it.
+    pub fn recovery(&self) -> NodeId {
+        self.recovery
     }
 
     /// When, by the owner's clock.
@@ -300,6 +320,7 @@ fn check(threshold: u8, wait: u64, keys: &[NodeId]) -> Result<(), SplitError> {
 mod tests {
     use polykey_core::recovery::RecoveryCode;
     use polykey_core::share::{combine, split};
+    use polykey_core::sign::SigningKey;
     use polykey_core::{Key, SecretBytes};
     use polykey_testkit::Chance;
     use proptest::prelude::*;
@@ -316,7 +337,7 @@ mod tests {
         let code = code(seed);
         let shares = split(&code, threshold, count, &Chance::new(seed.into())).expect("split");
         let at = Timestamp::from_millis(1_800_000_000_000);
-        let split = Split::sign(&code.keys().root, at, threshold, DAY, &shares).expect("bounded");
+        let split = Split::sign(&code.keys(), at, threshold, DAY, &shares).expect("bounded");
         (split, shares)
     }
 
@@ -336,7 +357,7 @@ mod tests {
         assert_eq!(split.id().to_string(), FROZEN);
     }
 
-    const FROZEN: &str = "954d5a07453bb8d673470ca8daa0c83cd7e4e77bc79397db9fbea5d411db00c3";
+    const FROZEN: &str = "faabbfddfe0acfb86bb9ccbe322662ccb793ff3306901c8d72287b86ccd8a5aa";
 
     #[test]
     fn no_flipped_bit_and_no_cut_verifies() {
@@ -363,28 +384,33 @@ mod tests {
         Split::verify(statement.as_bytes().to_vec())
     }
 
-    fn payload(out: &mut Writer, owner: &NodeId, threshold: u64, wait: u64, keys: &[[u8; 32]]) {
-        out.map(5).u64(0).bytes(owner.as_bytes()).u64(1).u64(5);
-        out.u64(2)
-            .u64(threshold)
-            .u64(3)
-            .u64(wait)
-            .u64(4)
-            .array(keys.len());
+    fn payload(out: &mut Writer, of: &RecoveryKeys, threshold: u64, wait: u64, keys: &[[u8; 32]]) {
+        out.map(6).u64(0).bytes(of.root.public().as_bytes());
+        out.u64(1).u64(5).u64(2).u64(threshold).u64(3).u64(wait);
+        out.u64(4).array(keys.len());
         for key in keys {
             out.bytes(key);
         }
+        out.u64(5).bytes(of.recovery.public().as_bytes());
     }
 
     #[test]
     fn other_shapes_signers_and_promises_are_refused() {
-        let (root, other) = (code(1).keys().root, code(2).keys().root);
-        let me = root.public();
+        let (own, other) = (code(1).keys(), code(2).keys());
+        let owner = own.root.public();
+        let both = [&own.root, &own.recovery];
         let keys: Vec<[u8; 32]> = (0..20).map(|n| [n; 32]).collect();
-        let good = |out: &mut Writer| payload(out, &me, 2, 0, &keys[..3]);
-        assert!(signed(good, &[&root]).is_ok());
-        for forged in [&[&other][..], &[&root, &other]] {
-            assert_eq!(signed(good, forged), Err(SplitError::Signer { owner: me }));
+        let good = |out: &mut Writer| payload(out, &own, 2, 0, &keys[..3]);
+        assert!(signed(good, &both).is_ok());
+        // The root key alone is what a thief of a device has.
+        for forged in [
+            &[&own.root][..],
+            &[&own.recovery],
+            &[&other.root, &other.recovery],
+            &[&own.root, &other.recovery],
+            &[&own.root, &own.recovery, &other.root],
+        ] {
+            assert_eq!(signed(good, forged), Err(SplitError::Signer { owner }));
         }
         let most = u64::try_from(MAX_WAIT.as_millis()).expect("short");
         let twice = [keys[0], keys[1], keys[0]];
@@ -401,7 +427,7 @@ mod tests {
             (2, 0, &twice),
         ];
         for (threshold, wait, keys) in bad {
-            let refused = signed(|out| payload(out, &me, threshold, wait, keys), &[&root]);
+            let refused = signed(|out| payload(out, &own, threshold, wait, keys), &both);
             assert_eq!(
                 refused,
                 Err(SplitError::Bounds),
@@ -409,24 +435,24 @@ mod tests {
                 keys.len()
             );
         }
-        assert!(signed(|out| payload(out, &me, 16, most, &keys[..16]), &[&root]).is_ok());
+        assert!(signed(|out| payload(out, &own, 16, most, &keys[..16]), &both).is_ok());
         let malformed = |refused| matches!(refused, Err(SplitError::Malformed(_)));
         assert!(malformed(signed(
             |out| {
                 out.null();
             },
-            &[&root]
+            &both
         )));
         assert!(malformed(signed(
             |out| {
                 out.map(0);
             },
-            &[&root]
+            &both
         )));
         // Another kind of statement about the same things.
         let mut out = Writer::new();
         good(&mut out);
-        let link = Statement::sign(Kind::Link, &out.finish(), &[&root]);
+        let link = Statement::sign(Kind::Link, &out.finish(), &both);
         let refused = Split::verify(link.as_bytes().to_vec());
         assert_eq!(refused, Err(SplitError::Statement(StatementError::WrongKind)));
     }

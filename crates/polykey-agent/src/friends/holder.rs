@@ -50,7 +50,10 @@ pub fn take(
         return Ok(Err(Refusal::Malformed));
     };
     // On a device of its own a share helps whoever steals that one.
-    if split.owner() != from || devices::own(node)?.nodes.contains(&from) {
+    if split.owner() != from
+        || !has_its_recovery_key(node, &split)
+        || devices::own(node)?.nodes.contains(&from)
+    {
         return Ok(Err(Refusal::Refused));
     }
     let Ok(share) = split.open(Purpose::Keep, sealed, node.id(), &node.encryption) else {
@@ -66,7 +69,7 @@ pub fn take(
         match held {
             // An answer that was lost.
             Some(held) if held.split.id() == split.id() => return Ok(Ok(false)),
-            Some(held) if held.split.made() >= split.made() => return Ok(Err(Refusal::Refused)),
+            Some(held) if !replaces(&held.split, &split) => return Ok(Err(Refusal::Refused)),
             None if all.len() >= MAX_HELD => return Ok(Err(Refusal::NoRoom)),
             _ => {}
         }
@@ -96,6 +99,17 @@ pub fn take(
     })
 }
 
+/// True when a later statement of the owner takes the place of another: the same recovery key signed it.
+fn replaces(held: &Split, later: &Split) -> bool {
+    held.made() < later.made() && held.recovery() == later.recovery()
+}
+
+/// False when the owner is known to have another recovery key: then somebody else has its root key.
+fn has_its_recovery_key(node: &Node, split: &Split) -> bool {
+    let start = node.contacts.find(&split.owner()).and_then(|owner| owner.start);
+    start.is_none_or(|start| start.recovery_public() == split.recovery())
+}
+
 /// Lets go of a share whose owner split its code anew and left none here.
 pub fn let_go(node: &Node, from: NodeId, split: Vec<u8>) -> Result<Answered, Problem> {
     let Ok(split) = Split::verify(split) else {
@@ -105,7 +119,7 @@ pub fn let_go(node: &Node, from: NodeId, split: Vec<u8>) -> Result<Answered, Pro
         return Ok(Err(Refusal::Refused));
     }
     let gone = rows::write(&node.db, |tx| match Held::find(tx, &from)? {
-        Some(held) if held.split.made() < split.made() => Held::forget(tx, &from),
+        Some(held) if replaces(&held.split, &split) => Held::forget(tx, &from),
         _ => Ok(false),
     })?;
     if gone {

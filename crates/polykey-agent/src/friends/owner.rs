@@ -133,14 +133,14 @@ pub fn make(node: &Node, code: &RecoveryCode, terms: Terms, holders: &[NodeKeys]
     };
     let count = u8::try_from(holders.len()).unwrap_or(u8::MAX);
     let shares = split(code, terms.threshold, count, &OsRandom).map_err(|error| failed(&error))?;
-    let now = SystemClock.now();
+    let (now, keys) = (SystemClock.now(), code.keys());
     rows::write(&node.db, |tx| {
         let former = Own::find(tx)?;
         // Holders tell by its time which one is newer.
         let made = former.as_ref().map_or(now, |former| {
             now.max(former.split.made().after(Duration::from_millis(1)))
         });
-        let split = match Split::sign(&node.root, made, terms.threshold, terms.wait, &shares) {
+        let split = match Split::sign(&keys, made, terms.threshold, terms.wait, &shares) {
             Ok(split) => split,
             Err(error) => return Ok(Err(failed(&error))),
         };

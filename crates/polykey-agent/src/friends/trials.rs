@@ -6,10 +6,11 @@ use polykey_core::clock::SystemClock;
 use polykey_core::genesis::SigchainStart;
 use polykey_core::key_record::KeyRecord;
 use polykey_core::random::OsRandom;
-use polykey_core::recovery::RecoveryCode;
+use polykey_core::recovery::{RecoveryCode, RecoveryKeys};
 use polykey_core::sealing::EncryptionKey;
 use polykey_core::share::{Share, split};
-use polykey_core::{Clock, NodeId, StatementId, Timestamp};
+use polykey_core::sign::SigningKey;
+use polykey_core::{Clock, Key, NodeId, StatementId, Timestamp};
 use polykey_trust::book::{self, Source};
 use polykey_trust::claim::Body;
 use polykey_trust::link::LinkType;
@@ -56,7 +57,7 @@ impl Owner {
     fn splits(&self, made: u64, wait: Duration) -> (Split, Vec<Share>) {
         let shares = split(&self.code, 2, 3, &OsRandom).expect("two of three");
         let made = Timestamp::from_millis(made);
-        let split = Split::sign(&self.life.keys.root, made, 2, wait, &shares).expect("bounded");
+        let split = Split::sign(&self.life.keys, made, 2, wait, &shares).expect("bounded");
         (split, shares)
     }
 }
@@ -678,7 +679,7 @@ fn one_share_restores_nothing_and_a_false_one_hinders_no_other() {
     let other = Owner::new();
     let (_, false_shares) = other.splits(1, NONE);
     let made = Timestamp::from_millis(5000);
-    let lie = Split::sign(&owner.life.keys.root, made, 2, NONE, &false_shares).expect("bounded");
+    let lie = Split::sign(&owner.life.keys, made, 2, NONE, &false_shares).expect("bounded");
     let problem = together(vec![of(&lie, &false_shares[0]), of(&lie, &false_shares[1])]);
     assert_eq!(
         problem.err().map(|problem| problem.code),
@@ -798,4 +799,43 @@ async fn errands_are_tried_less_and_less_often_and_given_up_in_the_end() {
     assert_eq!(own.holders[1].delivery, Delivery::Refused);
     let (_, proofs) = bench.agent.drill(&node).await.expect("a split");
     assert!(proofs.iter().all(|(_, proof)| *proof == owner::Proof::Away));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_stole_a_device_replaces_and_withdraws_no_share() {
+    let owner = Owner::new();
+    let (friend, first, _) = friend_of(&owner, HOUR).await;
+    // The thief has the root key, and a recovery key of its own.
+    let thief = RecoveryKeys {
+        root: SigningKey::from_seed(&Key::copy_of(owner.life.keys.root.expose_seed())),
+        ..RecoveryCode::generate(&OsRandom).keys()
+    };
+    let false_shares = split(&RecoveryCode::generate(&OsRandom), 2, 3, &OsRandom).expect("three");
+    let made = Timestamp::from_millis(9_000);
+    let rubbish = Split::sign(&thief, made, 2, HOUR, &false_shares).expect("bounded");
+    assert_eq!(rubbish.owner(), owner.id());
+    let left = ask(&friend, owner.id(), leave(&rubbish, &false_shares[0], &friend)).await;
+    assert_eq!(left, Err(Refusal::Refused));
+    let statement = rubbish.as_bytes().to_vec();
+    let withdrawn = ask(&friend, owner.id(), Request::Replace { split: statement }).await;
+    assert_eq!(
+        withdrawn,
+        Ok(Answer::Done),
+        "as to anybody of whom nothing is held"
+    );
+    assert_eq!(held(&friend, &owner.id()), Some(first.id()));
+    // The owner still can.
+    let (later, shares) = owner.splits(10_000, HOUR);
+    let left = ask(&friend, owner.id(), leave(&later, &shares[0], &friend)).await;
+    assert_eq!(left, Ok(Answer::Done));
+    assert_eq!(held(&friend, &owner.id()), Some(later.id()));
+    // A first share under a recovery key that is not the owner's is none.
+    let other = Bench::new();
+    let node = other.node();
+    node.contacts.trust(owner.id()).expect("kept");
+    node.contacts
+        .keep_keys(&owner.life.start, &owner.life.record)
+        .expect("kept");
+    let left = ask(&other, owner.id(), leave(&rubbish, &false_shares[0], &other)).await;
+    assert_eq!(left, Err(Refusal::Refused));
 }

@@ -38,7 +38,7 @@ fn at(millis: u64) -> Timestamp {
 fn made() -> (Split, Share) {
     let code = RecoveryCode::generate(&OsRandom);
     let mut shares = split(&code, 2, 2, &OsRandom).expect("split");
-    let split = Split::sign(&code.keys().root, at(5), 2, Duration::ZERO, &shares);
+    let split = Split::sign(&code.keys(), at(5), 2, Duration::ZERO, &shares);
     (split.expect("bounded"), shares.remove(0))
 }
 
