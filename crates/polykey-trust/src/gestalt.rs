@@ -360,15 +360,33 @@ impl Graph {
     /// The nodes that are one principal with the node that the user confirmed, as seen from there: over `device`
     /// links, and from a node to its successor and back.
     ///
-    /// A `device-removed` claim keeps a node out when the remover is nearer to the confirmed node than it:
-    /// so a stolen device cannot put out those that stand before it, and the confirmed node is never put out.
+    /// A `device-removed` claim keeps a node out when the remover is as near to the confirmed node as it, or nearer:
+    /// so a stolen device cannot put out those that stand before it, and the confirmed node is never put out. Two at
+    /// one distance that removed each other are both kept [apart](Graph::apart).
     /// A node whose chain was forked brings in nobody and is not brought in; a retired one has no rights, but
     /// ties those that it was tied to.
     pub fn principal(&self, confirmed: &NodeId) -> BTreeSet<NodeId> {
+        self.walk(confirmed).0
+    }
+
+    /// The nodes that would be one principal with the node that the user confirmed, but for the word of one that is no
+    /// nearer to it than they are: whose word is the owner's is not known, so they are given nothing, and nothing is
+    /// taken from them.
+    pub fn apart(&self, confirmed: &NodeId) -> BTreeSet<NodeId> {
+        self.walk(confirmed).1
+    }
+
+    fn walk(&self, confirmed: &NodeId) -> (BTreeSet<NodeId>, BTreeSet<NodeId>) {
         let mut reached = HashSet::from([*confirmed]);
         let mut barred: HashSet<NodeId> = HashSet::new();
+        let mut apart: BTreeSet<NodeId> = BTreeSet::new();
         let mut level = vec![*confirmed];
         while !level.is_empty() {
+            let out = self.removed_among(&level);
+            level.retain(|node| !out.contains(node));
+            reached.retain(|node| !out.contains(node));
+            barred.extend(&out);
+            apart.extend(&out);
             for facts in level.iter().filter_map(|node| self.facts.get(node)) {
                 barred.extend(&facts.removed);
             }
@@ -390,10 +408,50 @@ impl Graph {
             }
             level = next;
         }
-        reached
-            .into_iter()
-            .filter(|node| !self.is_retired(node))
-            .collect()
+        let has_rights = |node: &NodeId| !self.is_retired(node);
+        (reached.into_iter().filter(has_rights).collect(), apart)
+    }
+
+    /// Those of `level` that others of it removed. The word of one that is removed does not count, but where they
+    /// removed each other.
+    fn removed_among(&self, level: &[NodeId]) -> HashSet<NodeId> {
+        let all: HashSet<NodeId> = level.iter().copied().collect();
+        let said = |by: &NodeId| {
+            let facts = self.facts.get(by);
+            let removed = facts.into_iter().flat_map(|facts| &facts.removed);
+            removed
+                .filter(|node| all.contains(*node) && *node != by)
+                .copied()
+                .collect::<Vec<_>>()
+        };
+        // By how many each was removed whose word may yet count.
+        let mut accused: HashMap<NodeId, usize> = HashMap::new();
+        for node in level.iter().flat_map(said) {
+            *accused.entry(node).or_default() += 1;
+        }
+        let mut out = HashSet::new();
+        let mut clear: Vec<NodeId> = (level.iter().copied())
+            .filter(|node| !accused.contains_key(node))
+            .collect();
+        while let Some(by) = clear.pop() {
+            for node in said(&by) {
+                if !out.insert(node) {
+                    continue;
+                }
+                // Its own word counts for nothing.
+                for silenced in said(&node) {
+                    if let Some(left) = accused.get_mut(&silenced) {
+                        *left -= 1;
+                        if *left == 0 && !out.contains(&silenced) {
+                            clear.push(silenced);
+                        }
+                    }
+                }
+            }
+        }
+        // What is left are circles, and those whom they removed.
+        out.extend(accused.into_iter().filter(|(_, by)| *by > 0).map(|(node, _)| node));
+        out
     }
 
     /// The nodes that are none of `nodes` any more, by the word of one of them: it removed them, or ended its device
@@ -645,7 +703,6 @@ mod tests {
         );
         facts[0].removed = [node(2)].into();
         assert_eq!(principal(&facts, 0), [node(0), node(1)].into());
-        // Two at the same distance do not decide about each other, the one before them does.
         facts[2].is_doubtful = true;
         facts[0].removed = BTreeSet::new();
         assert_eq!(
@@ -657,6 +714,50 @@ mod tests {
         facts[2].is_doubtful = false;
         facts[1].is_ended = true;
         assert_eq!(principal(&facts, 0), [node(0), node(2), node(3)].into());
+    }
+
+    #[test]
+    fn one_that_another_as_near_removed_is_apart() {
+        // All tied to 0; who removed whom; who is apart then.
+        type Case<'a> = (&'a [(usize, usize)], &'a [usize]);
+        let cases: [Case<'_>; 9] = [
+            (&[], &[]),
+            (&[(1, 2)], &[2]),
+            (&[(1, 2), (2, 1)], &[1, 2]),
+            // The word of one that is removed counts for nothing.
+            (&[(1, 2), (2, 3)], &[2]),
+            (&[(1, 2), (2, 3), (3, 4)], &[2, 4]),
+            (&[(1, 2), (2, 1), (3, 2)], &[2]),
+            (&[(1, 2), (2, 3), (3, 1), (3, 4)], &[1, 2, 3, 4]),
+            (&[(1, 2), (4, 2), (2, 3), (1, 3)], &[2, 3]),
+            (&[(1, 1)], &[]),
+        ];
+        let links: Vec<_> = (1..5).map(|n| held(n, D, 0, n)).collect();
+        for (removals, want) in cases {
+            let mut facts: Vec<_> = (0..5).map(blank).collect();
+            for (n, link) in links.iter().enumerate() {
+                facts[0].links.push(*link);
+                facts[n + 1].links.push(*link);
+            }
+            for (by, whom) in removals {
+                facts[*by].removed.insert(node(*whom));
+            }
+            let graph = Graph::build(facts.clone(), [], []);
+            let want: BTreeSet<NodeId> = want.iter().map(|n| node(*n)).collect();
+            assert_eq!(graph.apart(&node(0)), want, "{removals:?}");
+            let others: BTreeSet<NodeId> = (0..5).map(node).collect();
+            assert_eq!(
+                graph.principal(&node(0)),
+                others.difference(&want).copied().collect(),
+                "{removals:?}"
+            );
+            // The confirmed node decides.
+            if removals.contains(&(2, 1)) {
+                facts[0].removed = [node(2)].into();
+                let graph = Graph::build(facts, [], []);
+                assert!(graph.principal(&node(0)).contains(&node(1)), "{removals:?}");
+            }
+        }
     }
 
     #[test]

@@ -52,20 +52,25 @@ pub fn linked(chain: &Chain) -> impl Iterator<Item = NodeId> {
         .filter_map(move |link| link.other_end(&node))
 }
 
-/// The nodes that are one principal with `confirmed`, as seen from there, and those that one of them removed.
+/// The nodes that are one principal with `confirmed`, as seen from there, those that one of them removed, and those about
+/// whom they disagree.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Principal {
     /// Its nodes; the confirmed one is among them while it has rights.
     pub nodes: BTreeSet<NodeId>,
     /// Nodes that are none of it any more, by the word of those that are.
     pub removed: BTreeSet<NodeId>,
+    /// Nodes that are none of it by the word of one that is no nearer: they are given nothing, and keep what they have.
+    pub apart: BTreeSet<NodeId>,
 }
 
 impl Principal {
     /// The principal of a node that the user confirmed.
     pub fn of(graph: &Graph, confirmed: &NodeId) -> Principal {
         let all = graph.principal(confirmed);
-        let removed = graph.parted(&all);
+        let apart = graph.apart(confirmed);
+        let mut removed = graph.parted(&all);
+        removed.retain(|node| !apart.contains(node));
         let nodes = match all.len() > MAX_DEVICES {
             false => all,
             true => {
@@ -73,7 +78,7 @@ impl Principal {
                 itself.into_iter().chain(all).take(MAX_DEVICES).collect()
             }
         };
-        Principal { nodes, removed }
+        Principal { nodes, removed, apart }
     }
 }
 
@@ -218,6 +223,27 @@ mod tests {
         let seen = world.of(&a);
         assert_eq!((seen.nodes, seen.removed), (nodes(&[&a]), nodes(&[&b])));
         assert_eq!(world.of(&c).removed, nodes(&[&a]));
+    }
+
+    #[test]
+    fn a_device_that_another_one_removed_is_given_nothing_and_keeps_what_it_has() {
+        let [a, b, c] = [(); 3].map(|()| Life::new());
+        let mut world = World::new(&[&a, &b, &c]);
+        world.links(LinkType::Device, &a, &b);
+        world.links(LinkType::Device, &a, &c);
+        world.says(&b, &Body::DeviceRemoved(c.node()));
+        let seen = world.of(&a);
+        assert_eq!((seen.nodes, seen.removed), (nodes(&[&a, &b]), nodes(&[])));
+        assert_eq!(seen.apart, nodes(&[&c]));
+        // It answers in kind: A's own word is needed.
+        world.says(&c, &Body::DeviceRemoved(b.node()));
+        let seen = world.of(&a);
+        assert_eq!((seen.nodes, seen.removed), (nodes(&[&a]), nodes(&[])));
+        assert_eq!(seen.apart, nodes(&[&b, &c]));
+        world.says(&a, &Body::DeviceRemoved(c.node()));
+        let seen = world.of(&a);
+        assert_eq!((seen.nodes, seen.removed), (nodes(&[&a, &b]), nodes(&[&c])));
+        assert_eq!(seen.apart, nodes(&[]));
     }
 
     #[test]

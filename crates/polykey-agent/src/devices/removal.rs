@@ -40,7 +40,13 @@ pub fn find(node: &Node, typed: &str) -> Result<NodeId, Problem> {
         Ok(id) if id == node.id() => Err(Problem::new(Code::Usage, "this device cannot remove itself")
             .hint("run `polykey devices remove` at another one")),
         // One that was removed may be left in a vault.
-        Ok(id) if others.contains(&id) || principal.removed.contains(&id) => Ok(id),
+        Ok(id)
+            if others.contains(&id)
+                || principal.removed.contains(&id)
+                || principal.apart.contains(&id) =>
+        {
+            Ok(id)
+        }
         _ => Err(
             Problem::new(Code::NodeNotFound, format!("there is no device {typed}"))
                 .hint("see `polykey devices list`"),

@@ -263,6 +263,40 @@ fn a_removed_device_is_out_everywhere_by_one_command() {
 }
 
 #[test]
+fn one_that_another_device_removed_gets_nothing_new_from_the_one_that_made_it_a_device() {
+    let (laptop, phone, tablet) = (Node::new(), Node::new(), Node::new());
+    laptop.pk(["vaults", "create", "work"]).ok();
+    laptop.write("work:x", "1");
+    let ticket = ticket_of(&laptop, "laptop");
+    phone.pk(["devices", "join", &ticket, "--name", "phone"]).ok();
+    pair_up(&laptop, "laptop", &tablet, "tablet");
+    for node in [&phone, &tablet] {
+        node.comes_to_read("work:x", "1");
+    }
+    eventually("all know all", || {
+        [&laptop, &phone, &tablet]
+            .iter()
+            .all(|node| names(node).len() == 3)
+    });
+    // The phone stands above the tablet in the vault, which says so.
+    tablet.pk(["devices", "remove", "phone"]).ended(1);
+    eventually("the laptop has heard of it", || {
+        names(&laptop) == ["laptop", "tablet"]
+    });
+    for name in ["later", "latest"] {
+        laptop.pk(["vaults", "create", name]).ok();
+        laptop.write(&format!("{name}:x"), "1");
+        tablet.comes_to_read(&format!("{name}:x"), "1");
+        assert_eq!(laptop.role_of(&phone, name), None);
+    }
+    phone.pk(["devices", "join", &ticket]).ended(77);
+    phone.pk(["vaults", "clone", "later", &laptop.id]).ended(77);
+    // What the tablet could not do the laptop does.
+    laptop.pk(["devices", "remove", &phone.id]).ok();
+    assert_eq!(laptop.role_of(&phone, "work"), None);
+}
+
+#[test]
 fn the_device_that_made_a_vault_is_removed_with_its_recovery_code() {
     let (laptop, phone) = (with_code(), Node::new());
     laptop.pk(["vaults", "create", "work"]).ok();
