@@ -224,7 +224,15 @@ impl Agent {
         let is_good = blocking(move || {
             let now = SystemClock.now();
             let found = here.db.read(|tx| find(tx, &shown, &from, now));
-            Ok(found.map_err(|error| failure::trust(&error))?.is_some())
+            match found.map_err(|error| failure::trust(&error))? {
+                None => Ok(false),
+                Some(issued) if issued.bearer.is_none() => Ok(true),
+                // It may have been removed since, here or by another device.
+                Some(_) => {
+                    let own = super::own(&here)?;
+                    Ok(!own.removed.contains(&from) && !own.apart.contains(&from))
+                }
+            }
         });
         // A stranger that made it up shall not make us work.
         if !is_good.await? {
@@ -239,9 +247,13 @@ impl Agent {
         };
         let secret = Key::copy_of(&secret);
         let redeemed = blocking(move || {
+            // Who comes second is not trusted; who was cut off in between comes again.
+            if !redeem(&node, &secret, from)? {
+                return Ok(false);
+            }
             node.contacts.trust(from)?;
             node.contacts.keep_keys(keys.start(), keys.record())?;
-            redeem(&node, &secret, from)
+            Ok(true)
         });
         Ok(match redeemed.await? {
             true => Answer::Done,
@@ -301,8 +313,17 @@ impl Agent {
 
 #[cfg(test)]
 mod tests {
+    use polykey_core::statement::{Kind, Statement};
+    use polykey_trust::book::Source;
+    use polykey_trust::claim::Body;
+    use polykey_trust::link::{InvitationId, Link, Proposal};
+    use polykey_trust::sigchain::Chain;
+
+    use super::super::is_own;
     use super::*;
-    use crate::chains::cast::Life;
+    use crate::chains::cast::{Life, time};
+    use crate::chains::learn::{Kept, keep};
+    use crate::links;
     use crate::peer::Invited;
     use crate::peer::bench::Bench;
 
@@ -360,6 +381,51 @@ mod tests {
             ask(&bench, life.node(), &pair(&ticket.secret, &life)).await,
             refused
         );
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_device_that_another_one_removed_is_not_trusted_again_by_its_old_ticket() {
+        let (bench, other, life) = (Bench::new(), Life::new(), Life::new());
+        let node = bench.node();
+        let ticket = make(&node, HOUR, &[]).expect("made");
+        let again = pair(&ticket.secret, &life);
+        assert_eq!(ask(&bench, life.node(), &again).await, Answer::Done);
+        let mut chains = [&other, &life].map(|life| (life, life.chain()));
+        for (life, chain) in &mut chains {
+            links_with(&node, life, chain);
+        }
+        let show = |(life, chain): &(&Life, Chain)| {
+            let kept = keep(&node, life.node(), chain.entries().to_vec(), Source::Other);
+            assert_eq!(kept, Ok(Kept::Taken));
+        };
+        chains.iter().for_each(show);
+        assert!(is_own(&node, &life.node()).expect("reads"));
+        // The other one removes it, and says that it is not trusted.
+        other.says(&mut chains[0].1, &Body::DeviceRemoved(life.node()));
+        show(&chains[0]);
+        node.contacts.set_trust(life.node(), false).expect("kept");
+        assert_eq!(
+            ask(&bench, life.node(), &again).await,
+            Answer::refused(Refusal::Refused)
+        );
+        assert!(!node.contacts.is_trusted(&life.node()));
+        // A new ticket is the user's word.
+        let ticket = make(&node, HOUR, &[]).expect("made");
+        let new = pair(&ticket.secret, &life);
+        assert_eq!(ask(&bench, life.node(), &new).await, Answer::Done);
+        assert!(node.contacts.is_trusted(&life.node()));
+    }
+
+    /// A device link between the node and `life`, in both chains.
+    fn links_with(node: &Node, life: &Life, theirs: &mut Chain) {
+        let invited = InvitationId::from_bytes([7; 16]);
+        let proposal = Proposal::sign(&life.keys.root, LinkType::Device, node.id(), invited, time(3));
+        let half = Statement::verify(Kind::Link, proposal.expect("of two").as_bytes().to_vec());
+        let both = half.expect("just signed").countersign(&node.root);
+        let link = Link::verify(both.as_bytes().to_vec()).expect("signed by both");
+        let body = Body::Link(Box::new(link));
+        links::say(node, &body).expect("said");
+        life.says(theirs, &body);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
