@@ -114,6 +114,11 @@ impl Agent {
     }
 
     async fn bring_hidden(&self, node: &Arc<Node>, from: NodeId) -> Result<(), Problem> {
+        // A node that was resumed asks others for its vaults, too. What is in the hidden one is done here.
+        let here = node.clone();
+        if !blocking(move || is_own(&here, &from)).await? {
+            return Ok(());
+        }
         let genesis = match self.network().ask(node, from, Request::Hidden).await {
             Ok(Answer::Hidden(Some(genesis))) => genesis,
             // It has none yet, or does not know this node for a device yet.
@@ -137,5 +142,19 @@ impl Agent {
         }
         self.keep_in_step().await;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::peer::bench::{Bench, stranger};
+
+    #[tokio::test]
+    async fn only_own_devices_are_asked_for_the_hidden_vault() {
+        let bench = Bench::new();
+        let (node, other) = (bench.node(), stranger().node());
+        node.contacts.trust(other).expect("kept");
+        // There is no network here: who asks fails.
+        assert_eq!(bench.agent.bring_hidden(&node, other).await, Ok(()));
     }
 }
