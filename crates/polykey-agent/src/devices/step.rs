@@ -3,7 +3,7 @@
 //! That is the name of each node, whom the user trusts and whom not, and what other nodes may do to us. Each is a
 //! short value under a name, here and in the [hidden vault](super::hidden). What both last agreed on is remembered, so
 //! that it shows which side changed: a change here is written there, a change there is done here, and when both
-//! changed, what stands in the vault holds.
+//! changed, what stands in the vault holds; but whom one of two that meet for the first time blocks, both block.
 //!
 //! Values: `contact/<node>`: array `[petname or null, trusted, blocked]`; `permission/<node>`: 1 notify + 2 scan +
 //! 4 claim; `device/<node>`: the text of its name, which the device writes itself.
@@ -26,7 +26,7 @@ use polykey_vault::{Depth, Expect, Kind, VaultError};
 use super::hidden::{self, DEVICE, MAX_VALUE_LEN};
 use crate::agent::Agent;
 use crate::blocking::blocking;
-use crate::contacts::Contact;
+use crate::contacts::{Contact, Contacts};
 use crate::failure;
 use crate::node::Node;
 use crate::tables::IN_STEP;
@@ -249,13 +249,24 @@ fn compare(here: &Values, there: &Values, agreed: &Values) -> Steps {
         }
         // A device's name is its own word.
         let is_own = name.starts_with(DEVICE);
-        let (side, value) = match theirs == agreed.get(name) || is_own {
+        let is_first = agreed.get(name).is_none();
+        let holds = is_own || (is_first && keeps_out(name, ours, theirs));
+        let (side, value) = match theirs == agreed.get(name) || holds {
             true => (&mut steps.push, ours),
             false => (&mut steps.take, theirs),
         };
         side.insert(name.clone(), value.cloned());
     }
     steps
+}
+
+/// True for a node that is blocked here and not there: who meets the others for the first time lets nobody in by it.
+fn keeps_out(name: &str, ours: Option<&Vec<u8>>, theirs: Option<&Vec<u8>>) -> bool {
+    let blocks = |value: Option<&Vec<u8>>| {
+        let kept = value.and_then(|value| Kept::decode(value).ok());
+        kept.is_some_and(|kept| kept.blocked)
+    };
+    name.starts_with(CONTACT) && theirs.is_some() && blocks(ours) && !blocks(theirs)
 }
 
 /// Brings this node and the hidden vault level.
@@ -266,7 +277,12 @@ pub fn keep_in_step(node: &Node) -> Result<(), Problem> {
     let turn = node.turns.stepping.lock();
     let _turn = turn.unwrap_or_else(PoisonError::into_inner);
     let others = super::others(node)?;
-    let Some(open) = hidden::current(node, &others) else {
+    // One that is alone has nobody to agree with.
+    let open = match others.is_empty() {
+        true => None,
+        false => hidden::current(node, &others),
+    };
+    let Some(open) = open else {
         return Ok(());
     };
     let (ours, theirs, before) = (here(node)?, there(node, &open)?, agreed(node, &open.id)?);
@@ -373,23 +389,44 @@ fn take_contact(node: &Node, id: NodeId, kept: &Kept) -> Result<(), Problem> {
     if known.is_none() && *kept == Kept::default() {
         return Ok(());
     }
+    // A device that has not heard of its new keys yet does not let the old ones in again.
+    if known.as_ref().is_some_and(|known| known.successor.is_some()) {
+        return Ok(());
+    }
     contacts.set_trust(id, kept.trusted)?;
     if known.as_ref().is_some_and(|known| known.blocked) != kept.blocked {
         contacts.block(id, kept.blocked)?;
     }
-    let Some(petname) = &kept.petname else {
-        return contacts.name(id, None);
-    };
-    // Another node may have that name here: each keeps one, and the vault is told of both.
-    let numbered = (1..=MAX_NUMBER).map(|number| format!("{petname}-{number}"));
-    let mut named = contacts.name(id, Some(petname));
-    for name in numbered {
-        match &named {
-            Err(problem) if problem.code == Code::Exists => named = contacts.name(id, Some(&name)),
-            _ => break,
+    match &kept.petname {
+        Some(petname) => name_one(contacts, id, petname),
+        None => contacts.name(id, None),
+    }
+}
+
+/// Names a node. Another one may have that name here: the one with the lower id has it, so that devices that give it to
+/// two nodes at once agree, and the other one gets a number.
+fn name_one(contacts: &Contacts, id: NodeId, petname: &str) -> Result<(), Problem> {
+    let named = contacts.name(id, Some(petname));
+    let taken = |named: &Result<(), Problem>| matches!(named, Err(problem) if problem.code == Code::Exists);
+    let mut later = id;
+    if taken(&named)
+        && let Ok(holder) = contacts.who(petname)
+        && id < holder
+    {
+        contacts.name(holder, None)?;
+        contacts.name(id, Some(petname))?;
+        later = holder;
+    } else if !taken(&named) {
+        return named;
+    }
+    let mut numbered = named;
+    for number in 1..=MAX_NUMBER {
+        numbered = contacts.name(later, Some(&format!("{petname}-{number}")));
+        if !taken(&numbered) {
+            break;
         }
     }
-    named
+    numbered
 }
 
 impl Agent {
@@ -457,10 +494,73 @@ mod tests {
     }
 
     #[test]
+    fn whom_one_of_two_blocked_before_they_met_both_block() {
+        let name = format!("contact/{}", nobody());
+        let kept = |blocked: bool| {
+            let kept = Kept {
+                petname: None,
+                trusted: !blocked,
+                blocked,
+            };
+            Values::from([(name.clone(), kept.encode())])
+        };
+        let (out, let_in) = (kept(true), kept(false));
+        let none = Values::new();
+        let steps = |ours, theirs, agreed| {
+            let Steps { push, take } = compare(ours, theirs, agreed);
+            (push.len(), take.len())
+        };
+        assert_eq!(steps(&out, &let_in, &none), (1, 0));
+        assert_eq!(steps(&let_in, &out, &none), (0, 1));
+        // Later the user lets it in again, over there.
+        assert_eq!(steps(&out, &let_in, &out), (0, 1));
+    }
+
+    #[test]
+    fn the_old_keys_of_a_node_are_not_let_in_by_a_device_that_knows_no_new_ones() {
+        let bench = Bench::new();
+        let node = bench.node();
+        let contacts = &node.contacts;
+        let (old, new) = (nobody(), nobody());
+        contacts.trust(old).expect("kept");
+        contacts.succeed(old, new).expect("moved");
+        let kept = Kept {
+            petname: Some("anna".to_owned()),
+            trusted: true,
+            blocked: false,
+        };
+        take(&node, &format!("contact/{old}"), Some(&kept.encode())).expect("left alone");
+        assert!(contacts.is_blocked(&old) && !contacts.is_trusted(&old));
+        assert!(contacts.who("anna").is_err());
+    }
+
+    #[test]
+    fn devices_that_give_one_name_to_two_nodes_at_once_agree() {
+        let ids = [nobody(), nobody()];
+        let (low, high) = (ids[0].min(ids[1]), ids[0].max(ids[1]));
+        let benches = [Bench::new(), Bench::new()];
+        for (bench, id) in benches.iter().zip(&ids) {
+            bench.node().contacts.name(*id, Some("bob")).expect("named");
+        }
+        let kept = Kept {
+            petname: Some("bob".to_owned()),
+            ..Kept::default()
+        };
+        for (bench, other) in benches.iter().zip(ids.iter().rev()) {
+            let name = format!("{CONTACT}/{other}");
+            take(&bench.node(), &name, Some(&kept.encode())).expect("done");
+            let node = bench.node();
+            let named = (node.contacts.who("bob"), node.contacts.who("bob-1"));
+            assert_eq!(named, (Ok(low), Ok(high)));
+        }
+    }
+
+    #[test]
     fn what_another_device_says_of_a_node_is_done_here() {
         let bench = Bench::new();
         let node = bench.node();
-        let (id, other) = (nobody(), nobody());
+        let (a, b) = (nobody(), nobody());
+        let (id, other) = (a.min(b), a.max(b));
         let kept = |petname: Option<&str>, trusted, blocked| {
             Kept {
                 petname: petname.map(str::to_owned),
