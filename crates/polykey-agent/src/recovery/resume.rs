@@ -18,7 +18,7 @@ use polykey_api::{Code, Problem};
 use polykey_core::clock::SystemClock;
 use polykey_core::key_record::KeyRecord;
 use polykey_core::recovery::RecoveryKeys;
-use polykey_core::{Clock, NodeId};
+use polykey_core::{Clock, NodeId, StatementId};
 use polykey_store::StoreError;
 use polykey_trust::TrustError;
 use polykey_trust::book::{self, Source};
@@ -36,14 +36,28 @@ use crate::peer::{Answer, Request};
 use crate::tables::IDENTITY;
 
 /// What others keep of this node.
-#[derive(Default)]
 struct Memory {
+    /// The beginning that the node has now.
+    begun: StatementId,
+    /// True when somebody knows the node from that.
+    again: bool,
+    /// What it said before, if anybody knows it.
     chain: Option<Chain>,
     /// Key records by number.
     records: BTreeMap<u64, KeyRecord>,
 }
 
 impl Memory {
+    /// Nobody was asked yet.
+    fn of(node: &Node) -> Memory {
+        Memory {
+            begun: node.sigchain_start.id(),
+            again: false,
+            chain: None,
+            records: BTreeMap::new(),
+        }
+    }
+
     /// Takes in what one node showed.
     fn take(&mut self, entries: &[Claim], record: Option<KeyRecord>, keys: &RecoveryKeys) {
         let node = keys.root.public();
@@ -54,6 +68,11 @@ impl Memory {
             Ok(chain) if chain.recovery_public() == keys.recovery.public() => chain,
             _ => return,
         };
+        // Whoever met it since it began anew does not stand in the way of those who knew it before.
+        if chain.start().id() == self.begun {
+            self.again = true;
+            return;
+        }
         match &mut self.chain {
             None => self.chain = Some(chain),
             // What does not join it loses against what the recovery key said last, or against what came first.
@@ -128,12 +147,19 @@ fn continue_chain(node: &Node, memory: &Memory, keys: &RecoveryKeys) -> Result<b
         )
         .hint("add one that does with `polykey nodes add`; with `--new` this node was nobody before")
     };
-    let chain = memory.chain.as_ref().ok_or_else(unknown)?;
-    if chain.start().id() == node.sigchain_start.id() {
-        return match node.is_restored.load(Ordering::Acquire) {
-            true => Err(unknown()),
-            false => Ok(false),
+    let is_settled = !node.is_restored.load(Ordering::Acquire);
+    let Some(chain) = &memory.chain else {
+        return match memory.again && is_settled {
+            true => Ok(false),
+            false => Err(unknown()),
         };
+    };
+    let own = node.db.read(|tx| book::known_chain(tx, &node.id()));
+    let own = own.map_err(|error| failure::trust(&error))?;
+    let was_resumed = own.entries().iter().any(|claim| *claim.body() == Body::Resume);
+    // They have not heard yet that a second beginning gave way.
+    if is_settled && was_resumed {
+        return Ok(false);
     }
     if chain.successor().is_some() || chain.is_ended() {
         return Err(Problem::new(
@@ -249,7 +275,7 @@ impl Agent {
         keys: RecoveryKeys,
         from: Vec<NodeId>,
     ) -> Result<Resumed, Problem> {
-        let mut memory = Memory::default();
+        let mut memory = Memory::of(&node);
         let (mut asked, mut away) = (Vec::new(), None);
         for peer in from {
             match self.ask_for_memory(&node, peer).await {
@@ -333,8 +359,8 @@ mod tests {
         (bench, life, chain)
     }
 
-    fn memory(life: &Life, chain: &Chain) -> Memory {
-        let mut memory = Memory::default();
+    fn memory(node: &Node, life: &Life, chain: &Chain) -> Memory {
+        let mut memory = Memory::of(node);
         memory.take(
             &verified(life.node(), chain),
             Some(life.record.clone()),
@@ -350,7 +376,7 @@ mod tests {
         let mut theirs = chain.clone();
         assert!(node.is_restored.load(Ordering::Acquire));
         assert_eq!(
-            continue_chain(&node, &memory(&life, &chain), &life.keys),
+            continue_chain(&node, &memory(&node, &life, &chain), &life.keys),
             Ok(true)
         );
         let ours = node
@@ -380,11 +406,50 @@ mod tests {
     }
 
     #[test]
+    fn a_second_beginning_gives_way_to_the_first() {
+        let (bench, life, chain) = restored();
+        let node = bench.node();
+        begin_anew(&node).expect("noted");
+        let identity: IdentityId = "github.com:other".parse().expect("an identity");
+        crate::links::say(&node, &Body::Identity(identity)).expect("said");
+        let own = || {
+            let read = node.db.read(|tx| book::known_chain(tx, &node.id()));
+            read.expect("there")
+        };
+        let second = own();
+        // One who met it since, and one who remembers it.
+        let mut both = Memory::of(&node);
+        both.take(&verified(life.node(), &second), None, &life.keys);
+        both.take(
+            &verified(life.node(), &chain),
+            Some(life.record.clone()),
+            &life.keys,
+        );
+        assert_eq!(continue_chain(&node, &both, &life.keys), Ok(true));
+        let names: Vec<_> = own().entries().iter().map(|claim| claim.body().name()).collect();
+        assert_eq!(
+            names,
+            ["start", "link-identity", "link-identity", "resume", "key-record"]
+        );
+        // Both take it.
+        for mut known in [chain, second.clone()] {
+            known.merge(own().entries()).expect("a chain");
+            assert_eq!(known, own());
+        }
+        // Who has not heard of it since does not turn it back.
+        let resumed = own();
+        let mut late = Memory::of(&node);
+        late.take(&verified(life.node(), &second), None, &life.keys);
+        assert_eq!(continue_chain(&node, &late, &life.keys), Ok(false));
+        assert_eq!(own(), resumed);
+    }
+
+    #[test]
     fn what_nobody_remembers_or_another_made_up_is_not_continued() {
         let (bench, life, chain) = restored();
         let node = bench.node();
         let code = |done: Result<bool, Problem>| done.map_err(|problem| problem.code);
-        let nothing = Memory::default();
+        let nothing = Memory::of(&node);
         assert_eq!(
             code(continue_chain(&node, &nothing, &life.keys)),
             Err(Code::NodeNotFound)
@@ -394,7 +459,7 @@ mod tests {
             root: SigningKey::from_seed(&Key::copy_of(life.keys.root.expose_seed())),
             ..RecoveryCode::generate(&OsRandom).keys()
         });
-        let mut made_up = Memory::default();
+        let mut made_up = Memory::of(&node);
         made_up.take(
             &verified(life.node(), &thief.chain()),
             Some(thief.record.clone()),
@@ -405,7 +470,7 @@ mod tests {
             Err(Code::NodeNotFound)
         );
         // Somebody shows less, in whichever order: the longer one holds.
-        let mut both = Memory::default();
+        let mut both = Memory::of(&node);
         for shown in [&life.chain(), &chain, &life.saying(&["a"])] {
             both.take(&verified(life.node(), shown), None, &life.keys);
         }
@@ -419,7 +484,8 @@ mod tests {
         let next = Life::new();
         let mut chain = life.chain();
         chain.push(Claim::from(life.names(&next))).expect("fits");
-        let done = continue_chain(&bench.node(), &memory(&life, &chain), &life.keys);
+        let node = bench.node();
+        let done = continue_chain(&node, &memory(&node, &life, &chain), &life.keys);
         assert_eq!(done.map_err(|problem| problem.code), Err(Code::NotAllowed));
     }
 

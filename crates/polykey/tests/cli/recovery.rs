@@ -184,6 +184,42 @@ fn nothing_is_said_before_it_is_settled_who_the_node_was() {
 }
 
 #[test]
+fn a_second_beginning_gives_way_when_somebody_remembers() {
+    let (lost, bob, later) = (Lost::new(), Node::new(), Node::new());
+    lost.node.knows(&bob);
+    bob.knows(&lost.node);
+    lost.node.pk(["vaults", "create", "work"]).ok();
+    lost.node.write("work:x", "1");
+    lost.node.shares("work", &bob, "writer");
+    bob.pk(["vaults", "clone", "work", &lost.node.id]).ok();
+    lost.node.pk(["identities", "claim", "example.com"]).ok();
+    let before = ["start", "link-identity"];
+    eventually("it is known", || claims(&lost.node, &bob) == before);
+    let (new, code) = lost.again();
+    // Nobody is known, so it was nobody; and says so to somebody.
+    new.pk(["identities", "claim", "example.org"]).ok();
+    later.knows(&new);
+    new.knows(&later);
+    eventually("it is known", || claims(&new, &later) == before);
+    new.knows(&bob);
+    bob.pk(["nodes", "ping", &new.id]).ok();
+    let resumed = resume(&new, &code);
+    assert_eq!(resumed["continued"], true);
+    assert_eq!(resumed["vaults"], json!(["work"]));
+    new.reads("work:x", "1");
+    let want = ["start", "link-identity", "resume", "key-record"];
+    for node in [&new, &bob, &later] {
+        eventually("all take it", || claims(&new, node) == want);
+    }
+    bob.write("work:x", "2");
+    new.comes_to_read("work:x", "2");
+    restart(&new);
+    new.write("work:y", "3");
+    bob.comes_to_read("work:y", "3");
+    assert_eq!(resume(&new, &code)["continued"], false);
+}
+
+#[test]
 fn a_code_that_was_nobody_before_is_no_hindrance() {
     // Nobody is known who could remember it.
     let first = from_code(&new_code());
