@@ -450,7 +450,12 @@ impl Graph {
             }
         }
         // What is left are circles, and those whom they removed.
-        out.extend(accused.into_iter().filter(|(_, by)| *by > 0).map(|(node, _)| node));
+        out.extend(
+            accused
+                .into_iter()
+                .filter(|(_, by)| *by > 0)
+                .map(|(node, _)| node),
+        );
         out
     }
 
@@ -462,6 +467,33 @@ impl Graph {
             .filter(|node| !nodes.contains(*node))
             .copied()
             .collect()
+    }
+
+    /// The nodes that were tied to the one that the user confirmed by one of `removed` alone, and are not any more.
+    pub fn beyond(&self, confirmed: &NodeId, removed: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
+        let kept = self.tied([*confirmed].into(), removed);
+        let beyond = self.tied(removed.clone(), &kept);
+        beyond.difference(removed).copied().collect()
+    }
+
+    /// The nodes that these are tied to as one principal, whatever was said since, on ways that do not lead over
+    /// `without`.
+    fn tied(&self, from: BTreeSet<NodeId>, without: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
+        let mut next: Vec<NodeId> = from.iter().copied().collect();
+        let mut reached = from;
+        while let Some(node) = next.pop() {
+            let place = self.index.get(&Vertex::Node(node));
+            for (bond, to) in place.map_or(&[][..], |place| &self.edges[*place]) {
+                if let (true, Vertex::Node(other)) =
+                    (self.bonds[*bond].tie.is_principal(), &self.vertices[*to])
+                    && !without.contains(other)
+                    && reached.insert(*other)
+                {
+                    next.push(*other);
+                }
+            }
+        }
+        reached
     }
 
     /// The nodes whose successor `node` is, as both say.

@@ -62,6 +62,8 @@ pub struct Principal {
     pub removed: BTreeSet<NodeId>,
     /// Nodes that are none of it by the word of one that is no nearer: they are given nothing, and keep what they have.
     pub apart: BTreeSet<NodeId>,
+    /// Nodes that only removed ones had tied to it.
+    pub beyond: BTreeSet<NodeId>,
 }
 
 impl Principal {
@@ -71,6 +73,10 @@ impl Principal {
         let apart = graph.apart(confirmed);
         let mut removed = graph.parted(&all);
         removed.retain(|node| !apart.contains(node));
+        let beyond = match removed.is_empty() {
+            true => BTreeSet::new(),
+            false => graph.beyond(confirmed, &removed),
+        };
         let nodes = match all.len() > MAX_DEVICES {
             false => all,
             true => {
@@ -78,7 +84,12 @@ impl Principal {
                 itself.into_iter().chain(all).take(MAX_DEVICES).collect()
             }
         };
-        Principal { nodes, removed, apart }
+        Principal {
+            nodes,
+            removed,
+            apart,
+            beyond,
+        }
     }
 }
 

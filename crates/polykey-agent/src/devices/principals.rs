@@ -1,6 +1,6 @@
 //! Vaults follow principals: a member's devices come in and go with what the sigchains say of them.
 //!
-//! An admin's node does this for the vaults that it administers. A node that was let in here for being a device of a
+//! An admin's node does this for the members that it let in, and for those of admins that are out by now. A node that was let in here for being a device of a
 //! member has a row that says of whom, and that is what may be undone: whom a user let in is never taken out here,
 //! but for devices that this user removed. A row is written before its node is let in, so that a crash in between
 //! lets nobody in for good.
@@ -40,8 +40,8 @@ const MAX_LEN: usize = 128;
 /// What is remembered of a device in a vault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Row {
-    /// It was let in as a device of this member.
-    Of(NodeId),
+    /// It was let in as a device of this member, which had this role.
+    Of(NodeId, Role),
     /// The user took it out: it is not let in again.
     Out,
     /// It was taken out for being no device any more: it is let in again when it is one again.
@@ -52,7 +52,7 @@ impl Row {
     fn encode(self) -> Vec<u8> {
         let mut out = Writer::new();
         match self {
-            Row::Of(member) => out.array(2).u64(0).bytes(member.as_bytes()),
+            Row::Of(member, role) => (out.array(3).u64(0)).bytes(member.as_bytes()).u64(role.number()),
             Row::Out => out.array(1).u64(1),
             Row::Gone => out.array(1).u64(2),
         };
@@ -62,7 +62,10 @@ impl Row {
     fn decode(bytes: &[u8]) -> Result<Row, CodecError> {
         let mut from = Reader::new(bytes, MAX_LEN, "a device that was let in")?;
         let row = match (from.array()?, from.u64()?) {
-            (2, 0) => Row::Of(NodeId::from_bytes(from.bytes_of()?)),
+            (3, 0) => {
+                let member = NodeId::from_bytes(from.bytes_of()?);
+                Row::Of(member, Role::from_number(from.u64()?).ok_or(from.shape())?)
+            }
             (1, 1) => Row::Out,
             (1, 2) => Row::Gone,
             _ => return Err(from.shape()),
@@ -114,7 +117,7 @@ pub fn note_decision(node: &Node, vault: &VaultId, who: &NodeId, is_in: bool) ->
 pub fn devices_of(node: &Node, vault: &VaultId, members: &BTreeSet<NodeId>) -> Result<Vec<NodeId>, Problem> {
     let rows = rows(node, vault)?.into_iter();
     Ok(rows
-        .filter(|(_, row)| matches!(row, Row::Of(member) if members.contains(member)))
+        .filter(|(_, row)| matches!(row, Row::Of(member, _) if members.contains(member)))
         .map(|(device, _)| device)
         .collect())
 }
@@ -176,17 +179,24 @@ pub fn follow_vault(
     follow_keys(node, open)?;
     // Whom the user takes out meanwhile must not come in after that.
     let _alone = node.shares.alone();
-    let members: BTreeMap<NodeId, Role> = open
-        .vault
-        .members()
-        .into_iter()
-        .map(|member| (member.node, member.role))
+    let all = open.vault.members();
+    let members: BTreeMap<NodeId, Role> = all.iter().map(|member| (member.node, member.role)).collect();
+    // Whose devices come in by this node: those that it let in itself. For others it cannot tell a member that a user
+    // let in from a device that came with one, and two admins would go on from each other's without end.
+    let is_ours = |by: &NodeId| {
+        *by == node.id()
+            || node.succession.iter().any(|rotation| rotation.node() == *by)
+            || !members.contains_key(by)
+    };
+    let followed: BTreeSet<NodeId> = (all.iter())
+        .filter(|member| member.node == node.id() || is_ours(&member.granted_by))
+        .map(|member| member.node)
         .collect();
     let rows = move_rows(node, open, &members)?;
     let is_hidden = node.vaults.is_hidden(open.id);
     let me = node.id();
     let of = |device: &NodeId| match rows.get(device) {
-        Some(Row::Of(member)) => Some(*member),
+        Some(Row::Of(member, _)) => Some(*member),
         _ => None,
     };
     // Those that stand in the vault for themselves.
@@ -198,7 +208,8 @@ pub fn follow_vault(
     for (member, role) in &stand {
         for device in principals.of(member).nodes.clone() {
             // Roles ascend from most to least.
-            if !stand.contains_key(&device)
+            if (followed.contains(member) || of(&device) == Some(*member))
+                && !stand.contains_key(&device)
                 && !principals.succeeds_in(&device, &members)
                 && wanted.get(&device).is_none_or(|(_, other)| role < other)
             {
@@ -213,7 +224,10 @@ pub fn follow_vault(
             _ if own.removed.contains(device) => true,
             None => false,
             Some(_) if wanted.contains_key(device) => false,
-            Some(member) => !stand.contains_key(&member) || principals.of(&member).removed.contains(device),
+            Some(member) => {
+                let of = principals.of(&member);
+                !stand.contains_key(&member) || of.removed.contains(device) || of.beyond.contains(device)
+            }
         };
         if is_undone && take_out(node, open, device, &of(device).unwrap_or(me))? {
             touched.push(*device);
@@ -226,27 +240,53 @@ pub fn follow_vault(
             .collect(),
     };
     for (device, (member, role)) in &wanted {
-        let has = members.get(device).is_some_and(|has| has <= role);
         let row = rows.get(device);
+        let wanted = match (members.get(device), row) {
+            // What a user gave it since stays, until its member has another role.
+            (Some(_), Some(Row::Of(_, given))) if given == role => continue,
+            (Some(has), Some(Row::Of(_, given))) if given < role => match has <= role {
+                true => Wanted::Exactly(*role),
+                // It has less than its member by the word of a user.
+                false => continue,
+            },
+            (Some(has), None | Some(Row::Out | Row::Gone)) if has <= role => continue,
+            _ => Wanted::AtLeast(*role),
+        };
         // Whoever was in and is out was taken out or left, and not for being no device.
         let is_out = row == Some(&Row::Out)
-            || (ended.contains(device) && !matches!(row, Some(Row::Gone | Row::Of(_))));
-        if has || is_out || node.contacts.is_blocked(device) {
+            || (ended.contains(device) && !matches!(row, Some(Row::Gone | Row::Of(..))));
+        if is_out || node.contacts.is_blocked(device) {
             continue;
         }
         // Until they are known it waits: whoever learns them looks again.
         let Some(keys) = known_keys(&node.contacts, device) else {
             continue;
         };
-        set_row(node, &open.id, device, Some(Row::Of(*member)))?;
-        let wanted = Wanted::AtLeast(*role);
-        if *member == me {
-            sharing::give(node, open, *device, Some(&keys), wanted)?;
-            continue;
+        let now = Row::Of(*member, *role);
+        let was_in = members.contains_key(device);
+        if !was_in {
+            set_row(node, &open.id, device, Some(now))?;
         }
-        grant(node, open, *device, Some(&keys), wanted)?;
-        tell(node, open, device, member, Some(*role))?;
-        touched.push(*device);
+        let given = match *member == me {
+            true => sharing::give(node, open, *device, Some(&keys), wanted),
+            false => grant(node, open, *device, Some(&keys), wanted),
+        };
+        match given {
+            // It ranks above this node.
+            Err(problem) if was_in && problem.code == Code::NotAllowed => {
+                tracing::debug!(vault = %open.id, %device, "has another role than its member: {problem}");
+                continue;
+            }
+            given => drop(given?),
+        }
+        if was_in {
+            // Behind it, so that it is done again when it was cut off.
+            set_row(node, &open.id, device, Some(now))?;
+        }
+        if *member != me {
+            tell(node, open, device, member, Some(*role))?;
+            touched.push(*device);
+        }
     }
     Ok(touched)
 }
@@ -282,7 +322,7 @@ fn move_rows(
 ) -> Result<BTreeMap<NodeId, Row>, Problem> {
     let mut rows = rows(node, &open.id)?;
     let gone: Vec<(NodeId, Row)> = (rows.iter())
-        .filter(|(device, row)| matches!(row, Row::Of(_)) && !members.contains_key(*device))
+        .filter(|(device, row)| matches!(row, Row::Of(..)) && !members.contains_key(*device))
         .map(|(device, row)| (*device, *row))
         .collect();
     for (device, row) in gone {
@@ -296,12 +336,12 @@ fn move_rows(
     }
     // The member may have new keys, too.
     for (device, row) in &mut rows {
-        if let Row::Of(member) = row
+        if let Row::Of(member, role) = row
             && !members.contains_key(member)
             && let Some(next) = node.contacts.successor(member)
             && members.contains_key(&next)
         {
-            *row = Row::Of(next);
+            *row = Row::Of(next, *role);
             set_row(node, &open.id, device, Some(*row))?;
         }
     }

@@ -280,19 +280,25 @@ fn title(node: &Node, whom: &Vertex) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use polykey_core::Timestamp;
     use polykey_trust::book::{self, Source};
     use polykey_trust::claim::Body;
     use polykey_trust::link::LinkType;
     use polykey_trust::sigchain::Chain;
-    use polykey_vault::charter::Role;
+    use polykey_vault::Vault;
+    use polykey_vault::charter::{Joiner, Role};
+    use polykey_vault::sync::Seen;
 
     use super::*;
     use crate::chains::cast::{Life, link};
     use crate::devices::principals;
-    use crate::peer::bench::Bench;
+    use crate::peer::bench::{Bench, Wire};
     use crate::peer::keys::NodeKeys;
+    use crate::peer::pull::pull;
     use crate::sharing::{Wanted, let_in, take_out};
+    use crate::vaults::problem::vault_problem;
 
     /// A node whose vault `work` is shared, and the devices of others.
     struct Stage {
@@ -307,6 +313,37 @@ mod tests {
             node.vaults.create("work", None).expect("made");
             let vault = node.vaults.open("work").expect("open");
             Stage { bench, vault }
+        }
+
+        /// The same vault at another admin.
+        async fn with_another_admin(&self) -> Stage {
+            let bench = Bench::new();
+            self.bench.grant("work", &bench.keys(), Role::Admin);
+            let node = bench.node();
+            let genesis = self.vault.vault.genesis().clone();
+            node.vaults.begin_joining("work", &genesis).expect("begins");
+            let vault = node.vaults.open_id(self.vault.id).expect("open");
+            let other = Stage { bench, vault };
+            other.pull(self).await;
+            let vaults = &other.bench.node().vaults;
+            vaults.finish_joining(self.vault.id).expect("shown");
+            other
+        }
+
+        async fn pull(&self, from: &Stage) {
+            let wire = Wire::new(&from.bench, self.bench.id(), 1000);
+            let vault = Vault::clone(&self.vault.vault);
+            let wrong = |error| vault_problem("work", error);
+            pull(
+                Arc::new(wire),
+                vault,
+                self.bench.id(),
+                Seen::default(),
+                wrong,
+                |_| {},
+            )
+            .await
+            .expect("pulled");
         }
 
         fn keep(&self, lives: &[(&Life, &Chain)]) {
@@ -406,6 +443,112 @@ mod tests {
             stage.letters().last(),
             Some(Letter::Device { role: None, .. })
         ));
+    }
+
+    #[test]
+    fn a_device_has_the_role_of_its_member_also_when_that_is_lowered() {
+        let stage = Stage::new();
+        let [laptop, phone] = [0; 2].map(|_| Life::new());
+        let (mut l, mut p) = (laptop.chain(), phone.chain());
+        link(LinkType::Device, (&laptop, &mut l), (&phone, &mut p));
+        stage.keep(&[(&laptop, &l), (&phone, &p)]);
+        stage.share(&laptop);
+        for role in [Role::Writer, Role::Reader, Role::Admin, Role::Writer] {
+            let node = stage.bench.node();
+            let_in(&node, &stage.vault, laptop.node(), Wanted::Exactly(role)).expect("let in");
+            for _ in 0..2 {
+                stage.follow();
+                assert_eq!(
+                    (stage.role(&laptop), stage.role(&phone)),
+                    (Some(role), Some(role))
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_role_that_was_given_to_a_device_elsewhere_stays_until_its_member_has_another() {
+        let stage = Stage::new();
+        let [laptop, phone] = [0; 2].map(|_| Life::new());
+        let (mut l, mut p) = (laptop.chain(), phone.chain());
+        link(LinkType::Device, (&laptop, &mut l), (&phone, &mut p));
+        stage.keep(&[(&laptop, &l), (&phone, &p)]);
+        stage.share(&laptop);
+        stage.follow();
+        let keys = NodeKeys::known(phone.start.clone(), phone.record.clone()).expect("of one node");
+        // As the agent of another admin does, which has no row for it.
+        for role in [Role::Reader, Role::Admin] {
+            let joiner = Joiner {
+                node: phone.node(),
+                role,
+                keys: Some(keys.member_keys()),
+            };
+            stage.vault.vault.set_role(&joiner).expect("given");
+            for _ in 0..2 {
+                stage.follow();
+                assert_eq!(stage.role(&phone), Some(role));
+            }
+        }
+        // It goes with its member all the same.
+        laptop.says(&mut l, &Body::DeviceRemoved(phone.node()));
+        stage.keep(&[(&laptop, &l)]);
+        stage.follow();
+        assert_eq!(stage.role(&phone), None);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn devices_that_two_admins_could_let_in_go_with_their_member() {
+        let stage = Stage::new();
+        let other = stage.with_another_admin().await;
+        let [bob, two, three] = [0; 3].map(|_| Life::new());
+        let (mut b, mut t, mut h) = (bob.chain(), two.chain(), three.chain());
+        link(LinkType::Device, (&bob, &mut b), (&two, &mut t));
+        stage.keep(&[(&bob, &b), (&two, &t)]);
+        stage.share(&bob);
+        stage.follow();
+        assert!(stage.role(&two).is_some());
+        other.pull(&stage).await;
+        link(LinkType::Device, (&two, &mut t), (&three, &mut h));
+        let all = [(&bob, &b), (&two, &t), (&three, &h)];
+        other.keep(&all);
+        other.follow();
+        assert_eq!(other.role(&three), None, "who let Bob in lets it in");
+        stage.keep(&all);
+        stage.follow();
+        assert!(stage.role(&three).is_some());
+        other.pull(&stage).await;
+        other.follow();
+        other.unshare(&bob);
+        stage.pull(&other).await;
+        stage.follow();
+        other.pull(&stage).await;
+        other.follow();
+        for stage in [&stage, &other] {
+            let roles = [&bob, &two, &three].map(|life| stage.role(life));
+            assert_eq!(roles, [None; 3]);
+        }
+    }
+
+    #[test]
+    fn whoever_came_by_a_removed_device_alone_goes_with_it() {
+        let stage = Stage::new();
+        let [laptop, phone, tablet, other] = [0; 4].map(|_| Life::new());
+        let [mut l, mut p, mut t, mut o] = [&laptop, &phone, &tablet, &other].map(Life::chain);
+        link(LinkType::Device, (&laptop, &mut l), (&phone, &mut p));
+        link(LinkType::Device, (&laptop, &mut l), (&tablet, &mut t));
+        link(LinkType::Device, (&phone, &mut p), (&tablet, &mut t));
+        link(LinkType::Device, (&phone, &mut p), (&other, &mut o));
+        stage.keep(&[(&laptop, &l), (&phone, &p), (&tablet, &t), (&other, &o)]);
+        stage.share(&laptop);
+        stage.follow();
+        for life in [&phone, &tablet, &other] {
+            assert_eq!(stage.role(life), Some(Role::Writer));
+        }
+        laptop.says(&mut l, &Body::DeviceRemoved(phone.node()));
+        stage.keep(&[(&laptop, &l)]);
+        stage.follow();
+        let roles = [&laptop, &phone, &tablet, &other].map(|life| stage.role(life));
+        assert_eq!(roles, [Some(Role::Writer), None, Some(Role::Writer), None]);
     }
 
     #[test]
