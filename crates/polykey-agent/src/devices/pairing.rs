@@ -173,6 +173,19 @@ pub fn invite(node: &Node, bearer: NodeId) -> Result<(), Problem> {
     invited.map_err(|error| failure::trust(&error))
 }
 
+/// True when this node was brought a ticket or words, and may become a device by it.
+///
+/// # Errors
+/// What the store says.
+pub fn is_invited(node: &Node, who: &NodeId) -> Result<bool, Problem> {
+    let now = SystemClock.now();
+    let open = node.db.read(invitation::all);
+    let open = open.map_err(|error| failure::trust(&error))?;
+    Ok(open.iter().any(|open| {
+        (open.issuer, open.kind) == (*who, LinkType::Device) && open.used.is_none() && open.expires > now
+    }))
+}
+
 /// A device is none any more: what it used, or may still use, makes it none again.
 ///
 /// # Errors
@@ -262,11 +275,10 @@ impl Agent {
     }
 
     /// A link that makes `from` a device was signed here: the user is told.
-    pub(crate) fn tell_of_device(&self, node: &Node, from: NodeId) -> Result<(), Problem> {
+    pub(crate) async fn tell_of_device(&self, node: Arc<Node>, from: NodeId) -> Result<(), Problem> {
         let letter = Letter::DeviceJoined { from };
-        node.post
-            .tell(Tray::Inbox, letter, SystemClock.now(), &OsRandom)
-            .map(drop)
+        let told = move || node.post.tell(Tray::Inbox, letter, SystemClock.now(), &OsRandom);
+        blocking(told).await.map(drop)
     }
 
     /// Makes this node a device of the principal of the ticket's issuer, and brings in what that one holds for it.
@@ -319,7 +331,7 @@ mod tests {
     use polykey_trust::link::{InvitationId, Link, Proposal};
     use polykey_trust::sigchain::Chain;
 
-    use super::super::is_own;
+    use super::super::{is_own, removal};
     use super::*;
     use crate::chains::cast::{Life, time};
     use crate::chains::learn::{Kept, keep};
@@ -342,7 +354,7 @@ mod tests {
         }
     }
 
-    async fn is_invited(bench: &Bench, who: NodeId) -> bool {
+    async fn invites(bench: &Bench, who: NodeId) -> bool {
         let answer = ask(bench, who, &Request::Invitations).await;
         matches!(answer, Answer::Invitations(all) if matches!(&all[..], [Invited { kind: LinkType::Device, .. }]))
     }
@@ -366,16 +378,13 @@ mod tests {
                 ask(&bench, life.node(), &pair(&ticket.secret, &life)).await,
                 Answer::Done
             );
-            assert!(
-                is_invited(&bench, life.node()).await,
-                "once, however often it asks"
-            );
+            assert!(invites(&bench, life.node()).await, "once, however often it asks");
         }
         assert_eq!(
             ask(&bench, other.node(), &pair(&ticket.secret, &other)).await,
             refused
         );
-        assert!(!is_invited(&bench, other.node()).await);
+        assert!(!invites(&bench, other.node()).await);
         close_all_of(&node, &life.node()).expect("closed");
         assert_eq!(
             ask(&bench, life.node(), &pair(&ticket.secret, &life)).await,
@@ -440,6 +449,27 @@ mod tests {
         }
         let made = make(&node, HOUR, &[]).map(drop);
         assert_eq!(made.map_err(|problem| problem.code), Err(Code::Busy));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn whoever_used_a_ticket_and_waits_can_be_removed() {
+        let (bench, thief) = (Bench::new(), Life::new());
+        let node = bench.node();
+        let typed = thief.node().to_string();
+        let find = || removal::find(&node, &typed).map_err(|problem| problem.code);
+        let ticket = make(&node, HOUR, &[]).expect("made");
+        assert_eq!(find(), Err(Code::NodeNotFound));
+        let request = pair(&ticket.secret, &thief);
+        assert_eq!(ask(&bench, thief.node(), &request).await, Answer::Done);
+        assert!(invites(&bench, thief.node()).await);
+        assert_eq!(find(), Ok(thief.node()));
+        removal::remove(&node, thief.node(), None).expect("removed");
+        assert!(!invites(&bench, thief.node()).await);
+        assert!(!node.contacts.is_trusted(&thief.node()));
+        assert_eq!(
+            ask(&bench, thief.node(), &request).await,
+            Answer::refused(Refusal::Refused)
+        );
     }
 
     #[test]

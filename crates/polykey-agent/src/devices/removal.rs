@@ -43,7 +43,9 @@ pub fn find(node: &Node, typed: &str) -> Result<NodeId, Problem> {
         Ok(id)
             if others.contains(&id)
                 || principal.removed.contains(&id)
-                || principal.apart.contains(&id) =>
+                || principal.apart.contains(&id)
+                // One that may become a device is kept from it.
+                || pairing::is_invited(node, &id)? =>
         {
             Ok(id)
         }

@@ -210,7 +210,7 @@ impl Agent {
                 match link.terms().kind {
                     LinkType::Node if is_new => self.spread_chain(Some(from)),
                     // Others are told when the device has said the same.
-                    LinkType::Device if is_new => self.tell_of_device(&node, from)?,
+                    LinkType::Device if is_new => self.tell_of_device(node, from).await?,
                     _ => {}
                 }
                 Answer::Link(link.as_bytes().to_vec())
