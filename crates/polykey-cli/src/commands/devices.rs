@@ -222,8 +222,8 @@ async fn remove(cx: &Context<'_>, args: Remove) -> Result<Done, Problem> {
     }
     let names: Vec<_> = left.iter().map(|vault| escape::name(&vault.vault_name)).collect();
     cx.out.line(&format!(
-        "{who} made these vaults and is still in them: {}. Run the command again with `--recovery-code-file` and the \
-         recovery code of that device",
+        "{who} ranks above this device and is still in them: {}. For those that it made, run the command again with \
+         `--recovery-code-file` and its recovery code; for others, run it at the device that made them",
         names.join(", ")
     ));
     Ok(Done::Partly)

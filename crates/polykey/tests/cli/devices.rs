@@ -278,8 +278,9 @@ fn one_that_another_device_removed_gets_nothing_new_from_the_one_that_made_it_a_
             .iter()
             .all(|node| names(node).len() == 3)
     });
-    // The phone stands above the tablet in the vault, which says so.
-    tablet.pk(["devices", "remove", "phone"]).ended(1);
+    // Which of the two ranks above in the vault is chance.
+    let removed = tablet.pk(["devices", "remove", "phone"]);
+    assert!(removed.code == 0 || removed.code == 1, "{removed:?}");
     eventually("the laptop has heard of it", || {
         names(&laptop) == ["laptop", "tablet"]
     });
@@ -291,9 +292,10 @@ fn one_that_another_device_removed_gets_nothing_new_from_the_one_that_made_it_a_
     }
     phone.pk(["devices", "join", &ticket]).ended(77);
     phone.pk(["vaults", "clone", "later", &laptop.id]).ended(77);
-    // What the tablet could not do the laptop does.
+    // The laptop's own word takes it out.
     laptop.pk(["devices", "remove", &phone.id]).ok();
     assert_eq!(laptop.role_of(&phone, "work"), None);
+    assert_eq!(names(&laptop), ["laptop", "tablet"]);
 }
 
 #[test]

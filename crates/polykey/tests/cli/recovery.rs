@@ -202,7 +202,6 @@ fn a_second_beginning_gives_way_when_somebody_remembers() {
     new.knows(&later);
     eventually("it is known", || claims(&new, &later) == before);
     new.knows(&bob);
-    bob.pk(["nodes", "ping", &new.id]).ok();
     let resumed = resume(&new, &code);
     assert_eq!(resumed["continued"], true);
     assert_eq!(resumed["vaults"], json!(["work"]));
