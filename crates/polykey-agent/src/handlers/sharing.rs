@@ -219,7 +219,20 @@ pub async fn unshare(agent: Agent, caller: Caller, q: Unshare) -> Result<Unshare
         // The devices that came with somebody go with them.
         let mut gone: BTreeSet<NodeId> = match direct {
             Some(id) => BTreeSet::from([id]),
-            None => node.people.part(&vault, &whom, &q.who)?,
+            None => match node.people.part(&vault, &whom, &q.who) {
+                // Another device of the user shared it with them: those who speak for them are meant.
+                Err(problem) if problem.code == Code::NodeNotFound => {
+                    let speaking = whom.iter().flat_map(|vertex| view.nodes_of(vertex));
+                    let inside: BTreeSet<NodeId> = speaking
+                        .filter(|id| *id != node.id() && vault.vault.role_of(id).is_some())
+                        .collect();
+                    match inside.is_empty() {
+                        true => return Err(problem),
+                        false => inside,
+                    }
+                }
+                parted => parted?,
+            },
         };
         let main = gone.iter().next().copied().unwrap_or(node.id());
         gone.extend(principals::devices_of(&node, &vault.id, &gone)?);

@@ -150,4 +150,20 @@ fn two_people_find_share_lose_and_come_back() {
     // It is who it was, for whoever looks.
     assert_eq!(state(&bob, "alice.example"), "verified");
     assert_eq!(gestalt(&bob, "alice.example"), [&*id, "dns:alice.example"]);
+
+    // Bob takes her out by her name, at another device of his.
+    let tablet = Node::in_home(home(&dns, &web));
+    let pairing = bob.json(["devices", "pair", "--name", "desk"]);
+    let ticket = pairing["ticket"].as_str().expect("a text");
+    tablet.pk(["devices", "join", ticket, "--name", "tablet"]).ok();
+    tablet.comes_to_read("work:x", "2");
+    tablet.knows(&again);
+    tablet
+        .pk(["identities", "discover", "alice.example", "--monitor"])
+        .ok();
+    tablet
+        .pk(["vaults", "unshare", "work", "mallory.example"])
+        .ended(67);
+    tablet.pk(["vaults", "unshare", "work", "alice.example"]).ok();
+    eventually("Bob has heard of it", || bob.role_of(&again, "work").is_none());
 }
