@@ -113,8 +113,10 @@ impl Gestalts {
     /// Something changed in the book of chains, in the pages that were seen, or in the permissions: the next view is
     /// made anew, and those who [follow](Gestalts::changes) are told.
     pub fn changed(&self) {
+        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        *view = None;
+        // Whoever is woken by it looks at once, and must not find what was there before.
         self.version.send_modify(|version| *version += 1);
-        *self.view.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Tells of every change.
@@ -251,6 +253,28 @@ mod tests {
 
     fn now() -> Timestamp {
         Timestamp::from_millis(5)
+    }
+
+    #[test]
+    fn whoever_is_told_of_a_change_finds_it_in_the_view() {
+        let bench = Bench::new();
+        let node = bench.node();
+        for _ in 0..2_000 {
+            let before = node.gestalts.view().expect("made");
+            let mut changes = node.gestalts.changes();
+            changes.mark_unchanged();
+            let told = std::thread::scope(|scope| {
+                let told = scope.spawn(|| {
+                    while !changes.has_changed().expect("it lives") {
+                        std::hint::spin_loop();
+                    }
+                    node.gestalts.view().expect("made")
+                });
+                node.gestalts.changed();
+                told.join().expect("no panic")
+            });
+            assert!(!Arc::ptr_eq(&before, &told), "what is cached is of before");
+        }
     }
 
     #[test]
