@@ -150,6 +150,15 @@ impl People {
             .any(|person| person.whom == *whom && person.confirmed.contains(node)))
     }
 
+    fn find(&self, vault: &VaultId, whom: &Vertex) -> Result<Option<Person>, Problem> {
+        let key = Person::key(vault, whom);
+        let row = self.db.read(|tx| tx.value(PEOPLE, ALL, &key));
+        let row = row.map_err(|error: StoreError| failure::store(&error))?;
+        row.map(|row| Person::decode(&key, row.expose()))
+            .transpose()
+            .map_err(|error| failure::record("with whom a vault is shared", &error))
+    }
+
     fn keep(&self, person: &Person) -> Result<(), Problem> {
         let key = Person::key(&person.vault, &person.whom);
         self.db
@@ -167,7 +176,7 @@ impl People {
     /// What the store says.
     pub fn share(&self, view: &View, vault: VaultId, whom: &Vertex, nodes: &[NodeId]) -> Result<(), Problem> {
         let _changing = self.change();
-        let known = self.of(vault)?.into_iter().find(|person| person.whom == *whom);
+        let known = self.find(&vault, whom)?;
         let mut person = known.unwrap_or_else(|| Person {
             vault,
             whom: whom.clone(),
@@ -236,8 +245,7 @@ pub fn propose(node: &Node) -> Result<(), Problem> {
 
 fn propose_one(node: &Node, view: &View, listed: &Person) -> Result<(), Problem> {
     let _changing = node.people.change();
-    let known = node.people.of(listed.vault)?;
-    let Some(mut person) = known.into_iter().find(|person| person.whom == listed.whom) else {
+    let Some(mut person) = node.people.find(&listed.vault, &listed.whom)? else {
         return Ok(());
     };
     let open = open_as_admin(node, &person.vault.to_string())?;
