@@ -38,6 +38,7 @@ pub mod pending;
 pub mod plain;
 pub mod post;
 pub mod providers;
+pub mod put_aside;
 pub mod recovery;
 pub mod rekey;
 pub mod relay;
