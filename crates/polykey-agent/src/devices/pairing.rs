@@ -28,7 +28,6 @@ use crate::blocking::blocking;
 use crate::contacts::Place;
 use crate::failure;
 use crate::node::Node;
-use crate::peer::keys::NodeKeys;
 use crate::peer::{Answer, Refusal, Request};
 use crate::post::{Letter, Tray};
 use crate::recovery::past::check_settled;
@@ -251,12 +250,8 @@ impl Agent {
         if !is_good.await? {
             return Ok(Answer::refused(Refusal::Refused));
         }
-        let keys = match NodeKeys::verify(from, start, vec![record]) {
-            Ok(keys) => keys,
-            Err(_) => match self.network().keys_of(&node, from).await {
-                Ok(keys) => keys,
-                Err(_) => return Ok(Answer::refused(Refusal::Refused)),
-            },
+        let Some(keys) = self.network().shown_keys(&node, from, start, record).await else {
+            return Ok(Answer::refused(Refusal::Refused));
         };
         let secret = Key::copy_of(&secret);
         let redeemed = blocking(move || {

@@ -22,7 +22,6 @@ use super::shared::Came;
 use crate::agent::Agent;
 use crate::blocking::blocking;
 use crate::node::Node;
-use crate::peer::keys::NodeKeys;
 use crate::peer::message::{ELEMENT_LEN, MAC_LEN};
 use crate::peer::{Answer, Refusal, Request};
 use crate::recovery::past::check_settled;
@@ -150,9 +149,8 @@ impl Agent {
         let Some(ours) = end(&node, from, &theirs) else {
             return Ok(Answer::refused(Refusal::Refused));
         };
-        let keys = match NodeKeys::verify(from, start, vec![record]) {
-            Ok(keys) => keys,
-            Err(_) => self.network().keys_of(&node, from).await?,
+        let Some(keys) = self.network().shown_keys(&node, from, start, record).await else {
+            return Ok(Answer::refused(Refusal::Refused));
         };
         blocking(move || {
             node.contacts.trust(from)?;

@@ -316,6 +316,21 @@ impl Network {
         asked.map_err(|error| error.problem(&here.contacts.title(&node)))
     }
 
+    /// The keys of `node` as it shows them, or asked for where its record is a later one: that is believed only with all
+    /// that came before it. None for what it cannot prove.
+    pub async fn shown_keys(
+        &self,
+        here: &Node,
+        node: NodeId,
+        start: Vec<u8>,
+        record: Vec<u8>,
+    ) -> Option<NodeKeys> {
+        match NodeKeys::verify(node, start, vec![record]) {
+            Ok(keys) => Some(keys),
+            Err(_) => self.keys_of(here, node).await.ok(),
+        }
+    }
+
     /// The verified keys of `node`: asked for and kept, or as they were the last time when it cannot be reached.
     ///
     /// # Errors

@@ -206,21 +206,14 @@ impl Agent {
         record: Vec<u8>,
     ) -> Result<Answer, Problem> {
         let secret = Key::copy_of(&secret);
-        let keys = match NodeKeys::verify(from, start, vec![record]) {
-            Ok(keys) => keys,
-            Err(_) => {
-                let (here, shown) = (node.clone(), Key::copy_of(secret.expose()));
-                let good = move || here.tickets.is_for(&shown, from, SystemClock.now());
-                // A stranger that made it up shall not make us dial.
-                if !blocking(good).await? {
-                    return Ok(Answer::refused(Refusal::Refused));
-                }
-                // A later record is believed only with all that came before it.
-                match self.network().keys_of(&node, from).await {
-                    Ok(keys) => keys,
-                    Err(_) => return Ok(Answer::refused(Refusal::Refused)),
-                }
-            }
+        let (here, shown) = (node.clone(), Key::copy_of(secret.expose()));
+        let good = move || here.tickets.is_for(&shown, from, SystemClock.now());
+        // A stranger that made it up shall not make us dial.
+        if !blocking(good).await? {
+            return Ok(Answer::refused(Refusal::Refused));
+        }
+        let Some(keys) = self.network().shown_keys(&node, from, start, record).await else {
+            return Ok(Answer::refused(Refusal::Refused));
         };
         let here = node.clone();
         let answer = blocking(move || redeem(&here, from, &secret, &keys)).await?;
