@@ -362,21 +362,17 @@ impl Graph {
     ///
     /// A `device-removed` claim keeps a node out when the remover is as near to the confirmed node as it, or nearer:
     /// so a stolen device cannot put out those that stand before it, and the confirmed node is never put out. Two at
-    /// one distance that removed each other are both kept [apart](Graph::apart).
+    /// one distance that removed each other are both kept [apart](Graph::principal_and_apart).
     /// A node whose chain was forked brings in nobody and is not brought in; a retired one has no rights, but
     /// ties those that it was tied to.
     pub fn principal(&self, confirmed: &NodeId) -> BTreeSet<NodeId> {
-        self.walk(confirmed).0
+        self.principal_and_apart(confirmed).0
     }
 
-    /// The nodes that would be one principal with the node that the user confirmed, but for the word of one that is no
-    /// nearer to it than they are: whose word is the owner's is not known, so they are given nothing, and nothing is
-    /// taken from them.
-    pub fn apart(&self, confirmed: &NodeId) -> BTreeSet<NodeId> {
-        self.walk(confirmed).1
-    }
-
-    fn walk(&self, confirmed: &NodeId) -> (BTreeSet<NodeId>, BTreeSet<NodeId>) {
+    /// The [principal](Graph::principal), and the nodes that would be of it but for the word of one that is no nearer
+    /// to the confirmed node than they are: whose word is the owner's is not known, so they are given nothing, and
+    /// nothing is taken from them.
+    pub fn principal_and_apart(&self, confirmed: &NodeId) -> (BTreeSet<NodeId>, BTreeSet<NodeId>) {
         let mut reached = HashSet::from([*confirmed]);
         let mut barred: HashSet<NodeId> = HashSet::new();
         let mut apart: BTreeSet<NodeId> = BTreeSet::new();

@@ -8,6 +8,8 @@
 //! Always: only `device` claims make nodes one principal, as [`Principal::of`] sees it from a node that the user
 //! confirmed; identities and other links give no right.
 
+#[cfg(test)]
+mod following;
 pub mod hidden;
 pub mod pairing;
 pub mod principals;
@@ -69,8 +71,7 @@ pub struct Principal {
 impl Principal {
     /// The principal of a node that the user confirmed.
     pub fn of(graph: &Graph, confirmed: &NodeId) -> Principal {
-        let all = graph.principal(confirmed);
-        let apart = graph.apart(confirmed);
+        let (all, apart) = graph.principal_and_apart(confirmed);
         let mut removed = graph.parted(&all);
         removed.retain(|node| !apart.contains(node));
         let beyond = match removed.is_empty() {
