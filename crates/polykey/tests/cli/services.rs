@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::home::run;
 use crate::identities::{members, node_with, pair_with, states};
-use crate::node::until;
+use crate::node::{Node, until};
 use crate::servers::{Asked, Scripted, answer};
 use crate::terminal::Terminal;
 
@@ -321,8 +321,8 @@ impl Acquaintances {
     }
 }
 
-#[test]
-fn people_are_searched_for_with_the_login_that_the_user_names() {
+/// GitHub, where it is, and a node that may log in there.
+fn at_github() -> (Arc<Mutex<Acquaintances>>, String, Node) {
     let github = Arc::new(Mutex::new(Acquaintances::default()));
     let server = Scripted::start(|_, stream| answer(stream, 500, "", ""));
     let base = server.url();
@@ -333,6 +333,12 @@ fn people_are_searched_for_with_the_login_that_the_user_names() {
         ("identities.services", &services),
         ("identities.github-client", "app1"),
     ]);
+    (github, base, node)
+}
+
+#[test]
+fn people_are_searched_for_with_the_login_that_the_user_names() {
+    let (github, _, node) = at_github();
     let search = |args: &[&str]| {
         let args = ["identities", "search", "--json"].iter().chain(args).copied();
         let found = node.pk(args).ok();
@@ -402,16 +408,7 @@ fn people_are_searched_for_with_the_login_that_the_user_names() {
 
 #[test]
 fn a_login_opens_the_page_for_a_person_at_a_screen_and_for_nobody_else() {
-    let github = Arc::new(Mutex::new(Acquaintances::default()));
-    let server = Scripted::start(|_, stream| answer(stream, 500, "", ""));
-    let base = server.url();
-    let (state, at) = (github.clone(), base.clone());
-    server.change(move |asked, stream| Acquaintances::serve(&state, &at, asked, stream));
-    let services = format!("github.com=github@{base}");
-    let node = node_with(&[
-        ("identities.services", &services),
-        ("identities.github-client", "app1"),
-    ]);
+    let (_, base, node) = at_github();
     // The desktop's opener notes what it is given.
     let opener = node.home.path().join("xdg-open");
     let script = "#!/bin/sh\necho \"$# $1 ${PK_PASSWORD_NEW-none}\" >> \"$HOME/opened\"\n";
