@@ -502,6 +502,14 @@ pub struct QueueItem {
     pub id: String,
     /// `active` while it is looked at, `scheduled` while it waits, `queued` when it is due.
     pub status: String,
+    /// What is looked at: the id alone.
+    pub parameters: Vec<String>,
+    /// How long it still waits, in milliseconds.
+    pub delay: u64,
+    /// How long a look may take, in milliseconds.
+    pub deadline: u64,
+    /// How early it comes among what is due, 0 to 255: 255 is what the user asked for.
+    pub priority: u8,
     /// When it came there, in milliseconds since 1970.
     pub created: u64,
     /// When it is looked at.

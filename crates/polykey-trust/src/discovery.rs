@@ -13,6 +13,7 @@
 //! user asked for, so that nobody can keep us busy by making up nodes. After a crash, what was being looked at is
 //! due again.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -84,6 +85,13 @@ pub struct Item {
     pub added: Timestamp,
     /// When the last good look was.
     pub good: Option<Timestamp>,
+}
+
+impl Item {
+    /// How early it comes among what is due, 0 to 255: what the user asked for first, then what is nearest to it.
+    pub fn priority(&self) -> u8 {
+        u8::MAX - u8::try_from(self.hops).unwrap_or(u8::MAX)
+    }
 }
 
 /// How a look ended.
@@ -166,7 +174,7 @@ impl Discovery {
         Ok(tx.remove(QUEUE, ALL, &key(vertex))?)
     }
 
-    /// What may be looked at now, oldest due first. Each of these has begun: tell how it ends by
+    /// What may be looked at now, by priority and then oldest due first. Each of these has begun: tell how it ends by
     /// [`Discovery::finish`].
     ///
     /// # Errors
@@ -174,8 +182,11 @@ impl Discovery {
     pub fn start(&mut self, tx: &ReadTx<'_>, now: Timestamp) -> Result<Vec<Item>, TrustError> {
         let mut begun = vec![];
         self.free.retain(|_, free| *free > now);
-        for item in queue(tx)? {
-            if item.due > now || self.running.len() >= self.limits.parallel {
+        let mut due = queue(tx)?;
+        due.retain(|item| item.due <= now);
+        due.sort_by_key(|item| (Reverse(item.priority()), item.due));
+        for item in due {
+            if self.running.len() >= self.limits.parallel {
                 break;
             }
             let provider = provider(&item.vertex);
@@ -517,6 +528,19 @@ mod tests {
 
     const FAILED: Outcome = Outcome::Failed { wait: None };
     const DAY: u64 = 24 * 60 * 60 * 1000;
+
+    #[test]
+    fn what_the_user_asks_for_goes_before_what_has_waited_longer() {
+        let mut bench = Bench::new();
+        bench.ask(&node(0), 0);
+        assert_eq!(bench.start(0).len(), 1);
+        bench.finish(&node(0), &Outcome::Seen((1..=20).map(node).collect()), 0);
+        bench.ask(&node(99), 1000);
+        let begun = bench.start(1000);
+        assert_eq!(begun[0], node(99), "{begun:?}");
+        let priorities: BTreeSet<u8> = bench.queue().iter().map(Item::priority).collect();
+        assert_eq!(Vec::from_iter(priorities), [254, 255]);
+    }
 
     #[test]
     fn what_was_asked_for_is_looked_at_once_and_again_the_next_day() {

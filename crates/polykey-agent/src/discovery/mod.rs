@@ -30,6 +30,8 @@ use crate::failure;
 
 /// The worker looks at its queue at least this often: clocks are set, too.
 const LOOK_AGAIN: Duration = Duration::from_secs(600);
+/// A look that is not done by then failed: a server or a node that dawdles holds up nobody else for longer.
+pub const LOOK_TIME: Duration = Duration::from_secs(60);
 /// After a failure of the database it waits this long.
 const AFTER_FAILURE: Duration = Duration::from_secs(30);
 /// Events that wait for whoever watches; whoever is slower misses some.
@@ -167,7 +169,10 @@ pub async fn run(agent: Agent, mut stop: watch::Receiver<bool>) {
             Ok((begun, wake)) => {
                 for vertex in begun {
                     let (agent, at) = (agent.clone(), vertex.clone());
-                    let look = looks.spawn(async move { agent.look(&at).await });
+                    let look = looks.spawn(async move {
+                        let look = tokio::time::timeout(LOOK_TIME, agent.look(&at)).await;
+                        look.unwrap_or(Outcome::Failed { wait: None })
+                    });
                     under_way.insert(look.id(), vertex);
                 }
                 wake.map_or(LOOK_AGAIN, |wake| wake.since(now).min(LOOK_AGAIN))

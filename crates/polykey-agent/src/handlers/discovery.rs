@@ -14,9 +14,10 @@ use tokio::sync::mpsc;
 
 use crate::agent::Agent;
 use crate::blocking::blocking;
-use crate::discovery::Queued;
+use crate::discovery::{LOOK_TIME, Queued};
 use crate::door::{Action, Caller};
 use crate::gestalts::named::{members, text};
+use crate::handlers::millis;
 
 /// Events on their way to the caller.
 const ON_THE_WAY: usize = 64;
@@ -167,6 +168,10 @@ pub async fn queue(agent: Agent, caller: Caller, _: Nothing) -> Result<QueueList
             QueueItem {
                 id: text(&item.vertex),
                 status: status.to_owned(),
+                parameters: vec![text(&item.vertex)],
+                delay: millis(item.due.since(now)),
+                deadline: millis(LOOK_TIME),
+                priority: item.priority(),
                 created: item.added.as_millis(),
                 scheduled: item.due.as_millis(),
                 hops: item.hops,

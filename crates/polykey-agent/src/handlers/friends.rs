@@ -25,6 +25,7 @@ use crate::friends::message::Request;
 use crate::friends::news::News;
 use crate::friends::owner::{self, Proof, Terms};
 use crate::friends::rows::{self, Delivery, Errand, Held, Own, Seeking, Sought, State, Warning};
+use crate::handlers::millis;
 use crate::node::Node;
 use crate::open;
 
@@ -73,10 +74,6 @@ fn split_item(node: &Node, own: &Own) -> SplitItem {
         stale: own.split.owner() != node.id(),
         holders: holders.collect(),
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Shows everything about shares.

@@ -3,6 +3,8 @@
 //! A handler's first line is its way through the door: `agent.enter(&caller, Action::new("keys.public"))`.
 //! To add a call: a constant in `polykey-api`, a handler here, one line in [`routes`].
 
+use std::time::Duration;
+
 use axum::Router;
 use polykey_api as api;
 
@@ -33,6 +35,11 @@ pub mod secrets;
 pub mod sharing;
 pub mod transfer;
 pub mod vaults;
+
+/// A span as the API tells it.
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
 
 /// Every call, ready to be served.
 pub fn routes(agent: Agent) -> Router {

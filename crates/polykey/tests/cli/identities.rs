@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
+use serde_json::json;
+
 use crate::devices::pair_up;
 use crate::home::{Ended, Home};
 use crate::node::{Node, eventually, pair};
@@ -95,7 +97,7 @@ fn a_fresh_node_lists_itself() {
     let list = home.pk(["identities", "list", "--json"]).ok().json();
     let list = list.as_array().expect("a list");
     assert_eq!(list.len(), 1);
-    assert_eq!(list[0]["actionsList"], serde_json::json!([]));
+    assert_eq!(list[0]["actionsList"], json!([]));
     assert!(home.pk(["identities", "list"]).ok().text().contains("this node"));
     home.pk(["identities", "search", "nobody"]).ok().silent();
     home.pk(["identities", "queue", "--json"]).ok();
@@ -222,7 +224,7 @@ impl GitHub {
         match &*asked.line {
             "POST /login/device/code" => {
                 assert!(asked.body.contains("client_id=app1"), "{}", asked.body);
-                let body = serde_json::json!({
+                let body = json!({
                     "device_code": "dev1", "user_code": "AB12-CD34", "interval": 1, "expires_in": 900,
                     "verification_uri": format!("{base}/login/device"),
                 });
@@ -242,21 +244,21 @@ impl GitHub {
                 assert_eq!(gist["public"], true);
                 let content = gist["files"]["polykey-claim.txt"]["content"].as_str();
                 github.gist = content.map(str::to_owned);
-                let body = serde_json::json!({ "html_url": format!("{base}/gist/alice/abc123") });
+                let body = json!({ "html_url": format!("{base}/gist/alice/abc123") });
                 answer(stream, 201, "", &body.to_string());
             }
             line if line.starts_with("GET /api/users/alice/gists") => {
                 let list = match &github.gist {
-                    Some(_) => serde_json::json!([{
+                    Some(_) => json!([{
                         "id": "abc123", "public": true, "owner": { "login": "Alice" },
                         "files": { "polykey-claim.txt": { "filename": "polykey-claim.txt", "size": 400 } },
                     }]),
-                    None => serde_json::json!([]),
+                    None => json!([]),
                 };
                 answer(stream, 200, "", &list.to_string());
             }
             "GET /api/gists/abc123" => {
-                let body = serde_json::json!({
+                let body = json!({
                     "id": "abc123", "public": true, "owner": { "login": "Alice" },
                     "files": { "polykey-claim.txt": { "truncated": false, "content": github.gist } },
                 });
@@ -340,7 +342,7 @@ fn answers_from_hell_are_bounded_and_change_nothing() {
     let line = a.json(["identities", "claim", "git.example:alice"])["line"].clone();
     let line = line.as_str().expect("a line").to_owned();
     let profile = move |line: &str| {
-        let body = serde_json::json!({ "login": "alice", "description": line }).to_string();
+        let body = json!({ "login": "alice", "description": line }).to_string();
         move |_: &Asked, stream: &mut std::net::TcpStream| answer(stream, 200, "", &body)
     };
     server.change(profile(&line));
@@ -391,6 +393,15 @@ fn answers_from_hell_are_bounded_and_change_nothing() {
         task["failures"].as_u64() > Some(0) && task["status"] == "scheduled",
         "{task}"
     );
+    assert_eq!(
+        (&task["parameters"], &task["priority"], &task["deadline"]),
+        (&json!(["git.example:alice"]), &json!(255), &json!(60_000)),
+    );
+    let span = task["scheduled"].as_u64().expect("a number") - task["created"].as_u64().expect("a number");
+    assert!(
+        (1..=span).contains(&task["delay"].as_u64().expect("a number")),
+        "{task}"
+    );
 
     // What is there and proves something else ends it.
     server.change(profile("nothing any more"));
@@ -405,7 +416,7 @@ fn answers_from_hell_are_bounded_and_change_nothing() {
 
 /// A profile at a service of the kind Gitea, which says this.
 fn gitea_profile(says: &str) -> impl FnMut(&Asked, &mut std::net::TcpStream) + Send + 'static {
-    let body = serde_json::json!({ "login": "alice", "description": says }).to_string();
+    let body = json!({ "login": "alice", "description": says }).to_string();
     move |_, stream| answer(stream, 200, "", &body)
 }
 
@@ -472,7 +483,7 @@ fn those_whom_the_user_trusts_say_what_they_saw_and_contradict_loudly() {
     let shown = bob.pk(["identities", "verify", who]).ok();
     assert!(shown.text().contains("witness\tcarol\tagrees"), "{shown:#?}");
     let alone = bob.json(["identities", "verify", who, "--alone"]);
-    assert_eq!(alone[0]["witnesses"], serde_json::json!([]));
+    assert_eq!(alone[0]["witnesses"], json!([]));
 
     // The page is kept from Bob: Carol saw it.
     for_bob.change(gitea_profile(""));
