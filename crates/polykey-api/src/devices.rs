@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::endpoint::{Endpoint, Nothing};
+use crate::sharing::MemberItem;
 
 /// Makes a ticket for a device.
 pub const PAIR: Endpoint<PairDevice, Pairing> =
@@ -121,6 +122,8 @@ pub struct LeftVault {
     pub removed: bool,
     /// Paths of the secrets that it may have kept.
     pub rotate: Vec<String>,
+    /// Members that are in since it let them in, or somebody whom it let in did; own devices left out.
+    pub let_in: Vec<MemberItem>,
 }
 
 /// A device that was removed.

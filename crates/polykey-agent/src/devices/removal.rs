@@ -14,13 +14,13 @@ use polykey_trust::TrustError;
 use polykey_trust::book;
 use polykey_trust::claim::Body;
 use polykey_trust::link::LinkType;
-use polykey_vault::charter::Role;
+use polykey_vault::charter::{Member, Role};
 
 use super::{hidden, others, own, pairing, principals, step};
 use crate::failure;
 use crate::links;
 use crate::node::Node;
-use crate::sharing::{self, rotation_item};
+use crate::sharing::{self, is_us, member_item, rotation_item};
 use crate::vaults::InUse;
 
 /// The device that the user calls `typed`: by its name as a device, its petname or its id.
@@ -56,7 +56,8 @@ pub fn find(node: &Node, typed: &str) -> Result<NodeId, Problem> {
     }
 }
 
-/// Removes `device`; `keys` are those of its recovery code. Tells what became of it in each vault that it was in.
+/// Removes `device`; `keys` are those of its recovery code. Tells what became of it in each vault that it was in or let
+/// others into.
 ///
 /// # Errors
 /// What the store says. What was done until then stays.
@@ -103,11 +104,12 @@ fn take_out(
     device: NodeId,
     keys: Option<&RecoveryKeys>,
 ) -> Result<Option<LeftVault>, Problem> {
-    if open.vault.role_of(&device).is_none() || !open.vault.my_role().is_some_and(Role::administers) {
+    if !open.vault.my_role().is_some_and(Role::administers) {
         return Ok(None);
     }
-    let mut removed = sharing::take_out(node, open, device).is_ok();
-    if let (false, Some(keys)) = (removed, keys) {
+    let was_in = open.vault.role_of(&device).is_some();
+    let mut removed = was_in && sharing::take_out(node, open, device).is_ok();
+    if let (true, false, Some(keys)) = (was_in, removed, keys) {
         let revoked = open.vault.revoke_with(&device, &keys.recovery);
         if let Err(error) = &revoked {
             tracing::info!(vault = %open.id, %error, "the recovery code does not remove the device");
@@ -124,10 +126,39 @@ fn take_out(
         let of_it = exposed.iter().filter(|exposed| exposed.nodes.contains(&device));
         rotate.extend(of_it.map(|exposed| rotation_item(exposed).path));
     }
+    let own = others(node)?;
+    // Whom own devices let in, which the removed one may have let in itself, the user let in.
+    let mut members = open.vault.members();
+    members.retain(|member| !own.contains(&member.node) && !is_us(node, open, &member.node));
+    let let_in = let_in_by(&members, device);
+    if !was_in && let_in.is_empty() {
+        return Ok(None);
+    }
     Ok(Some(LeftVault {
         vault_id: open.id.to_string(),
         vault_name: open.name.clone(),
-        removed,
+        removed: removed || !was_in,
         rotate,
+        let_in: (let_in.into_iter())
+            .map(|member| member_item(node, open, member))
+            .collect(),
     }))
+}
+
+/// Those of `members` that are in since `device` let them in, or somebody whom it let in did.
+///
+/// What a thief granted stays granted when its device goes, as what its owner granted does: only the user can tell
+/// them apart.
+fn let_in_by(members: &[Member], device: NodeId) -> Vec<&Member> {
+    let mut found: Vec<&Member> = Vec::new();
+    let mut rest: Vec<&Member> = members.iter().filter(|member| member.node != device).collect();
+    loop {
+        let of_it = |by: NodeId| by == device || found.iter().any(|member| member.node == by);
+        let (more, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|member| of_it(member.granted_by));
+        if more.is_empty() {
+            return found;
+        }
+        found.extend(more);
+        rest = others;
+    }
 }

@@ -27,7 +27,7 @@ use crate::gestalts::View;
 use crate::gestalts::named;
 use crate::node::Node;
 use crate::replicas::Trouble;
-use crate::sharing::{self, LetIn, invite, open_as_admin, rotation_item, wanted};
+use crate::sharing::{self, LetIn, invite, is_us, member_item, open_as_admin, rotation_item, wanted};
 use crate::tickets::LIFE;
 use crate::vaults::InUse;
 use crate::vaults::history::rfc3339;
@@ -287,17 +287,11 @@ pub async fn members(agent: Agent, caller: Caller, q: OneVault) -> Result<Member
             .members()
             .iter()
             .map(|member| MemberItem {
-                node_id_encoded: member.node.to_string(),
-                petname: petname(&member.node),
-                role: member.role.to_string(),
-                since: Some(rfc3339(member.since)),
-                granted_by: Some(member.granted_by.to_string()),
-                this_node: is_us(node, &vault, &member.node),
-                pending: false,
                 last_sync: fresh
                     .iter()
                     .find(|(node, _)| *node == member.node)
                     .map(|(_, fresh)| fresh.time.as_millis()),
+                ..member_item(node, &vault, member)
             })
             .collect();
         let waiting = node.shares.waiting()?;
@@ -315,11 +309,6 @@ pub async fn members(agent: Agent, caller: Caller, q: OneVault) -> Result<Member
         Ok(MemberList { members })
     })
     .await
-}
-
-/// True for this node, also under the id of before its keys were reset, under which its vaults stay.
-fn is_us(node: &Node, vault: &InUse, member: &NodeId) -> bool {
-    *member == node.id() || vault.vault.me() == Some(*member)
 }
 
 /// What each member may do.

@@ -11,13 +11,14 @@ pub mod invite;
 pub mod people;
 pub mod shares;
 
-use polykey_api::sharing::RotationItem;
+use polykey_api::problem::typed;
+use polykey_api::sharing::{MemberItem, RotationItem};
 use polykey_api::{Code, Problem};
 use polykey_core::clock::SystemClock;
 use polykey_core::random::OsRandom;
 use polykey_core::{Clock, NodeId, VaultName};
 use polykey_vault::Exposed;
-use polykey_vault::charter::{Joiner, Role};
+use polykey_vault::charter::{Joiner, Member, Role};
 
 use crate::agent::Agent;
 use crate::blocking::blocking;
@@ -27,6 +28,7 @@ use crate::peer::keys::NodeKeys;
 use crate::post::RETRIES;
 use crate::post::notification::{Content, Notification};
 use crate::vaults::InUse;
+use crate::vaults::history::rfc3339;
 use crate::vaults::problem::vault_problem;
 use shares::Pending;
 
@@ -66,8 +68,8 @@ pub fn wanted(name: Option<&str>) -> Result<Wanted, Problem> {
 ///
 /// # Errors
 /// [`Code::VaultNotFound`]; [`Code::NotAllowed`] for anybody but an admin.
-pub fn open_as_admin(node: &Node, typed: &str) -> Result<InUse, Problem> {
-    let open = node.vaults.open(typed)?;
+pub fn open_as_admin(node: &Node, name: &str) -> Result<InUse, Problem> {
+    let open = node.vaults.open(name)?;
     if open.vault.my_role().is_some_and(Role::administers) {
         return Ok(open);
     }
@@ -75,7 +77,7 @@ pub fn open_as_admin(node: &Node, typed: &str) -> Result<InUse, Problem> {
         Code::NotAllowed,
         format!("only an admin of the vault {} may say who is in it", open.name),
     )
-    .hint(format!("see `polykey vaults members {}`", open.name)))
+    .hint(format!("see `polykey vaults members {}`", typed(&open.name))))
 }
 
 /// How letting in went.
@@ -187,7 +189,7 @@ pub fn take_out(node: &Node, vault: &InUse, who: NodeId) -> Result<TakenOut, Pro
                     vault.name
                 ),
             )
-            .hint(format!("see `polykey vaults members {}`", vault.name)));
+            .hint(format!("see `polykey vaults members {}`", typed(&vault.name))));
         }
         Some(_) => {}
     }
@@ -209,6 +211,28 @@ pub fn rotation_item(exposed: &Exposed) -> RotationItem {
         path: exposed.path.to_string(),
         read_by: exposed.nodes.iter().map(ToString::to_string).collect(),
     }
+}
+
+/// One member; when it was last in step is not in it.
+pub fn member_item(node: &Node, vault: &InUse, member: &Member) -> MemberItem {
+    MemberItem {
+        node_id_encoded: member.node.to_string(),
+        petname: node
+            .contacts
+            .find(&member.node)
+            .and_then(|contact| contact.petname),
+        role: member.role.to_string(),
+        since: Some(rfc3339(member.since)),
+        granted_by: Some(member.granted_by.to_string()),
+        this_node: is_us(node, vault, &member.node),
+        pending: false,
+        last_sync: None,
+    }
+}
+
+/// True for this node, also under the id of before its keys were reset, under which its vaults stay.
+pub fn is_us(node: &Node, vault: &InUse, member: &NodeId) -> bool {
+    *member == node.id() || vault.vault.me() == Some(*member)
 }
 
 fn name_of(vault: &InUse) -> Result<VaultName, Problem> {

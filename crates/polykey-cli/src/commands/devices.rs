@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use polykey_api::devices::{self, DeviceItem, JoinDevices, PairDevice, RemoveDevice};
+use polykey_api::problem::typed;
 use polykey_api::{Nothing, Problem};
 use zeroize::Zeroizing;
 
@@ -217,6 +218,23 @@ async fn remove(cx: &Context<'_>, args: Remove) -> Result<Done, Problem> {
         }
         text
     })?;
+    if removed.vaults.iter().any(|vault| !vault.let_in.is_empty()) {
+        cx.out
+            .line("It let these in, and they stay; take out whom you do not know:");
+    }
+    for vault in &removed.vaults {
+        for member in &vault.let_in {
+            let name = member.petname.as_deref().map(escape::name);
+            cx.out.line(&format!(
+                "  polykey vaults unshare {} {}  # {}{}, since {}",
+                typed(&vault.vault_name),
+                member.node_id_encoded,
+                name.map_or_else(String::new, |name| format!("{name}, ")),
+                member.role,
+                member.since.as_deref().unwrap_or("an unknown time"),
+            ));
+        }
+    }
     if left.is_empty() {
         return Ok(done);
     }

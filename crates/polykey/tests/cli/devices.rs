@@ -263,6 +263,44 @@ fn a_removed_device_is_out_everywhere_by_one_command() {
 }
 
 #[test]
+fn whom_a_lost_device_let_in_is_shown_when_it_is_removed() {
+    let (laptop, phone, friend, thief) = (Node::new(), Node::new(), Node::new(), Node::new());
+    laptop.pk(["vaults", "create", "our work"]).ok();
+    pair_up(&laptop, "laptop", &phone, "phone");
+    comes_to_hold(&phone, &["our work"]);
+    laptop.knows(&friend);
+    friend.knows(&laptop);
+    laptop.pk(["vaults", "share", "our work", &friend.id]).ok();
+    phone.knows(&thief);
+    thief.knows(&phone);
+    phone.pk(["vaults", "share", "our work", &thief.id]).ok();
+    eventually("the laptop knows of both", || {
+        [&friend, &thief]
+            .iter()
+            .all(|node| laptop.role_of(node, "our work").is_some())
+    });
+    let removed = laptop.pk(["devices", "remove", "phone"]).ok();
+    let hint = format!(
+        "  polykey vaults unshare 'our work' {}  # reader, since ",
+        thief.id
+    );
+    let shown = &removed.stderr;
+    assert!(shown.contains(&hint) && !shown.contains(&friend.id), "{shown}");
+    // Nobody who missed it then is left without it.
+    let again = laptop.json(["devices", "remove", &phone.id]);
+    let let_in = again["vaults"][0]["letIn"].as_array().expect("a list");
+    assert_eq!(let_in.len(), 1);
+    assert_eq!(
+        (&let_in[0]["nodeIdEncoded"], &let_in[0]["grantedBy"]),
+        (&json!(thief.id), &json!(phone.id))
+    );
+    laptop.pk(["vaults", "unshare", "our work", &thief.id]).ok();
+    assert_eq!(laptop.role_of(&thief, "our work"), None);
+    assert_eq!(laptop.role_of(&friend, "our work").as_deref(), Some("reader"));
+    assert_eq!(laptop.json(["devices", "remove", &phone.id])["vaults"], json!([]));
+}
+
+#[test]
 fn one_that_another_device_removed_gets_nothing_new_from_the_one_that_made_it_a_device() {
     let (laptop, phone, tablet) = (Node::new(), Node::new(), Node::new());
     laptop.pk(["vaults", "create", "work"]).ok();
