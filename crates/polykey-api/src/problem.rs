@@ -136,6 +136,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn words_are_quoted_when_a_shell_would_change_them() {
+        for (word, want) in [
+            ("work:db/USER", "work:db/USER"),
+            ("", "''"),
+            ("a b", "'a b'"),
+            ("it's", r"'it'\''s'"),
+            ("$(x)", "'$(x)'"),
+        ] {
+            assert_eq!(typed(word), want);
+        }
+    }
+
+    #[test]
     fn problems_survive_the_wire() {
         let problem = Problem::new(Code::Locked, "the agent is locked").hint("run `polykey agent unlock`");
         let text = serde_json::to_string(&ProblemReply::from(problem.clone())).expect("plain data");

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use polykey_api::problem::typed;
 use polykey_api::{Code, Problem};
 use polykey_core::clock::SystemClock;
 use polykey_core::random::{OsRandom, random_array};
@@ -190,7 +191,8 @@ fn without_keys(node: &Node, holder: &NodeId, problem: Problem) -> Problem {
         format!("the keys of {title} are not known yet, and it cannot be reached"),
     )
     .hint(format!(
-        "it has to be there once: see `polykey doctor --network {title}`"
+        "it has to be there once: see `polykey doctor --network {}`",
+        typed(&title)
     ))
     .caused_by(&problem)
 }

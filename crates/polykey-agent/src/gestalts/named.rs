@@ -3,6 +3,7 @@
 //! A petname wins over a domain, since the user gave it. A domain has two proofs, by DNS and by HTTPS; it stands for
 //! those of the two that are known, or for both when neither is.
 
+use polykey_api::problem::typed;
 use polykey_api::{Code, Problem};
 use polykey_core::NodeId;
 use polykey_trust::gestalt::Vertex;
@@ -72,7 +73,8 @@ pub fn nodes(node: &Node, view: &View, text: &str) -> Result<Vec<NodeId>, Proble
             format!("no node is known that speaks for {text}"),
         )
         .hint(format!(
-            "run `polykey identities discover {text} --monitor`, then try again"
+            "run `polykey identities discover {} --monitor`, then try again",
+            typed(text)
         )));
     }
     Ok(found)

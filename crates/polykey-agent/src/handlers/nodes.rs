@@ -8,6 +8,7 @@ use polykey_api::nodes::{
     AddNode, BlockNode, ConnectionItem, ConnectionList, NameNode, NodeAddress, NodeItem, NodeList, OneNode,
     Pinged,
 };
+use polykey_api::problem::typed;
 use polykey_api::{Code, Nothing, Problem};
 use polykey_core::{NodeId, Timestamp};
 use polykey_net::{ConnectionInfo, Mode, Path};
@@ -81,7 +82,7 @@ pub async fn find(agent: Agent, caller: Caller, q: OneNode) -> Result<NodeItem, 
             Code::NodeNotFound,
             format!("the node {} was not found", node.contacts.title(&id)),
         )
-        .hint(format!("run `polykey doctor --network {}`", q.who))),
+        .hint(format!("run `polykey doctor --network {}`", typed(&q.who)))),
     }
 }
 
@@ -169,7 +170,7 @@ pub async fn examine(agent: Agent, caller: Caller, q: OneNode) -> Result<Finding
     if contact.as_ref().is_some_and(|contact| contact.blocked) {
         findings.push(
             Finding::new("block", Health::Bad, "this node refuses it")
-                .hint(format!("run `polykey nodes unblock {}`", q.who)),
+                .hint(format!("run `polykey nodes unblock {}`", typed(&q.who))),
         );
     }
     findings.push(match (places, network.mode()) {

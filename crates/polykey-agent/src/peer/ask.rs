@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use polykey_api::problem::typed;
 use polykey_api::{Code, Problem};
 use polykey_core::NodeId;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -49,7 +50,7 @@ impl AskError {
                 Code::NodeUnreachable,
                 format!("the node {title} cannot be reached"),
             )
-            .hint(format!("run `polykey doctor --network {title}`")),
+            .hint(format!("run `polykey doctor --network {}`", typed(title))),
             error if error.is_nonsense() => Problem::new(
                 Code::Protocol,
                 format!("the node {title} answers what no honest program answers"),

@@ -12,6 +12,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use polykey_api::problem::typed;
 use polykey_api::{Code, Problem};
 use polykey_core::clock::SystemClock;
 use polykey_core::codec::{CodecError, Reader, Writer};
@@ -209,7 +210,7 @@ impl People {
     ///
     /// # Errors
     /// [`Code::NodeNotFound`] when it was not shared with them.
-    pub fn part(&self, vault: &InUse, whom: &[Vertex], typed: &str) -> Result<BTreeSet<NodeId>, Problem> {
+    pub fn part(&self, vault: &InUse, whom: &[Vertex], name: &str) -> Result<BTreeSet<NodeId>, Problem> {
         let _changing = self.change();
         let mut nodes = BTreeSet::new();
         for mut person in self.of(vault.id)? {
@@ -221,9 +222,9 @@ impl People {
         match nodes.is_empty() {
             true => Err(Problem::new(
                 Code::NodeNotFound,
-                format!("the vault {} is not shared with {typed}", vault.name),
+                format!("the vault {} is not shared with {name}", vault.name),
             )
-            .hint(format!("see `polykey vaults members {}`", vault.name))),
+            .hint(format!("see `polykey vaults members {}`", typed(&vault.name)))),
             false => Ok(nodes),
         }
     }

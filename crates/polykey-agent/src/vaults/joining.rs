@@ -7,6 +7,7 @@
 
 use std::path::PathBuf;
 
+use polykey_api::problem::typed;
 use polykey_api::vaults::VaultItem;
 use polykey_api::{Code, Problem};
 use polykey_core::statement::Statement;
@@ -50,7 +51,10 @@ impl Vaults {
                         Code::Exists,
                         format!("this node has that vault already, as {}", entry.name),
                     )
-                    .hint(format!("run `polykey vaults pull {}`", entry.name)));
+                    .hint(format!(
+                        "run `polykey vaults pull {}`",
+                        typed(entry.name.as_str())
+                    )));
                 }
                 State::Deleted(held, _) if held == id => {
                     return Err(Problem::new(
@@ -60,7 +64,10 @@ impl Vaults {
                             entry.name
                         ),
                     )
-                    .hint(format!("run `polykey vaults undelete {}`", entry.name)));
+                    .hint(format!(
+                        "run `polykey vaults undelete {}`",
+                        typed(entry.name.as_str())
+                    )));
                 }
                 _ => {}
             }

@@ -28,7 +28,7 @@ fn charter_problem(vault: &str, error: &AuthorError) -> Problem {
         _ => Code::BadData,
     };
     Problem::new(code, format!("in the vault {vault}: {error}"))
-        .hint(format!("see `polykey vaults members {vault}`"))
+        .hint(format!("see `polykey vaults members {}`", typed(vault)))
         .caused_by(error)
 }
 

@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use polykey_api::problem::typed;
 use polykey_api::{Code, Problem};
 
 use crate::output::{Done, cannot_write};
@@ -177,7 +178,7 @@ impl Stage {
         if self.interrupted.load(Ordering::Relaxed) {
             return Err(Problem::new(Code::Io, "the demo was interrupted"));
         }
-        let words: Vec<_> = args.iter().map(|arg| quoted(arg)).collect();
+        let words: Vec<_> = args.iter().map(|arg| typed(arg)).collect();
         let fed = if input.is_some() {
             "  < (a secret value)"
         } else {
@@ -231,15 +232,6 @@ impl Stage {
     }
 }
 
-/// A word as a reader would have to type it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', "'\\''"))
-}
-
 /// The first file below `folder` that holds `needle` in its content or name.
 fn find(folder: &Path, needle: &[u8]) -> io::Result<Option<PathBuf>> {
     let holds = |bytes: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
@@ -270,18 +262,6 @@ fn failed(what: &str, error: &dyn std::error::Error) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn words_are_quoted_when_a_shell_would_change_them() {
-        for (word, want) in [
-            ("work:db/USER", "work:db/USER"),
-            ("", "''"),
-            ("a b", "'a b'"),
-            ("it's", "'it'\\''s'"),
-        ] {
-            assert_eq!(quoted(word), want);
-        }
-    }
 
     #[test]
     fn a_needle_is_found_in_names_and_contents_of_any_depth() {

@@ -12,6 +12,7 @@ use polykey_api::friends::{
     RestoredCode, Shares, SplitCode, SplitItem, Veto,
 };
 use polykey_api::nodes::OneNode;
+use polykey_api::problem::typed;
 use polykey_api::{Code, Nothing, Problem};
 use zeroize::Zeroizing;
 
@@ -399,7 +400,7 @@ pub async fn request(cx: &Context<'_>, args: RequestArgs) -> Result<Done, Proble
         );
         cx.out.success(&format!(
             "Then: `polykey recovery restore {} --recovery-code-out-file FILE`",
-            escape::name(&question.owner)
+            typed(&question.owner)
         ));
     }
     if refused {

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use polykey_api::identities::{self, GestaltItem, OneGestalt};
+use polykey_api::problem::typed;
 use polykey_api::{Code, Problem};
 
 use crate::context::Context;
@@ -38,7 +39,7 @@ pub async fn run(cx: &Context<'_>, args: GraphArgs) -> Result<Done, Problem> {
         let text = format!("nobody of the name {} is known", escape::name(&question.who));
         return Err(Problem::new(Code::NodeNotFound, text).hint(format!(
             "run `polykey identities discover {} --monitor`",
-            escape::name(&question.who)
+            typed(&question.who)
         )));
     }
     let Some(path) = args.svg else {

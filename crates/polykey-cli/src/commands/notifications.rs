@@ -5,6 +5,7 @@ use polykey_api::notifications::{
     self, ClearInbox, NotificationData, NotificationItem, NotificationList, OneNotification, ReadInbox,
     ReadOutbox, Removed, Send,
 };
+use polykey_api::problem::typed;
 use polykey_api::{Nothing, Problem};
 
 use crate::context::Context;
@@ -317,8 +318,8 @@ fn line(item: &NotificationItem) -> String {
             "turned up beside {}; it is not in {}; `polykey vaults share {} {node}` lets it in, if it is theirs",
             escape::name(whom),
             vault(vault_name, vault_id),
-            escape::name(vault_name),
-            node = escape::name(&notification.iss),
+            typed(&escape::name(vault_name)),
+            node = typed(&escape::name(&notification.iss)),
         ),
         NotificationData::ShareLeft { threshold, count } => format!(
             "left one of {count} shares of its recovery code here; {threshold} give it back; `polykey recovery list` shows it"
@@ -332,7 +333,7 @@ fn line(item: &NotificationItem) -> String {
         NotificationData::RecoveryAsked { owner, not_before } => format!(
             "ASKS for the share of {}, whose new node it says it is; call them, then `polykey recovery approve {}` or `refuse`; nothing is released before {}",
             escape::name(owner),
-            notification.iss,
+            typed(&escape::name(&notification.iss)),
             time::show(*not_before)
         ),
         NotificationData::RecoveryWarning {
@@ -343,7 +344,7 @@ fn line(item: &NotificationItem) -> String {
             "WARNING: {} asks it for a share of the recovery code of {}; if that is not you: `polykey recovery veto {}`, before {}",
             escape::name(asker),
             escape::name(owner),
-            escape::name(asker),
+            typed(&escape::name(asker)),
             time::show(*not_before)
         ),
         NotificationData::RecoveryVetoed { owner, asker, late } => format!(

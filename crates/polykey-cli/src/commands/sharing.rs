@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal, Read, Write};
 
 use clap::Args;
+use polykey_api::problem::typed;
 use polykey_api::sharing::{
     self, Adopt, Candidate, Candidates, Invite, Invited, Join, MemberItem, RotationItem, Share, Shared,
     Unshare, VaultStatus,
@@ -193,8 +194,9 @@ async fn confirmed(cx: &Context<'_>, args: &ShareArgs) -> Result<Option<Vec<Stri
                 format!("no node that speaks for {who} was confirmed before"),
             )
             .hint(format!(
-                "on a terminal, `polykey vaults share {} {who}` shows them and asks",
-                escape::name(&args.vault.0)
+                "on a terminal, `polykey vaults share {} {}` shows them and asks",
+                typed(&args.vault.0),
+                typed(&args.who)
             ))),
         };
     }
