@@ -1,12 +1,12 @@
 //! Recovery with friends: a code is split, its owner loses everything, and a new node gets it back.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use crate::home::Ended;
-use crate::node::{Node, eventually};
+use crate::node::{Node, at_another_time, eventually};
 
 /// An owner and its friends, who know each other.
 struct Circle {
@@ -323,6 +323,44 @@ fn nothing_is_released_before_its_time_and_the_owner_can_object() {
     assert_eq!(state(&again.json(), alice), "refused");
     at(alice, &["recovery", "approve", &thief.id, "--yes"], 67);
     assert_eq!(alice.json(["recovery", "list"])["requests"][0]["state"], "vetoed");
+}
+
+#[test]
+fn what_nobody_objects_to_is_released_when_the_wait_is_over() {
+    let (Some(early), Some(late)) = (at_another_time("+50m"), at_another_time("+70m")) else {
+        return;
+    };
+    let mut circle = Circle::new();
+    circle.split("1h").ok();
+    circle.owner.stop();
+    let new = circle.newcomer();
+    let owner = circle.owner.id.clone();
+    new.pk(["recovery", "request", &owner, "--from", "alice", "bob"])
+        .ok();
+    for friend in &circle.friends[..2] {
+        friend.pk(["recovery", "approve", &new.id, "--yes"]).ok();
+    }
+    let back = new.home.path().join("back.txt");
+    let mut restore = |clock| {
+        for friend in &mut circle.friends[..2] {
+            friend.restart_with(Clone::clone(clock));
+            new.knows(friend);
+        }
+        let restore = [
+            "recovery",
+            "restore",
+            &owner,
+            "--json",
+            "--recovery-code-out-file",
+        ];
+        new.pk(restore.into_iter().chain(back.to_str()))
+    };
+    let waits = restore(&early).ended(1).json();
+    assert!(!back.exists());
+    restore(&late).ok();
+    assert_eq!(state(&waits, &circle.friends[0]), "waiting");
+    let read = |path: &Path| std::fs::read_to_string(path).expect("the code");
+    assert_eq!(read(&back).trim(), read(&circle.code).trim());
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! A node whose agent listens for others, and waiting for what others do.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::home::{Ended, Home, run};
+use crate::home::{Ended, Home, run, skip};
 use crate::wires::Machine;
 
 /// What another node does arrives within this time, or never.
@@ -28,8 +28,8 @@ impl Node {
     }
 
     /// A node on the loopback interface whose programs have more in their environment.
-    pub fn with<const N: usize>(env: [(&'static str, String); N]) -> Node {
-        Node::start_new(Home::empty(), None, env.into())
+    pub fn with(env: impl IntoIterator<Item = (&'static str, String)>) -> Node {
+        Node::start_new(Home::empty(), None, env.into_iter().collect())
     }
 
     /// A node on the loopback interface, in a home in which something was set up before.
@@ -89,6 +89,13 @@ impl Node {
 
     pub fn start(&self) {
         self.pk(["agent", "start", "--background"]).ok();
+    }
+
+    /// Starts the agent again with these in its environment as well.
+    pub fn restart_with(&mut self, env: impl IntoIterator<Item = (&'static str, String)>) {
+        self.stop();
+        self.env.extend(env);
+        self.start();
     }
 
     pub fn stop(&self) {
@@ -242,6 +249,28 @@ impl Node {
     pub fn size(&self) -> u64 {
         size_of(&self.home.node().join("vaults"))
     }
+}
+
+/// What shows a program a clock that is `off`, such as `+2h`; nothing where the library for that is missing.
+pub fn at_another_time(off: &str) -> Option<[(&'static str, String); 3]> {
+    let folders = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = folders.map(|entry| entry.path()).collect();
+    folders.push("/usr/lib".into());
+    let library = Path::new("faketime/libfaketime.so.1");
+    let found = folders
+        .into_iter()
+        .map(|folder| folder.join(library))
+        .find(|path| path.exists());
+    if found.is_none() {
+        skip("libfaketime is not installed");
+    }
+    let library = found?.into_os_string().into_string().expect("a plain path");
+    Some([
+        ("LD_PRELOAD", library),
+        ("FAKETIME", off.to_owned()),
+        // How long something takes is not what is off.
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+    ])
 }
 
 /// Two nodes on the loopback interface that know each other.

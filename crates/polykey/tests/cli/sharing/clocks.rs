@@ -1,25 +1,6 @@
 //! Nodes whose clocks are years apart.
 
-use std::path::{Path, PathBuf};
-
-use crate::home::skip;
-use crate::node::{Node, until};
-
-/// The library that shows a program another time.
-fn other_time() -> Option<PathBuf> {
-    let folders = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
-    let mut folders: Vec<PathBuf> = folders.map(|entry| entry.path()).collect();
-    folders.push("/usr/lib".into());
-    let library = Path::new("faketime/libfaketime.so.1");
-    let found = folders
-        .into_iter()
-        .map(|folder| folder.join(library))
-        .find(|path| path.exists());
-    if found.is_none() {
-        skip("libfaketime is not installed");
-    }
-    found
-}
+use crate::node::{Node, at_another_time, until};
 
 /// The years in which a secret was written, newest first, as this node shows them.
 fn years(node: &Node, secret: &str) -> Vec<i32> {
@@ -40,15 +21,10 @@ fn a_clock_that_is_ten_years_behind_changes_nothing() {
 }
 
 fn check(off: &str) {
-    let Some(library) = other_time() else { return };
+    let Some(clock) = at_another_time(off) else { return };
     let a = Node::new();
-    let b = Node::with([
-        ("PK_AGENT_HOST", "127.0.0.1".to_owned()),
-        ("LD_PRELOAD", library.to_str().expect("text").to_owned()),
-        ("FAKETIME", off.to_owned()),
-        // How long something takes is not what is off.
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-    ]);
+    let host = ("PK_AGENT_HOST", "127.0.0.1".to_owned());
+    let b = Node::with(clock.into_iter().chain([host]));
     a.knows(&b);
     b.knows(&a);
     a.shares_work_with(&b);
