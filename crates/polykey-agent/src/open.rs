@@ -102,6 +102,8 @@ pub fn open_or_create(paths: &NodePaths, order: &StartOrder, random: &dyn Random
     if order.fresh || !exists(paths) {
         return create(paths, order, random);
     }
+    // Not used, and not taken for right either.
+    limits(&order.ops_limit, &order.mem_limit)?;
     let _ = fs::remove_file(paths.unfinished());
     let password = password(order)?;
     let node = match &order.recovery_code {
@@ -114,32 +116,14 @@ pub fn open_or_create(paths: &NodePaths, order: &StartOrder, random: &dyn Random
     })
 }
 
-/// Makes a new node. Nothing may be there, unless `order` wants it put aside.
+/// Makes a new node. Nothing may be there, unless `order` wants it put aside, which is done when all that can be
+/// wrong with the order was looked at.
 ///
 /// # Errors
-/// [`Code::Exists`] when there is a node already.
+/// [`Code::Exists`] when there is a node already; what is wrong with the order.
 pub fn create(paths: &NodePaths, order: &StartOrder, random: &dyn Random) -> Result<Opened, Problem> {
-    if order.fresh {
-        put_aside(paths)?;
-    }
-    if exists(paths) {
-        return Err(Problem::new(
-            Code::Exists,
-            format!("there is a node in {} already", paths.root().display()),
-        )
-        .hint("start it with `polykey agent start`, or put it aside with `--fresh`"));
-    }
-    if order.existing_only {
-        return Err(no_node(paths));
-    }
-    if paths.unfinished().exists() {
-        remove_unfinished(paths)?;
-    } else if paths.database().exists() {
-        return Err(Problem::new(
-            Code::BadData,
-            format!("the key file {} is missing", paths.keys().display()),
-        )
-        .hint("put it back from a backup, or begin anew with `--fresh`"));
+    if !order.fresh {
+        make_room(paths, order)?;
     }
     let password = password(order)?;
     if password.is_empty() {
@@ -162,11 +146,15 @@ pub fn create(paths: &NodePaths, order: &StartOrder, random: &dyn Random) -> Res
             Problem::new(code, error.to_string())
         })?,
     };
+    let (file, master) = KeyFile::create(&password, &keys, limits, random)
+        .map_err(|error| Problem::new(Code::Io, "the password cannot be stretched").caused_by(&error))?;
+    if order.fresh {
+        put_aside(paths)?;
+        make_room(paths, order)?;
+    }
     write_new(&paths.unfinished(), b"")?;
     // Before anything that it explains.
     sync_folder_of(&paths.unfinished())?;
-    let (file, master) = KeyFile::create(&password, &keys, limits, random)
-        .map_err(|error| Problem::new(Code::Io, "the password cannot be stretched").caused_by(&error))?;
     let begins = match order.recovery_code.is_some() && !order.new_code {
         true => Begins::Perhaps,
         false => Begins::Now,
@@ -186,6 +174,31 @@ pub fn create(paths: &NodePaths, order: &StartOrder, random: &dyn Random) -> Res
         node,
         recovery_code: Some(code.words()),
     })
+}
+
+/// Looks whether a new node may be made here, and clears away what a broken-off attempt left.
+fn make_room(paths: &NodePaths, order: &StartOrder) -> Result<(), Problem> {
+    if exists(paths) {
+        return Err(Problem::new(
+            Code::Exists,
+            format!("there is a node in {} already", paths.root().display()),
+        )
+        .hint("start it with `polykey agent start`, or put it aside with `--fresh`"));
+    }
+    if order.existing_only {
+        return Err(no_node(paths));
+    }
+    if paths.unfinished().exists() {
+        remove_unfinished(paths)
+    } else if paths.database().exists() {
+        Err(Problem::new(
+            Code::BadData,
+            format!("the key file {} is missing", paths.keys().display()),
+        )
+        .hint("put it back from a backup, or begin anew with `--fresh`"))
+    } else {
+        Ok(())
+    }
 }
 
 /// Opens an existing node with its password.

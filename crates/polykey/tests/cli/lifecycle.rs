@@ -234,6 +234,54 @@ fn no_node_is_made_whose_recovery_code_goes_nowhere() {
 }
 
 #[test]
+fn a_node_is_put_aside_only_for_one_that_can_be_made() {
+    let home = Home::live();
+    home.pk(["vaults", "create", "kept"]).ok();
+    home.pk(["agent", "stop"]).ok();
+    let mut private = home.command(["keys", "private", "--json"]);
+    private.env("PK_PASSWORD_NEW", "not this one");
+    let jwe = run(private, b"").ok().stdout;
+    home.pk(["agent", "stop"]).ok();
+    for (name, content) in [("code", b"no code".as_slice()), ("rubbish", b"{}"), ("jwe", &jwe)] {
+        std::fs::write(home.path().join(name), content).expect("written");
+    }
+    let file = |name: &str| {
+        home.path()
+            .join(name)
+            .into_os_string()
+            .into_string()
+            .expect("text")
+    };
+    let (code, rubbish, jwe) = (file("code"), file("rubbish"), file("jwe"));
+    let nowhere = file("nowhere");
+    for first in [
+        &["bootstrap", "--fresh"][..],
+        &["agent", "start", "--background", "--fresh"],
+    ] {
+        for (args, exit) in [
+            (["--password-ops-limit", "little"], 64),
+            (["--password-mem-limit", "little"], 64),
+            (["--recovery-code-file", &code], 65),
+            (["--recovery-code-file", &nowhere], 66),
+            (["--private-key-file", &rubbish], 65),
+            (["--private-key-file", &jwe], 77),
+        ] {
+            home.pk_as("another", first.iter().chain(&args))
+                .ended(exit)
+                .silent();
+            assert!(!home.node().join("discarded").exists(), "{first:?} {args:?}");
+        }
+    }
+    // A word that is none is not taken either where it would not be used.
+    home.pk(["agent", "start", "--background", "--password-ops-limit", "little"])
+        .ended(64);
+    assert_eq!(
+        home.pk(["vaults", "list", "--json"]).ok().json()[0]["vaultName"],
+        "kept"
+    );
+}
+
+#[test]
 fn a_recovery_code_in_a_file_is_for_its_owner_alone_and_in_no_answer() {
     use std::os::unix::fs::PermissionsExt;
     let made = |args: &[&str]| {
