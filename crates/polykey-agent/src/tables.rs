@@ -38,6 +38,8 @@ pub const RECOVERY_HELD: Table = Table::new(41);
 pub const RECOVERY_REQUESTS: Table = Table::new(42);
 /// What is to be said about shares to nodes that are away. See `friends`.
 pub const RECOVERY_ERRANDS: Table = Table::new(43);
+/// Own devices of which the user was told. See `devices`.
+pub const DEVICES_TOLD: Table = Table::new(44);
 /// Messages from strangers. See `post`.
 pub const STRANGERS: Table = Table::new(26);
 /// Tickets for devices. See `devices`.

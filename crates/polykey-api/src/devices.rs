@@ -108,6 +108,9 @@ pub struct RemoveDevice {
     /// Its recovery code, for the vaults that it made.
     #[serde(default)]
     pub recovery_code: Option<String>,
+    /// True when the code may be that of another node, and is not used then: it stood in the environment.
+    #[serde(default)]
+    pub perhaps: bool,
 }
 
 /// A vault that a removed device was in.
@@ -132,6 +135,8 @@ pub struct LeftVault {
 pub struct DeviceRemoved {
     /// The device.
     pub node_id_encoded: String,
-    /// The vaults that it was in.
+    /// The devices that it alone had made devices: they go with it, and can be paired anew.
+    pub with_it: Vec<String>,
+    /// The vaults that they were in.
     pub vaults: Vec<LeftVault>,
 }

@@ -221,6 +221,11 @@ pub enum NotificationData {
     },
     /// The sender is a device of this user now.
     DeviceJoined {},
+    /// The sender is no device of this user any more, and this user did not say so here.
+    DeviceGone {
+        /// True when it says so itself, false when another device of the user does.
+        itself: bool,
+    },
     /// The sender's sigchain does not go on from what it was.
     SigchainDoubt {
         /// True when it says something else than before, false when it says less.

@@ -226,6 +226,8 @@ pub struct MemberItem {
     /// What the user calls it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub petname: Option<String>,
+    /// The identities for which it and the devices of the same principal speak. They give no right.
+    pub gestalt: Vec<String>,
     /// Its role.
     pub role: String,
     /// Since when, in RFC 3339, by the clock of who let it in; absent while it waits.

@@ -465,6 +465,29 @@ impl Graph {
             .collect()
     }
 
+    /// The nodes that one of `nodes` still calls its device, and that say of it that they are none any more.
+    pub fn leaving(&self, nodes: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
+        let says = |node: &NodeId| {
+            let place = self.index.get(&Vertex::Node(*node));
+            let alone = place.map_or(&[][..], |place| &self.alone[*place]).iter();
+            let links = alone
+                .map(|bond| &self.unanswered[*bond])
+                .filter(|bond| bond.tie == Tie::Device);
+            let ends = links.flat_map(|bond| [&bond.from, &bond.to]);
+            ends.filter_map(|end| match end {
+                Vertex::Node(other) if !nodes.contains(other) => Some((*node, *other)),
+                _ => None,
+            })
+            .collect::<Vec<_>>()
+        };
+        let denies = |(node, other): &(NodeId, NodeId)| {
+            let facts = self.facts.get(other);
+            facts.is_some_and(|facts| facts.parted.contains(node))
+        };
+        let all = nodes.iter().flat_map(says);
+        all.filter(denies).map(|(_, other)| other).collect()
+    }
+
     /// The nodes that were tied to the one that the user confirmed by one of `removed` alone, and are not any more.
     pub fn beyond(&self, confirmed: &NodeId, removed: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
         let kept = self.tied([*confirmed].into(), removed);
@@ -509,6 +532,17 @@ impl Graph {
     /// True when somebody forked the chain of the node: who uses its key now is not known.
     pub fn is_doubtful(&self, node: &NodeId) -> bool {
         self.facts.get(node).is_some_and(|facts| facts.is_doubtful)
+    }
+
+    /// The identities for which a node speaks directly.
+    pub fn identities_of(&self, node: &NodeId) -> BTreeSet<IdentityId> {
+        let place = self.index.get(&Vertex::Node(*node));
+        let ends = place.into_iter().flat_map(|place| &self.edges[*place]);
+        ends.filter_map(|(_, to)| match &self.vertices[*to] {
+            Vertex::Identity(identity) => Some(identity.clone()),
+            Vertex::Node(_) => None,
+        })
+        .collect()
     }
 
     /// The nodes that a member stands for when the user names it: a node for itself, an identity for the nodes

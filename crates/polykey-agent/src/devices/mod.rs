@@ -3,7 +3,7 @@
 //! [`pairing`] makes a node a device of this one: with a ticket, or with a few [`words`], a `device` link is signed by both. [`principals`]
 //! follows in the vaults what sigchains say of devices, of the user's own and of others', and lets them in and takes
 //! them out, and [`removal`] undoes a pairing. [`hidden`] is the vault that own devices share, and [`step`] keeps what belongs to the person in step
-//! through it. [`shared`] brings in what own devices hold.
+//! through it. [`shared`] brings in what own devices hold, and [`told`] is what the user is told of them.
 //!
 //! Always: only `device` claims make nodes one principal, as [`Principal::of`] sees it from a node that the user
 //! confirmed; identities and other links give no right.
@@ -16,6 +16,7 @@ pub mod principals;
 pub mod removal;
 pub mod shared;
 pub mod step;
+pub mod told;
 pub mod words;
 
 use std::collections::BTreeSet;
@@ -66,6 +67,9 @@ pub struct Principal {
     pub apart: BTreeSet<NodeId>,
     /// Nodes that only removed ones had tied to it.
     pub beyond: BTreeSet<NodeId>,
+    /// Nodes that say themselves that they are none of it any more. Whether their owner says so is not known, so they
+    /// keep what they have until a user removes them.
+    pub left: BTreeSet<NodeId>,
 }
 
 impl Principal {
@@ -78,6 +82,8 @@ impl Principal {
             true => BTreeSet::new(),
             false => graph.beyond(confirmed, &removed),
         };
+        let mut left = graph.leaving(&all);
+        left.retain(|node| !removed.contains(node) && !apart.contains(node));
         let nodes = match all.len() > MAX_DEVICES {
             false => all,
             true => {
@@ -90,6 +96,7 @@ impl Principal {
             removed,
             apart,
             beyond,
+            left,
         }
     }
 }
@@ -230,7 +237,7 @@ mod tests {
         world.says(&b, &Body::DeviceRemoved(a.node()));
         let seen = world.of(&a);
         assert_eq!(seen.nodes, nodes(&[&a]));
-        assert_eq!(seen.removed, nodes(&[]));
+        assert_eq!((seen.removed, seen.left), (nodes(&[]), nodes(&[&b])));
         world.says(&a, &Body::DeviceRemoved(b.node()));
         let seen = world.of(&a);
         assert_eq!((seen.nodes, seen.removed), (nodes(&[&a]), nodes(&[&b])));

@@ -23,13 +23,13 @@ use polykey_trust::invitation::{self, LIFETIME};
 use polykey_trust::link::LinkType;
 
 use super::shared::Came;
+use super::told;
 use crate::agent::Agent;
 use crate::blocking::blocking;
 use crate::contacts::Place;
 use crate::failure;
 use crate::node::Node;
 use crate::peer::{Answer, Refusal, Request};
-use crate::post::{Letter, Tray};
 use crate::recovery::past::check_settled;
 use crate::sharing::invite::meet_issuer;
 use crate::tables::DEVICE_TICKETS;
@@ -271,9 +271,7 @@ impl Agent {
 
     /// A link that makes `from` a device was signed here: the user is told.
     pub(crate) async fn tell_of_device(&self, node: Arc<Node>, from: NodeId) -> Result<(), Problem> {
-        let letter = Letter::DeviceJoined { from };
-        let told = move || node.post.tell(Tray::Inbox, letter, SystemClock.now(), &OsRandom);
-        blocking(told).await.map(drop)
+        blocking(move || told::joined(&node, from)).await
     }
 
     /// Makes this node a device of the principal of the ticket's issuer, and brings in what that one holds for it.

@@ -18,7 +18,7 @@ use polykey_core::codec::{CodecError, Reader, Writer};
 use polykey_core::random::OsRandom;
 use polykey_core::{Clock, NodeId, VaultId, VaultName};
 use polykey_store::StoreError;
-use polykey_vault::charter::{DeviceKey, Role};
+use polykey_vault::charter::{DeviceKey, Member, Role};
 use polykey_vault::sync::Replica;
 
 use super::Principal;
@@ -122,6 +122,14 @@ pub fn devices_of(node: &Node, vault: &VaultId, members: &BTreeSet<NodeId>) -> R
         .collect())
 }
 
+/// True when a user let this member in here as somebody of its own, and not as a device of another.
+///
+/// # Errors
+/// What the store says.
+pub fn stands_alone(node: &Node, vault: &VaultId, member: &Member) -> Result<bool, Problem> {
+    Ok(member.granted_by == node.id() && !rows(node, vault)?.contains_key(&member.node))
+}
+
 /// Principals of members, each looked up once in one view.
 pub struct Principals<'n> {
     node: &'n Node,
@@ -204,12 +212,15 @@ pub fn follow_vault(
         .filter(|(member, role)| role.reads() && of(member).is_none() && (!is_hidden || **member == me))
         .map(|(member, role)| (*member, *role))
         .collect();
+    let own = principals.of(&me).clone();
     let mut wanted: BTreeMap<NodeId, (NodeId, Role)> = BTreeMap::new();
     for (member, role) in &stand {
         for device in principals.of(member).nodes.clone() {
             // Roles ascend from most to least.
             if (followed.contains(member) || of(&device) == Some(*member))
                 && !stand.contains_key(&device)
+                // Whose device it may be otherwise: this user removed it.
+                && !own.removed.contains(&device)
                 && !principals.succeeds_in(&device, &members)
                 && wanted.get(&device).is_none_or(|(_, other)| role < other)
             {
@@ -218,7 +229,6 @@ pub fn follow_vault(
         }
     }
     let mut touched = Vec::new();
-    let own = principals.of(&me).clone();
     for device in members.keys().filter(|device| **device != me) {
         let is_undone = match of(device) {
             _ if own.removed.contains(device) => true,

@@ -6,6 +6,8 @@
 //!
 //! Always: the same command again does what was left over.
 
+use std::collections::BTreeSet;
+
 use polykey_api::devices::LeftVault;
 use polykey_api::{Code, Problem};
 use polykey_core::NodeId;
@@ -30,20 +32,25 @@ use crate::vaults::InUse;
 pub fn find(node: &Node, typed: &str) -> Result<NodeId, Problem> {
     let principal = own(node)?;
     let others = others(node)?;
-    let names = step::names(node, &others)?;
-    let named = names.iter().find(|(_, name)| *name == typed).map(|(id, _)| *id);
-    let id = match named {
+    // One that was removed, or says that it is none, may be left in a vault.
+    let present = step::names(node, &others)?;
+    let mut all = others;
+    all.extend(principal.removed);
+    all.extend(principal.apart);
+    all.extend(principal.beyond);
+    all.extend(principal.left);
+    let mut former = step::former_names(node)?;
+    former.retain(|id, _| all.contains(id));
+    let mut names = present.iter().chain(&former);
+    let id = match names.find(|(_, name)| *name == typed).map(|(id, _)| *id) {
         Some(id) => Ok(id),
         None => node.contacts.who(typed),
     };
     match id {
         Ok(id) if id == node.id() => Err(Problem::new(Code::Usage, "this device cannot remove itself")
             .hint("run `polykey devices remove` at another one")),
-        // One that was removed may be left in a vault.
         Ok(id)
-            if others.contains(&id)
-                || principal.removed.contains(&id)
-                || principal.apart.contains(&id)
+            if all.contains(&id)
                 // One that may become a device is kept from it.
                 || pairing::is_invited(node, &id)? =>
         {
@@ -56,12 +63,20 @@ pub fn find(node: &Node, typed: &str) -> Result<NodeId, Problem> {
     }
 }
 
-/// Removes `device`; `keys` are those of its recovery code. Tells what became of it in each vault that it was in or let
-/// others into.
+/// What became of a removal.
+pub struct Removal {
+    /// Each vault that the device, or one that goes with it, was in or let others into.
+    pub vaults: Vec<LeftVault>,
+    /// The devices that go with it, since only it had tied them to this principal.
+    pub with_it: BTreeSet<NodeId>,
+}
+
+/// Removes `device`; `keys` are those of its recovery code. Devices that only it had made devices go with it: whether
+/// its owner or a thief did that, nobody can tell, and the owner pairs them anew.
 ///
 /// # Errors
 /// What the store says. What was done until then stays.
-pub fn remove(node: &Node, device: NodeId, keys: Option<&RecoveryKeys>) -> Result<Vec<LeftVault>, Problem> {
+pub fn remove(node: &Node, device: NodeId, keys: Option<&RecoveryKeys>) -> Result<Removal, Problem> {
     // What follows the claim by itself would take the device out first, and nobody would tell what it could read.
     let turn = principals::turn(node);
     pairing::close_all_of(node, &device)?;
@@ -74,74 +89,111 @@ pub fn remove(node: &Node, device: NodeId, keys: Option<&RecoveryKeys>) -> Resul
         links::say(node, &Body::DeviceRemoved(device))?;
     }
     links::withdraw(node, device, LinkType::Device)?;
+    let graph = &node.gestalts.view()?.graph;
+    let going = Going {
+        device,
+        keys,
+        with_it: graph.beyond(&node.id(), &BTreeSet::from([device])),
+    };
     let mut left = Vec::new();
     for id in node.vaults.ids() {
         let Ok(open) = node.vaults.open_id(id) else {
             continue;
         };
-        if let Some(vault) = take_out(node, &open, device, keys)? {
+        if let Some(vault) = take_out(node, &open, &going)? {
             left.push(vault);
         }
     }
     for id in node.vaults.hidden() {
         if let Ok(open) = node.vaults.open_id(id) {
-            take_out(node, &open, device, keys)?;
+            take_out(node, &open, &going)?;
         }
     }
-    node.contacts.set_trust(device, false)?;
+    for gone in going.with_it.iter().chain([&device]) {
+        node.contacts.set_trust(*gone, false)?;
+    }
     // Where it is left in the hidden vault, another one takes its place.
     let there = others(node)?;
     if !there.is_empty() && hidden::current(node, &there).is_none() {
         node.vaults.create_hidden()?;
     }
     principals::follow_all_in(node, &turn)?;
-    Ok(left)
+    Ok(Removal {
+        vaults: left,
+        with_it: going.with_it,
+    })
 }
 
-fn take_out(
-    node: &Node,
-    open: &InUse,
+/// A device that is removed, and those that only it had tied to this principal, which go with it.
+struct Going<'k> {
     device: NodeId,
-    keys: Option<&RecoveryKeys>,
-) -> Result<Option<LeftVault>, Problem> {
+    keys: Option<&'k RecoveryKeys>,
+    with_it: BTreeSet<NodeId>,
+}
+
+impl Going<'_> {
+    /// True for the device, and for those that go with it, where no user let them in as somebody of their own.
+    fn takes(&self, node: &Node, open: &InUse, member: &Member) -> Result<bool, Problem> {
+        if member.node == self.device {
+            return Ok(true);
+        }
+        let with_it = self.with_it.contains(&member.node);
+        Ok(with_it && !principals::stands_alone(node, &open.id, member)?)
+    }
+}
+
+fn take_out(node: &Node, open: &InUse, going: &Going<'_>) -> Result<Option<LeftVault>, Problem> {
     if !open.vault.my_role().is_some_and(Role::administers) {
         return Ok(None);
     }
-    let was_in = open.vault.role_of(&device).is_some();
-    let mut removed = was_in && sharing::take_out(node, open, device).is_ok();
-    if let (true, false, Some(keys)) = (was_in, removed, keys) {
-        let revoked = open.vault.revoke_with(&device, &keys.recovery);
-        if let Err(error) = &revoked {
-            tracing::info!(vault = %open.id, %error, "the recovery code does not remove the device");
+    let (mut gone, mut stay) = (BTreeSet::new(), BTreeSet::new());
+    for member in open.vault.members() {
+        if is_us(node, open, &member.node) || !going.takes(node, open, &member)? {
+            continue;
         }
-        removed = revoked.is_ok();
-    }
-    if removed {
-        principals::note_gone(node, &open.id, &device)?;
+        let mut removed = sharing::take_out(node, open, member.node).is_ok();
+        if let (true, false, Some(keys)) = (member.node == going.device, removed, going.keys) {
+            let revoked = open.vault.revoke_with(&member.node, &keys.recovery);
+            if let Err(error) = &revoked {
+                tracing::info!(vault = %open.id, %error, "the recovery code does not remove the device");
+            }
+            removed = revoked.is_ok();
+        }
+        if removed {
+            principals::note_gone(node, &open.id, &member.node)?;
+            gone.insert(member.node);
+        } else {
+            stay.insert(member.node);
+        }
     }
     let mut rotate = Vec::new();
-    if removed {
+    if !gone.is_empty() {
         let exposed = open.vault.rotation();
         let exposed = exposed.map_err(|error| crate::vaults::problem::vault_problem(&open.name, error))?;
-        let of_it = exposed.iter().filter(|exposed| exposed.nodes.contains(&device));
-        rotate.extend(of_it.map(|exposed| rotation_item(exposed).path));
+        let of_them = exposed
+            .iter()
+            .filter(|exposed| exposed.nodes.iter().any(|node| gone.contains(node)));
+        rotate.extend(of_them.map(|exposed| rotation_item(exposed).path));
     }
     let own = others(node)?;
     // Whom own devices let in, which the removed one may have let in itself, the user let in.
     let mut members = open.vault.members();
     members.retain(|member| !own.contains(&member.node) && !is_us(node, open, &member.node));
-    let let_in = let_in_by(&members, device);
-    if !was_in && let_in.is_empty() {
+    let let_in = let_in_by(&members, going.device);
+    let let_in = let_in.into_iter().filter(|member| !stay.contains(&member.node));
+    let view = node.gestalts.view()?;
+    let let_in: Vec<_> = let_in
+        .map(|member| member_item(node, &view, open, member))
+        .collect();
+    if gone.is_empty() && stay.is_empty() && let_in.is_empty() {
         return Ok(None);
     }
     Ok(Some(LeftVault {
         vault_id: open.id.to_string(),
         vault_name: open.name.clone(),
-        removed: removed || !was_in,
+        removed: stay.is_empty(),
         rotate,
-        let_in: (let_in.into_iter())
-            .map(|member| member_item(node, open, member))
-            .collect(),
+        let_in,
     }))
 }
 

@@ -77,8 +77,12 @@ impl Agent {
             .running()
             .ok_or_else(|| Problem::new(Code::NodeUnreachable, "this node is not on the network"))?;
         self.bring_hidden(node, from).await?;
-        let Answer::Offers(offers) = self.network().ask(node, from, Request::Scan).await? else {
-            unreachable!("answers are read as answers to their request");
+        let offers = match self.network().ask(node, from, Request::Scan).await {
+            Ok(Answer::Offers(offers)) => offers,
+            Ok(_) => unreachable!("answers are read as answers to their request"),
+            // It has none for this node.
+            Err(problem) if problem.code == Code::NotAllowed => return Ok(Vec::new()),
+            Err(problem) => return Err(problem),
         };
         let mut all = Vec::new();
         for offer in offers.into_iter().filter(|offer| offer.role.reads()) {

@@ -166,21 +166,38 @@ fn set_own_name(node: &Node, name: &str) -> Result<(), Problem> {
 /// # Errors
 /// What the vault says.
 pub fn names(node: &Node, others: &BTreeSet<NodeId>) -> Result<BTreeMap<NodeId, String>, Problem> {
-    let mut names = BTreeMap::new();
-    if let Some(open) = hidden::current(node, others) {
-        for (id, name) in hidden::read(&open, DEVICE)? {
-            let name = String::from_utf8(name)
-                .ok()
-                .and_then(|name| parse_name(&name).ok());
-            if let (Ok(id), Some(name)) = (id.parse::<NodeId>(), name) {
-                names.insert(id, name);
-            }
-        }
-    }
+    let mut names = match hidden::current(node, others) {
+        Some(open) => names_in(&open)?,
+        None => BTreeMap::new(),
+    };
     if let Some(name) = own_name(node)? {
         names.insert(node.id(), name);
     }
     Ok(names)
+}
+
+/// The names that devices have or had, as every hidden vault that can be read has them.
+///
+/// # Errors
+/// What a vault says.
+pub fn former_names(node: &Node) -> Result<BTreeMap<NodeId, String>, Problem> {
+    let mut names = BTreeMap::new();
+    for id in node.vaults.hidden() {
+        if let Ok(open) = node.vaults.open_id(id) {
+            names.extend(names_in(&open)?);
+        }
+    }
+    Ok(names)
+}
+
+fn names_in(open: &InUse) -> Result<BTreeMap<NodeId, String>, Problem> {
+    let all = hidden::read(open, DEVICE)?.into_iter();
+    Ok(all
+        .filter_map(|(id, name)| {
+            let name = parse_name(&String::from_utf8(name).ok()?).ok()?;
+            Some((id.parse().ok()?, name))
+        })
+        .collect())
 }
 
 /// What stands here.

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::agent::Agent;
 use crate::blocking::blocking;
-use crate::devices::principals;
+use crate::devices::{principals, told};
 use crate::node::Node;
 use crate::post::{Letter, Tray};
 use crate::sharing::people;
@@ -63,6 +63,7 @@ fn settle(node: &Node) -> Result<Vec<NodeId>, Problem> {
         node.post
             .tell(Tray::Inbox, letter, SystemClock.now(), &OsRandom)?;
     }
+    told::follow(node)?;
     people::propose(node)?;
     principals::follow_all(node)
 }

@@ -120,11 +120,14 @@ pub async fn remove(agent: Agent, caller: Caller, q: RemoveDevice) -> Result<Dev
     let code = q.recovery_code.as_deref().map(open::recovery_code).transpose()?;
     let working = agent.clone();
     // Half a removal is none.
-    let (device, vaults) = to_the_end(async move {
+    let (device, removal) = to_the_end(async move {
         let here = node.clone();
         let removed = blocking(move || {
             let device = removal::find(&here, &q.who)?;
-            let keys = code.map(|code| code.keys());
+            let mut keys = code.map(|code| code.keys());
+            if q.perhaps {
+                keys = keys.filter(|keys| keys.root.public() == device);
+            }
             if let Some(keys) = &keys
                 && keys.root.public() != device
             {
@@ -133,18 +136,22 @@ pub async fn remove(agent: Agent, caller: Caller, q: RemoveDevice) -> Result<Dev
                     "this is not the recovery code of the device that is removed",
                 ));
             }
-            let vaults = removal::remove(&here, device, keys.as_ref())?;
-            Ok((device, vaults))
+            let removal = removal::remove(&here, device, keys.as_ref())?;
+            Ok((device, removal))
         })
         .await?;
         working.spread_chain(None);
         working.run_errands(removed.0);
+        for gone in &removed.1.with_it {
+            working.run_errands(*gone);
+        }
         working.keep_in_step().await;
         Ok(removed)
     })
     .await?;
     Ok(DeviceRemoved {
         node_id_encoded: device.to_string(),
-        vaults,
+        with_it: removal.with_it.iter().map(ToString::to_string).collect(),
+        vaults: removal.vaults,
     })
 }

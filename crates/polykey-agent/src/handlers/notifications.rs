@@ -15,6 +15,7 @@ use polykey_trust::proof::Ending;
 use crate::agent::Agent;
 use crate::blocking::blocking;
 use crate::door::{Action, Caller};
+use crate::gestalts::named;
 use crate::handlers::friends;
 use crate::node::Node;
 use crate::post::courier::Delivered;
@@ -29,7 +30,7 @@ async fn enter(agent: &Agent, caller: &Caller, event: &'static str) -> Result<Ar
 pub async fn send(agent: Agent, caller: Caller, q: Send) -> Result<Sent, Problem> {
     let action = Action::new("notifications.send").target(&q.who);
     let node = agent.enter(&caller, action).await?.node().clone();
-    let to = node.contacts.who(&q.who)?;
+    let to = named::node(&node, &q.who).await?;
     if to == node.id() {
         return Err(Problem::new(Code::Usage, "this is the node itself"));
     }
@@ -222,6 +223,11 @@ fn shown_mail(mail: &Mail, me: &NodeId) -> NotificationItem {
                 vault_name: name.to_string(),
                 role: role.map(|role| role.to_string()),
             },
+        ),
+        Letter::DeviceGone { itself, .. } => (
+            None,
+            mail.id.time(),
+            NotificationData::DeviceGone { itself: *itself },
         ),
         Letter::DeviceJoined { .. } => (None, mail.id.time(), NotificationData::DeviceJoined {}),
         Letter::Doubt { forked, .. } => (

@@ -27,7 +27,9 @@ use crate::gestalts::View;
 use crate::gestalts::named;
 use crate::node::Node;
 use crate::replicas::Trouble;
-use crate::sharing::{self, LetIn, invite, is_us, member_item, open_as_admin, rotation_item, wanted};
+use crate::sharing::{
+    self, LetIn, invite, is_us, member_item, open_as_admin, rotation_item, waiting_item, wanted,
+};
 use crate::tickets::LIFE;
 use crate::vaults::InUse;
 use crate::vaults::history::rfc3339;
@@ -280,7 +282,7 @@ async fn look<T: Send + 'static>(
 /// The members.
 pub async fn members(agent: Agent, caller: Caller, q: OneVault) -> Result<MemberList, Problem> {
     look(&agent, &caller, "vaults.members", q, |node, vault| {
-        let petname = |id: &NodeId| node.contacts.find(id).and_then(|contact| contact.petname);
+        let view = node.gestalts.view()?;
         let fresh = fresh::all(&node.db, &vault.id).map_err(|error| failure::store(&error))?;
         let mut members: Vec<MemberItem> = vault
             .vault
@@ -291,21 +293,12 @@ pub async fn members(agent: Agent, caller: Caller, q: OneVault) -> Result<Member
                     .iter()
                     .find(|(node, _)| *node == member.node)
                     .map(|(_, fresh)| fresh.time.as_millis()),
-                ..member_item(node, &vault, member)
+                ..member_item(node, &view, &vault, member)
             })
             .collect();
         let waiting = node.shares.waiting()?;
         let waiting = waiting.iter().filter(|pending| pending.vault == vault.id);
-        members.extend(waiting.map(|pending| MemberItem {
-            node_id_encoded: pending.node.to_string(),
-            petname: petname(&pending.node),
-            role: pending.role.to_string(),
-            since: None,
-            granted_by: None,
-            this_node: false,
-            pending: true,
-            last_sync: None,
-        }));
+        members.extend(waiting.map(|pending| waiting_item(node, &view, &pending.node, pending.role)));
         Ok(MemberList { members })
     })
     .await
@@ -361,7 +354,10 @@ pub async fn invite(agent: Agent, caller: Caller, q: Invite) -> Result<Invited, 
     }
     let pass = agent.enter(&caller, action).await?;
     let node = pass.node().clone();
-    let to = q.to.as_deref().map(|who| node.contacts.who(who)).transpose()?;
+    let to = match &q.to {
+        Some(who) => Some(named::confirmed_node(&node, who).await?),
+        None => None,
+    };
     let wanted = wanted(q.role.as_deref())?;
     let life = q.expires.map_or(LIFE, Duration::from_millis);
     let addresses = invite::own_addresses(agent.network());

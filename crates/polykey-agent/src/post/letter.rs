@@ -130,6 +130,13 @@ pub enum Letter {
         /// The node.
         from: NodeId,
     },
+    /// The agent tells: this node is no device of the user any more, and this user did not say so here.
+    DeviceGone {
+        /// The node.
+        from: NodeId,
+        /// True when it says so itself, false when another device of the user does.
+        itself: bool,
+    },
     /// The agent asks: this node turned up beside somebody with whom a vault is shared.
     Proposal {
         /// The node.
@@ -196,6 +203,7 @@ impl Letter {
             | Letter::Reach { from, .. }
             | Letter::Device { from, .. }
             | Letter::DeviceJoined { from }
+            | Letter::DeviceGone { from, .. }
             | Letter::Proposal { from, .. }
             | Letter::Friend { from, .. } => *from,
         }
@@ -274,6 +282,7 @@ impl Mail {
                 }
             }
             Letter::DeviceJoined { from } => out.array(2).u64(21).bytes(from.as_bytes()),
+            Letter::DeviceGone { from, itself } => out.array(3).u64(25).bytes(from.as_bytes()).bool(*itself),
             Letter::Proposal {
                 from,
                 vault,
@@ -345,6 +354,10 @@ impl Mail {
             },
             (2, 21) => Letter::DeviceJoined {
                 from: NodeId::from_bytes(from.bytes_of()?),
+            },
+            (3, 25) => Letter::DeviceGone {
+                from: NodeId::from_bytes(from.bytes_of()?),
+                itself: from.bool()?,
             },
             (5, 20) => Letter::Proposal {
                 from: NodeId::from_bytes(from.bytes_of()?),

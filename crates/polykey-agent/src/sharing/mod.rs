@@ -11,6 +11,8 @@ pub mod invite;
 pub mod people;
 pub mod shares;
 
+use std::collections::BTreeSet;
+
 use polykey_api::problem::typed;
 use polykey_api::sharing::{MemberItem, RotationItem};
 use polykey_api::{Code, Problem};
@@ -22,6 +24,7 @@ use polykey_vault::charter::{Joiner, Member, Role};
 
 use crate::agent::Agent;
 use crate::blocking::blocking;
+use crate::gestalts::View;
 use crate::network::known_keys;
 use crate::node::Node;
 use crate::peer::keys::NodeKeys;
@@ -194,12 +197,12 @@ pub fn take_out(node: &Node, vault: &InUse, who: NodeId) -> Result<TakenOut, Pro
         Some(_) => {}
     }
     let removed = vault.vault.revoke(&who).map_err(problem)?;
-    let mut rotate = Vec::new();
     if removed.role.reads() {
         tell_unshared(node, vault, who)?;
-        rotate = vault.vault.rotation().map_err(problem)?;
-        rotate.retain(|exposed| exposed.nodes.contains(&who));
     }
+    // Also of a keeper, which may have been a reader before.
+    let mut rotate = vault.vault.rotation().map_err(problem)?;
+    rotate.retain(|exposed| exposed.nodes.contains(&who));
     Ok(TakenOut {
         rotate: rotate.iter().map(rotation_item).collect(),
     })
@@ -214,18 +217,31 @@ pub fn rotation_item(exposed: &Exposed) -> RotationItem {
 }
 
 /// One member; when it was last in step is not in it.
-pub fn member_item(node: &Node, vault: &InUse, member: &Member) -> MemberItem {
+pub fn member_item(node: &Node, view: &View, vault: &InUse, member: &Member) -> MemberItem {
     MemberItem {
-        node_id_encoded: member.node.to_string(),
-        petname: node
-            .contacts
-            .find(&member.node)
-            .and_then(|contact| contact.petname),
-        role: member.role.to_string(),
         since: Some(rfc3339(member.since)),
         granted_by: Some(member.granted_by.to_string()),
         this_node: is_us(node, vault, &member.node),
         pending: false,
+        ..waiting_item(node, view, &member.node, member.role)
+    }
+}
+
+/// One that waits for its keys.
+pub fn waiting_item(node: &Node, view: &View, who: &NodeId, role: Role) -> MemberItem {
+    let same = view.graph.principal(who);
+    let identities: BTreeSet<_> = (same.iter().chain([who]))
+        .flat_map(|device| view.graph.identities_of(device))
+        .collect();
+    MemberItem {
+        node_id_encoded: who.to_string(),
+        petname: node.contacts.find(who).and_then(|contact| contact.petname),
+        gestalt: identities.iter().map(ToString::to_string).collect(),
+        role: role.to_string(),
+        since: None,
+        granted_by: None,
+        this_node: false,
+        pending: true,
         last_sync: None,
     }
 }

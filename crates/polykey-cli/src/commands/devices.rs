@@ -9,6 +9,7 @@ use polykey_api::problem::typed;
 use polykey_api::{Nothing, Problem};
 use zeroize::Zeroizing;
 
+use crate::commands::agent::given_recovery_code;
 use crate::commands::qr;
 use crate::commands::sharing::{duration, read_ticket};
 use crate::context::Context;
@@ -83,7 +84,8 @@ pub struct Remove {
     /// Name of the device, or its id
     #[arg(value_name = "DEVICE")]
     who: String,
-    /// Read the recovery code of that device from this file: it is needed for the vaults that it made
+    /// Read the recovery code of that device from this file (or from PK_RECOVERY_CODE): it is needed for the vaults
+    /// that it made
     #[arg(long, value_name = "FILE")]
     recovery_code_file: Option<PathBuf>,
 }
@@ -190,15 +192,17 @@ fn row(device: &DeviceItem) -> [String; 3] {
 async fn remove(cx: &Context<'_>, args: Remove) -> Result<Done, Problem> {
     let question = RemoveDevice {
         who: args.who,
-        recovery_code: args
-            .recovery_code_file
-            .as_deref()
-            .map(super::agent::recovery_code_from)
-            .transpose()?,
+        recovery_code: given_recovery_code(args.recovery_code_file.as_deref())?,
+        perhaps: args.recovery_code_file.is_none(),
     };
     let removed = cx.call(&devices::REMOVE, &question).await?;
     let who = escape::name(&question.who);
     cx.out.success(&format!("{who} is no device of yours any more"));
+    for gone in &removed.with_it {
+        cx.out.line(&format!(
+            "With it goes {gone}, which it alone had made a device; if that is yours, pair it again with `polykey devices pair`"
+        ));
+    }
     let left: Vec<_> = removed.vaults.iter().filter(|vault| !vault.removed).collect();
     if removed.vaults.iter().any(|vault| !vault.rotate.is_empty()) {
         cx.out.success(
@@ -240,9 +244,10 @@ async fn remove(cx: &Context<'_>, args: Remove) -> Result<Done, Problem> {
     }
     let names: Vec<_> = left.iter().map(|vault| escape::name(&vault.vault_name)).collect();
     cx.out.line(&format!(
-        "{who} ranks above this device and is still in them: {}. For those that it made, run the command again with \
-         `--recovery-code-file` and its recovery code; for others, run it at the device that made them",
-        names.join(", ")
+        "{who} ranks above this device and is still in them: {}. For those that it made, run `polykey devices remove {} \
+         --recovery-code-file FILE` with its recovery code; for others, run it at the device that made them",
+        names.join(", "),
+        removed.node_id_encoded
     ));
     Ok(Done::Partly)
 }

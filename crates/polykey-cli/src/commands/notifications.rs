@@ -1,12 +1,14 @@
 //! `notifications`: short messages between nodes.
 
+use std::io::{self, Read as _};
+
 use clap::{Args, Subcommand, ValueEnum};
 use polykey_api::notifications::{
     self, ClearInbox, NotificationData, NotificationItem, NotificationList, OneNotification, ReadInbox,
     ReadOutbox, Removed, Send,
 };
 use polykey_api::problem::typed;
-use polykey_api::{Nothing, Problem};
+use polykey_api::{Code, Nothing, Problem};
 
 use crate::context::Context;
 use crate::escape;
@@ -91,7 +93,7 @@ pub struct SendArgs {
     /// The node: its id or petname
     #[arg(value_name = "NODE")]
     who: String,
-    /// The text, up to 4096 bytes
+    /// The text, up to 4096 bytes (`-` for stdin)
     message: String,
     /// How often delivery is tried again [default: 256]
     #[arg(long, short, value_name = "N")]
@@ -205,10 +207,30 @@ pub async fn run(cx: &Context<'_>, command: Command) -> Result<Done, Problem> {
     }
 }
 
+/// Longest text of a message, as the agent takes it.
+const MAX_MESSAGE: u64 = 4096;
+
+/// One byte more than a message holds is enough to be told so by the agent.
+fn from_stdin() -> Result<String, Problem> {
+    let mut text = String::new();
+    let read = io::stdin().take(MAX_MESSAGE + 1).read_to_string(&mut text);
+    match read {
+        Ok(_) => Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(Problem::new(
+            Code::BadData,
+            "the message on stdin is not UTF-8 text",
+        )),
+        Err(error) => Err(Problem::new(Code::Io, "stdin cannot be read").caused_by(&error)),
+    }
+}
+
 async fn send(cx: &Context<'_>, args: SendArgs) -> Result<Done, Problem> {
     let question = Send {
         who: args.who,
-        message: args.message,
+        message: match args.message.as_str() {
+            "-" => from_stdin()?,
+            _ => args.message,
+        },
         retries: args.retries,
     };
     let sent = cx.call(&notifications::SEND, &question).await?;
@@ -287,6 +309,15 @@ fn line(item: &NotificationItem) -> String {
         ),
         NotificationData::DeviceJoined {} => {
             "is a device of yours now; `polykey devices remove` undoes it".to_owned()
+        }
+        NotificationData::DeviceGone { itself: true } => format!(
+            "WARNING: says that it is no device of yours any more; if that is not you, run `polykey devices remove {}` here: \
+             until then it keeps what it has",
+            typed(&escape::name(&notification.iss))
+        ),
+        NotificationData::DeviceGone { itself: false } => {
+            "was removed by another of your devices; if that is not you, see `polykey devices list`"
+                .to_owned()
         }
         NotificationData::SigchainDoubt { forked: true } => {
             "says something else about itself than before: somebody else may have its key; ask its owner"

@@ -341,7 +341,7 @@ pub async fn members(cx: &Context<'_>, args: OneVaultArgs) -> Result<Done, Probl
         .call(&sharing::MEMBERS, &OneVault { vault: args.vault.0 })
         .await?;
     cx.out.answer(&list.members, |members| {
-        let mut table = Table::with_headings(&["NODE", "NAME", "ROLE", "SINCE", "LAST SYNC"]);
+        let mut table = Table::with_headings(&["NODE", "NAME", "GESTALT", "ROLE", "SINCE", "LAST SYNC"]);
         for member in members {
             table.row(&member_row(member));
         }
@@ -349,7 +349,7 @@ pub async fn members(cx: &Context<'_>, args: OneVaultArgs) -> Result<Done, Probl
     })
 }
 
-fn member_row(member: &MemberItem) -> [String; 5] {
+fn member_row(member: &MemberItem) -> [String; 6] {
     let since = match &member.since {
         Some(since) => since.clone(),
         None => "waits for its keys".to_owned(),
@@ -362,6 +362,7 @@ fn member_row(member: &MemberItem) -> [String; 5] {
     [
         member.node_id_encoded.clone(),
         member.petname.clone().unwrap_or_default(),
+        member.gestalt.join(" "),
         member.role.clone(),
         since,
         last,

@@ -1,11 +1,12 @@
 //! Own devices: pairing, what follows, and removal.
 
+use std::path::Path;
 use std::process::Stdio;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::home::Home;
+use crate::home::{Home, run};
 use crate::node::{Node, eventually};
 
 /// Makes `b` a device like `a`, with these names.
@@ -301,6 +302,76 @@ fn whom_a_lost_device_let_in_is_shown_when_it_is_removed() {
 }
 
 #[test]
+fn what_a_lost_device_made_a_device_goes_with_it() {
+    let (laptop, phone, other) = (Node::new(), Node::new(), Node::new());
+    laptop.pk(["vaults", "create", "work"]).ok();
+    laptop.write("work:x", "1");
+    pair_up(&laptop, "laptop", &phone, "phone");
+    pair_up(&phone, "phone", &other, "other");
+    other.comes_to_read("work:x", "1");
+    eventually("the laptop knows both", || names(&laptop).len() == 3);
+    // Also of the one that came by the other.
+    eventually("the owner is told of both", || {
+        let told = laptop.json(["notifications", "inbox", "read"]);
+        let told = told.as_array().expect("a list").iter();
+        told.filter(|item| item["notification"]["data"]["type"] == "DeviceJoined")
+            .count()
+            == 2
+    });
+    let removed = laptop.pk(["devices", "remove", "phone"]).ok();
+    assert_eq!(removed.text(), "work:x\n");
+    removed.says(&format!("With it goes {}", other.id));
+    let told = || {
+        laptop
+            .json(["notifications", "inbox", "read"])
+            .as_array()
+            .map(Vec::len)
+    };
+    let before = told();
+    laptop.write("work:x", "2");
+    // Nothing that they say afterwards brings them back.
+    for node in [&phone, &other] {
+        node.stop();
+        node.start();
+        eventually("it is refused", || node.pk(["vaults", "pull", "work"]).code == 77);
+        node.reads("work:x", "1");
+        assert_eq!(laptop.role_of(node, "work"), None);
+    }
+    laptop.stop();
+    laptop.start();
+    assert_eq!(names(&laptop), ["laptop"]);
+    for node in [&phone, &other] {
+        assert_eq!(laptop.role_of(node, "work"), None);
+    }
+    assert_eq!(told(), before);
+    // Whose it is has it again by two commands.
+    pair_up(&laptop, "laptop", &other, "other");
+    other.comes_to_read("work:x", "2");
+    assert_eq!(laptop.role_of(&phone, "work"), None);
+}
+
+#[test]
+fn a_lost_device_that_removed_its_owner_is_removed_all_the_same() {
+    let (laptop, phone) = (Node::new(), Node::new());
+    laptop.pk(["vaults", "create", "work"]).ok();
+    laptop.write("work:x", "1");
+    pair_up(&laptop, "laptop", &phone, "phone");
+    phone.comes_to_read("work:x", "1");
+    eventually("they know each other", || names(&phone) == ["phone", "laptop"]);
+    phone.pk(["devices", "remove", "laptop"]).ended(1);
+    eventually("the laptop has heard of it", || names(&laptop) == ["laptop"]);
+    laptop.comes_to_be_told("DeviceGone");
+    let removed = laptop.pk(["devices", "remove", "phone"]).ok();
+    assert_eq!(removed.text(), "work:x\n");
+    assert_eq!(laptop.role_of(&phone, "work"), None);
+    laptop.write("work:x", "2");
+    eventually("it is refused", || {
+        phone.pk(["vaults", "pull", "work"]).code == 77
+    });
+    phone.reads("work:x", "1");
+}
+
+#[test]
 fn one_that_another_device_removed_gets_nothing_new_from_the_one_that_made_it_a_device() {
     let (laptop, phone, tablet) = (Node::new(), Node::new(), Node::new());
     laptop.pk(["vaults", "create", "work"]).ok();
@@ -345,7 +416,6 @@ fn the_device_that_made_a_vault_is_removed_with_its_recovery_code() {
     eventually("it is known", || names(&phone) == ["phone", "laptop"]);
     phone.comes_to_read("work:x", "1");
     let code = laptop.home.path().join("code");
-    let code = code.to_str().expect("text");
     // The laptop is away, as one that was stolen.
     laptop.stop();
     let other = with_code();
@@ -364,10 +434,15 @@ fn the_device_that_made_a_vault_is_removed_with_its_recovery_code() {
         .ended(1)
         .says("still in them: work");
     assert_eq!(phone.role_of(&laptop, "work").as_deref(), Some("admin"));
-    // The same command again does what was left over.
-    let removed = phone
-        .pk(["devices", "remove", &laptop.id, "--recovery-code-file", code])
-        .ok();
+    // The same command again does what was left over. A code in the environment may be that of another node.
+    let with_code = |words: &str| {
+        let mut remove = phone.command(["devices", "remove", &laptop.id]);
+        remove.env("PK_RECOVERY_CODE", words.trim());
+        run(remove, b"")
+    };
+    let words = |path: &Path| std::fs::read_to_string(path).expect("the code");
+    with_code(&words(&foreign)).ended(1);
+    let removed = with_code(&words(&code)).ok();
     assert_eq!(removed.text().trim(), "work:x");
     assert_eq!(phone.role_of(&laptop, "work"), None);
     phone.write("work:x", "2");
