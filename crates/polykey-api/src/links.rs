@@ -52,6 +52,8 @@ pub struct NodeInvited {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Linked {
+    /// True: a link that was not made is an error.
+    pub success: bool,
     /// The other node.
     pub node_id_encoded: String,
     /// The entry of our own sigchain.

@@ -232,6 +232,11 @@ pub enum Format {
     Json,
 }
 
+/// True for what has the shape of a node's id; whether it is one, the agent says.
+pub fn looks_like_node_id(text: &str) -> bool {
+    text.len() == 53 && text.starts_with('v') && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::{CommandFactory, FromArgMatches};

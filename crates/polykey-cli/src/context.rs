@@ -21,7 +21,7 @@ use polykey_client::{Auth, Client, background, rendezvous};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::args::Global;
+use crate::args::{Global, looks_like_node_id};
 use crate::output::Output;
 use crate::password::{self, Given, Secret};
 use crate::settings::{self, Origin, SETTINGS, Settings, bytes, find_setting};
@@ -264,6 +264,9 @@ impl<'l> Context<'l> {
             && want != is
             && !want.is_empty()
         {
+            if !looks_like_node_id(want) {
+                return Err(Problem::new(Code::Usage, format!("{want:?} is no node id")));
+            }
             return Err(Problem::new(
                 Code::NodeNotFound,
                 format!("the agent is node {is}, not {want}"),

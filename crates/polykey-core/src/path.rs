@@ -34,7 +34,7 @@ pub enum PathError {
     #[error("a name cannot hold \"/\"")]
     Slash,
     /// A character that a vault name cannot hold.
-    #[error("a vault name cannot hold control characters, \":\" or \"/\"")]
+    #[error("a name cannot hold control characters, \":\" or \"/\"")]
     VaultCharacter,
     /// A segment is longer than [`MAX_SEGMENT_LEN`].
     #[error("a name is longer than {MAX_SEGMENT_LEN} bytes")]
@@ -46,7 +46,7 @@ pub enum PathError {
     #[error("the path is deeper than {MAX_DEPTH} levels")]
     TooDeep,
     /// The vault name is longer than [`MAX_VAULT_NAME_LEN`].
-    #[error("a vault name is longer than {MAX_VAULT_NAME_LEN} bytes")]
+    #[error("a name is longer than {MAX_VAULT_NAME_LEN} bytes")]
     VaultNameTooLong,
     /// Stored or received text that is not in NFC.
     #[error("the name is not in Unicode normalisation form C")]

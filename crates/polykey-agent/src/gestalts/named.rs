@@ -3,6 +3,8 @@
 //! A petname wins over a domain, since the user gave it. A domain has two proofs, by DNS and by HTTPS; it stands for
 //! those of the two that are known, or for both when neither is.
 
+use std::sync::Arc;
+
 use polykey_api::problem::typed;
 use polykey_api::{Code, Problem};
 use polykey_core::NodeId;
@@ -10,6 +12,7 @@ use polykey_trust::gestalt::Vertex;
 use polykey_trust::identity::{DNS, HTTPS, IdentityId, is_domain};
 
 use super::View;
+use crate::blocking::blocking;
 use crate::contacts::Contacts;
 use crate::node::Node;
 
@@ -78,6 +81,68 @@ pub fn nodes(node: &Node, view: &View, text: &str) -> Result<Vec<NodeId>, Proble
         )));
     }
     Ok(found)
+}
+
+/// The one node that `text` names: by its id or petname, or as the only one that speaks for an identity.
+///
+/// # Errors
+/// As [`nodes`]; [`Code::Usage`] when several speak for it.
+pub async fn node(node: &Arc<Node>, text: &str) -> Result<NodeId, Problem> {
+    // Who was named by the user needs no look at who speaks for whom.
+    if let Ok(id) = node.contacts.who(text) {
+        return Ok(id);
+    }
+    let (node, text) = (node.clone(), text.to_owned());
+    blocking(move || only(&node, &*node.gestalts.view()?, &text)).await
+}
+
+/// As [`node`], for what is given to the node: whoever took over an account must not get it, so a node that is
+/// named by an identity has to be one that the user confirmed.
+///
+/// # Errors
+/// As [`node`]; [`Code::NotAllowed`] for one that was not confirmed.
+pub async fn confirmed_node(node: &Arc<Node>, text: &str) -> Result<NodeId, Problem> {
+    if let Ok(id) = node.contacts.who(text) {
+        return Ok(id);
+    }
+    let (node, text) = (node.clone(), text.to_owned());
+    blocking(move || {
+        let view = node.gestalts.view()?;
+        let id = only(&node, &view, &text)?;
+        match view.records.contains_key(&id) {
+            true => Ok(id),
+            false => Err(Problem::new(
+                Code::NotAllowed,
+                format!("you have not confirmed the node {id} that speaks for {text}"),
+            )
+            .hint(format!(
+                "compare `polykey identities words {id}` with its user, then run `polykey identities trust {id}`"
+            ))),
+        }
+    })
+    .await
+}
+
+fn only(node: &Node, view: &View, text: &str) -> Result<NodeId, Problem> {
+    // What can be no name of anybody names no node.
+    let found = nodes(node, view, text).map_err(|problem| match problem.code {
+        Code::Usage => Problem {
+            code: Code::NodeNotFound,
+            ..problem
+        },
+        _ => problem,
+    })?;
+    match found[..] {
+        [id] => Ok(id),
+        _ => Err(Problem::new(
+            Code::Usage,
+            format!("{} nodes speak for {text}, and one is wanted", found.len()),
+        )
+        .hint(format!(
+            "name one; `polykey identities get {}` shows them",
+            typed(text)
+        ))),
+    }
 }
 
 /// True when somebody of this name is known: in the graph, or in the register of nodes.

@@ -21,6 +21,7 @@ use crate::agent::Agent;
 use crate::blocking::blocking;
 use crate::door::{Action, Caller};
 use crate::follow::bring::bring_in;
+use crate::gestalts::named;
 use crate::network::Running;
 use crate::node::Node;
 use crate::peer::{Answer, AskError, Offer, Refusal, Request};
@@ -38,7 +39,7 @@ pub async fn scan(agent: Agent, caller: Caller, q: OneNode) -> Result<OfferList,
         .enter(&caller, Action::new("vaults.scan").target(&q.who))
         .await?;
     let node = pass.node().clone();
-    let who = node.contacts.who(&q.who)?;
+    let who = named::node(&node, &q.who).await?;
     let mut offers = offers(&agent, &node, who).await?;
     offers.sort_by(|a, b| (&a.name, a.vault.as_bytes()).cmp(&(&b.name, b.vault.as_bytes())));
     let offers = offers.into_iter().map(|offer| OfferItem {
@@ -75,7 +76,7 @@ pub async fn clone(agent: Agent, caller: Caller, q: CloneVault) -> Result<mpsc::
     let pass = agent.enter(&caller, action).await?;
     let node = pass.node().clone();
     let who = match &q.who {
-        Some(who) => node.contacts.who(who)?,
+        Some(who) => named::node(&node, who).await?,
         None => sharer(&node, &q.vault)?,
     };
     let vault = begin_clone(&agent, &node, &q.vault, who).await?;
@@ -245,7 +246,10 @@ async fn exchange(
     who: Option<String>,
     both_ways: bool,
 ) -> Result<mpsc::Receiver<Step>, Problem> {
-    let who = who.map(|who| node.contacts.who(&who)).transpose()?;
+    let who = match who {
+        Some(who) => Some(named::node(node, &who).await?),
+        None => None,
+    };
     let here = node.clone();
     let rounds = blocking(move || rounds(&here, vault.as_deref(), who, both_ways)).await?;
     let running = match on(agent) {

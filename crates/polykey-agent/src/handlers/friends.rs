@@ -25,6 +25,7 @@ use crate::friends::message::Request;
 use crate::friends::news::News;
 use crate::friends::owner::{self, Proof, Terms};
 use crate::friends::rows::{self, Delivery, Errand, Held, Own, Seeking, Sought, State, Warning};
+use crate::gestalts::named;
 use crate::handlers::millis;
 use crate::node::Node;
 use crate::open;
@@ -40,8 +41,10 @@ pub async fn split(agent: Agent, caller: Caller, q: SplitCode) -> Result<SplitIt
     action.targets.extend(q.to.iter().cloned());
     let node = enter(&agent, &caller, action).await?;
     let code = open::recovery_code(&words)?;
-    let holders = q.to.iter().map(|who| node.contacts.who(who));
-    let holders = holders.collect::<Result<Vec<_>, _>>()?;
+    let mut holders = Vec::new();
+    for who in &q.to {
+        holders.push(named::confirmed_node(&node, who).await?);
+    }
     let terms = Terms {
         threshold: q.threshold,
         wait: Duration::from_millis(q.wait),
@@ -164,7 +167,7 @@ fn sought_item(node: &Node, seeking: &Seeking) -> SoughtItem {
 pub async fn drop_share(agent: Agent, caller: Caller, q: OneNode) -> Result<Dropped, Problem> {
     let action = Action::new("recovery.drop").target(&q.who);
     let node = enter(&agent, &caller, action).await?;
-    let owner = node.contacts.who(&q.who)?;
+    let owner = named::node(&node, &q.who).await?;
     blocking(move || holder::drop_share(&node, owner)).await?;
     agent.deliver_errands(Some(owner)).await;
     Ok(Dropped {

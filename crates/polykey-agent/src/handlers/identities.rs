@@ -1,16 +1,19 @@
 //! The calls on who somebody is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use polykey_api::identities::{
     ActionList, Allow, Gestalt, GestaltIdentity, GestaltItem, GestaltList, GestaltNode, Named, OneGestalt,
     Tie, WordsItem, WordsList,
 };
+use polykey_api::problem::typed;
 use polykey_api::{Code, Nothing, Problem};
 use polykey_core::clock::SystemClock;
 use polykey_core::{Clock, NodeId};
 use polykey_trust::gestalt::{self, Bond, Vertex};
+use polykey_trust::invitation::LIFETIME;
+use polykey_trust::link::LinkType;
 use polykey_trust::permission::{self, Actions};
 use polykey_trust::words::{WordsError, words as words_of};
 
@@ -19,6 +22,7 @@ use crate::blocking::blocking;
 use crate::door::{Action, Caller};
 use crate::gestalts::View;
 use crate::gestalts::named::{self, is_known, members, text};
+use crate::links;
 use crate::node::Node;
 
 async fn enter(agent: &Agent, caller: &Caller, event: &'static str, who: &str) -> Result<Arc<Node>, Problem> {
@@ -90,10 +94,25 @@ pub async fn untrust(agent: Agent, caller: Caller, q: OneGestalt) -> Result<Name
 pub async fn allow(agent: Agent, caller: Caller, q: Allow) -> Result<Named, Problem> {
     let node = enter(&agent, &caller, "identities.allow", &q.who).await?;
     let action = action(&q.permission)?;
+    let here = node.clone();
+    let nodes = blocking(move || {
+        let view = here.gestalts.view()?;
+        others(&here, known_nodes(&here, &view, &q.who)?)
+    })
+    .await?;
+    if action == permission::Action::Claim {
+        agent.settle_past(&node, &nodes).await?;
+    }
     blocking(move || {
-        let view = node.gestalts.view()?;
-        let nodes = others(&node, known_nodes(&node, &view, &q.who)?)?;
-        node.gestalts.allow(&nodes, action, SystemClock.now())?;
+        match action {
+            permission::Action::Claim => {
+                let invited = links::invited(&node, LinkType::Node)?;
+                for other in nodes.iter().filter(|other| !invited.contains(other)) {
+                    links::invite(&node, *other, LinkType::Node, LIFETIME)?;
+                }
+            }
+            _ => node.gestalts.allow(&nodes, action, SystemClock.now())?,
+        }
         Ok(to_named(&nodes))
     })
     .await
@@ -106,6 +125,11 @@ pub async fn disallow(agent: Agent, caller: Caller, q: Allow) -> Result<Named, P
     blocking(move || {
         let view = node.gestalts.view()?;
         let nodes = others(&node, known_nodes(&node, &view, &q.who)?)?;
+        if action == permission::Action::Claim {
+            for other in &nodes {
+                links::withdraw(&node, *other, LinkType::Node)?;
+            }
+        }
         node.gestalts.disallow(&nodes, action)?;
         Ok(to_named(&nodes))
     })
@@ -126,7 +150,7 @@ fn known_nodes(node: &Node, view: &View, who: &str) -> Result<Vec<NodeId>, Probl
         true => Ok(nodes),
         false => Err(
             Problem::new(Code::NodeNotFound, format!("the node {who} is not known"))
-                .hint(format!("run `polykey identities trust {who}`")),
+                .hint(format!("run `polykey identities trust {}`", typed(who))),
         ),
     }
 }
@@ -153,12 +177,36 @@ pub async fn permissions(agent: Agent, caller: Caller, q: OneGestalt) -> Result<
         let view = node.gestalts.view()?;
         let members = members(&node.contacts, &view, &q.who)?;
         let nodes = members.iter().flat_map(|vertex| view.nodes_of(vertex));
-        let actions = nodes.fold(Actions::NONE, |sum, node| sum.union(view.actions_of(&node)));
+        let may = May::new(&node, &view)?;
+        let actions = nodes.fold(Actions::NONE, |sum, node| sum.union(may.of(&node)));
         Ok(ActionList {
             actions_list: names(actions),
         })
     })
     .await
+}
+
+/// What nodes may do. To claim is to have an open invitation: it is good for one link, and not for ever.
+struct May<'v> {
+    view: &'v View,
+    invited: BTreeSet<NodeId>,
+}
+
+impl<'v> May<'v> {
+    fn new(node: &Node, view: &'v View) -> Result<May<'v>, Problem> {
+        Ok(May {
+            view,
+            invited: links::invited(node, LinkType::Node)?,
+        })
+    }
+
+    fn of(&self, node: &NodeId) -> Actions {
+        let actions = self.view.actions_of(node).without(permission::Action::Claim);
+        match self.invited.contains(node) {
+            true => actions.with(permission::Action::Claim),
+            false => actions,
+        }
+    }
 }
 
 fn names(actions: Actions) -> Vec<String> {
@@ -172,8 +220,9 @@ pub async fn get(agent: Agent, caller: Caller, q: OneGestalt) -> Result<Gestalt,
         let view = node.gestalts.view()?;
         let found = members(&node.contacts, &view, &q.who)?;
         let known = found.iter().find_map(|vertex| gestalt_of(&node, &view, vertex));
+        let may = May::new(&node, &view)?;
         Ok(Gestalt {
-            gestalt: known.map_or_else(GestaltItem::default, |gestalt| to_item(&node, &view, &gestalt)),
+            gestalt: known.map_or_else(GestaltItem::default, |gestalt| to_item(&node, &may, &gestalt)),
         })
     })
     .await
@@ -206,14 +255,16 @@ pub async fn list(agent: Agent, caller: Caller, _: Nothing) -> Result<GestaltLis
             nodes: vec![contact.node],
             ..gestalt::Gestalt::default()
         }));
+        let may = May::new(&node, &view)?;
         Ok(GestaltList {
-            gestalts: all.iter().map(|gestalt| to_item(&node, &view, gestalt)).collect(),
+            gestalts: all.iter().map(|gestalt| to_item(&node, &may, gestalt)).collect(),
         })
     })
     .await
 }
 
-fn to_item(node: &Node, view: &View, gestalt: &gestalt::Gestalt) -> GestaltItem {
+fn to_item(node: &Node, may: &May<'_>, gestalt: &gestalt::Gestalt) -> GestaltItem {
+    let view = may.view;
     let mut matrix: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     for member in gestalt.nodes.iter().map(ToString::to_string) {
         matrix.entry(member).or_default();
@@ -235,7 +286,7 @@ fn to_item(node: &Node, view: &View, gestalt: &gestalt::Gestalt) -> GestaltItem 
             node_id_encoded: id.to_string(),
             petname: node.contacts.find(id).and_then(|contact| contact.petname),
             this_node: *id == node.id(),
-            actions_list: names(view.actions_of(id)),
+            actions_list: names(may.of(id)),
             retired: gestalt.retired.contains(id),
             doubtful: gestalt.doubtful.contains(id),
         };
@@ -254,7 +305,7 @@ fn to_item(node: &Node, view: &View, gestalt: &gestalt::Gestalt) -> GestaltItem 
     let actions = gestalt
         .nodes
         .iter()
-        .fold(Actions::NONE, |sum, id| sum.union(view.actions_of(id)));
+        .fold(Actions::NONE, |sum, id| sum.union(may.of(id)));
     GestaltItem {
         matrix,
         nodes: nodes.collect(),

@@ -14,11 +14,13 @@ use polykey_core::password::{Limits, Password};
 use polykey_core::random::OsRandom;
 use polykey_core::user_box::{Opener, Sealer, UserBoxError};
 use polykey_core::user_signature::{ContentHash, UserSignature};
-use polykey_core::{Clock, NodeId, SecretBytes, clock::SystemClock};
+use polykey_core::{Clock, SecretBytes, clock::SystemClock};
 
 use crate::agent::Agent;
 use crate::blocking::{BodyReader, blocking, streamed, to_the_end};
 use crate::door::{Action, Caller};
+use crate::gestalts::named;
+use crate::network::known_keys;
 use crate::rekey::{self, RekeyError, Tie};
 use crate::{certificate, jwk, open};
 
@@ -149,7 +151,7 @@ pub async fn verify(
 ) -> Result<Verdict, Problem> {
     let action = Action::new("keys.verify").target(query.signer.clone());
     let pass = agent.enter(&caller, action).await?;
-    let signer: NodeId = node_id(&query.signer)?;
+    let signer = named::node(pass.node(), &query.signer).await?;
     let mut body = BodyReader::new(body, pass.node().closing());
     blocking(move || {
         let content = ContentHash::read(&mut body).map_err(|error| cut_off(&error))?;
@@ -165,18 +167,19 @@ pub async fn verify(
 pub async fn encrypt(agent: Agent, caller: Caller, query: EncryptQuery, body: Body) -> Result<Body, Problem> {
     let action = Action::new("keys.encrypt").target(query.to.clone());
     let pass = agent.enter(&caller, action).await?;
-    let to = node_id(&query.to)?;
+    let to = named::confirmed_node(pass.node(), &query.to).await?;
     let record = match &query.key_record {
-        Some(text) => read_key_record(text)?,
-        None => pass.node().key_record.clone(),
+        Some(text) => Some(read_key_record(text)?),
+        None if to == pass.node().id() => Some(pass.node().key_record.clone()),
+        None => known_keys(&pass.node().contacts, &to).map(|keys| keys.record().clone()),
     };
-    if record.node() != to {
+    let Some(record) = record.filter(|record| record.node() == to) else {
         return Err(Problem::new(
             Code::NodeNotFound,
             format!("no encryption key of node {to} is known"),
         )
         .hint("ask for the output of `polykey keys public --json` there, and name that file instead"));
-    }
+    };
     let mut body = BodyReader::new(body, pass.node().closing());
     streamed(pass.node().closing(), move |out| {
         let mut sealer = Sealer::new(record.encryption(), &OsRandom, out.buffer());
@@ -221,19 +224,15 @@ pub async fn decrypt(agent: Agent, caller: Caller, _: Nothing, body: Body) -> Re
 pub async fn certificates(agent: Agent, caller: Caller, _: Nothing) -> Result<Certificates, Problem> {
     let pass = agent.enter(&caller, Action::new("keys.cert")).await?;
     let node = pass.node();
+    // A reset ends the chain: nothing leads from the new key to those before.
     let keys: Vec<_> = std::iter::once(&node.root)
-        .chain(node.former.iter().rev())
+        .chain(node.former.iter().rev().take(node.succession.len()))
         .collect();
     let chain = certificate::chain(&keys, SystemClock.now())
         .map_err(|error| Problem::new(Code::Internal, "the certificate cannot be made").caused_by(&error))?;
     Ok(Certificates {
         chain: chain.into_iter().map(|cert| Certificate { cert }).collect(),
     })
-}
-
-fn node_id(text: &str) -> Result<NodeId, Problem> {
-    text.parse()
-        .map_err(|_| Problem::new(Code::Usage, "this is no node id").hint("node ids start with `v`"))
 }
 
 fn read_key_record(text: &str) -> Result<KeyRecord, Problem> {

@@ -20,6 +20,7 @@ use crate::agent::Agent;
 use crate::blocking::blocking;
 use crate::door::{Action, Caller};
 use crate::failure;
+use crate::gestalts::named;
 use crate::links;
 use crate::node::Node;
 use crate::post::RETRIES;
@@ -72,6 +73,7 @@ pub async fn claim(agent: Agent, caller: Caller, q: OneNode) -> Result<Linked, P
     let (node, who) = about(&agent, &caller, "nodes.claim", &q.who).await?;
     let claim = agent.claim(&node, who, LinkType::Node).await?;
     Ok(Linked {
+        success: true,
         node_id_encoded: who.to_string(),
         claim_id: claim.id().to_string(),
     })
@@ -105,7 +107,7 @@ pub async fn claims(agent: Agent, caller: Caller, q: ReadClaims) -> Result<Claim
     action.targets.extend(q.who.clone());
     let node = agent.enter(&caller, action).await?.node().clone();
     let who = match &q.who {
-        Some(who) => node.contacts.who(who)?,
+        Some(who) => named::node(&node, who).await?,
         None => node.id(),
     };
     if who != node.id() {

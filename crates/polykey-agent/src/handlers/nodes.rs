@@ -17,6 +17,7 @@ use crate::agent::Agent;
 use crate::blocking::blocking;
 use crate::contacts::{Contact, Place, Source};
 use crate::door::{Action, Caller};
+use crate::gestalts::named;
 use crate::node::Node;
 use crate::peer::{AskError, Request};
 
@@ -230,7 +231,7 @@ pub(super) async fn enter(
 ) -> Result<(Arc<Node>, NodeId), Problem> {
     let pass = agent.enter(caller, Action::new(event).target(who)).await?;
     let node = pass.node().clone();
-    let id = node.contacts.who(who)?;
+    let id = named::node(&node, who).await?;
     Ok((node, id))
 }
 

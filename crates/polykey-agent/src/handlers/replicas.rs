@@ -1,6 +1,7 @@
 //! The calls on copies of ciphertext.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use polykey_api::replicas::{
     CloneFolder, DropKept, KeptItem, KeptList, Place as Typed, Replica, ReplicaItem, ReplicaList,
@@ -16,13 +17,14 @@ use crate::agent::Agent;
 use crate::blocking::blocking;
 use crate::door::{Action, Caller};
 use crate::follow::bring::bring_in;
+use crate::gestalts::named;
 use crate::node::Node;
 use crate::replicas::{Copy, Place, Trouble, find_in_folder, keep, kept};
 
 /// The place that is meant.
-fn place(node: &Node, typed: &Typed) -> Result<Place, Problem> {
+async fn place(node: &Arc<Node>, typed: &Typed) -> Result<Place, Problem> {
     Ok(match typed {
-        Typed::Node(who) => Place::Node(node.contacts.who(who)?),
+        Typed::Node(who) => Place::Node(named::node(node, who).await?),
         Typed::Folder(path) => {
             let path = PathBuf::from(path);
             // A folder that is away keeps the name that it was given.
@@ -50,7 +52,7 @@ pub async fn add(agent: Agent, caller: Caller, q: Replica) -> Result<ReplicaItem
         })
         .await;
     }
-    let Place::Node(keeper) = place(&node, &q.place)? else {
+    let Place::Node(keeper) = place(&node, &q.place).await? else {
         return Err(Problem::new(Code::Internal, "a node is a folder"));
     };
     if keeper == node.id() {
@@ -100,7 +102,10 @@ pub async fn sync(agent: Agent, caller: Caller, q: SyncReplicas) -> Result<Repli
         action = action.target(shown(only));
     }
     let node = agent.enter(&caller, action).await?.node().clone();
-    let only = q.only.as_ref().map(|typed| place(&node, typed)).transpose()?;
+    let only = match &q.only {
+        Some(typed) => Some(place(&node, typed).await?),
+        None => None,
+    };
     let here = node.clone();
     let (vault, places) = blocking(move || {
         let vault = here.vaults.open(&q.vault)?;
@@ -193,9 +198,9 @@ pub async fn remove(agent: Agent, caller: Caller, q: Replica) -> Result<ReplicaI
         .vault(&q.vault)
         .target(shown(&q.place));
     let node = agent.enter(&caller, action).await?.node().clone();
+    let place = place(&node, &q.place).await?;
     blocking(move || {
         let vault = node.vaults.open(&q.vault)?;
-        let place = place(&node, &q.place)?;
         let item = node.replicas.forget(vault.id, &place)?;
         if let Place::Node(keeper) = place
             && vault.vault.my_role().is_some_and(Role::administers)

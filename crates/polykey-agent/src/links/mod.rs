@@ -7,6 +7,7 @@
 //! Always: what is signed for another node was invited by the user; an invitation names its node, and nobody else
 //! sees it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -157,6 +158,21 @@ pub fn end(node: &Node, who: NodeId, kind: LinkType) -> Result<usize, Problem> {
     // Nobody comes back by an invitation that is still open.
     withdraw(node, who, kind)?;
     Ok(links.len())
+}
+
+/// Whom this node invites to make a link of this kind, and who has not made it yet.
+///
+/// # Errors
+/// What the store says.
+pub fn invited(node: &Node, kind: LinkType) -> Result<BTreeSet<NodeId>, Problem> {
+    let now = SystemClock.now();
+    let all = node
+        .db
+        .read(invitation::all)
+        .map_err(|error| failure::trust(&error))?;
+    let open = all.into_iter();
+    let open = open.filter(|one| one.kind == kind && one.used.is_none() && one.expires > now);
+    Ok(open.map(|one| one.issuer).collect())
 }
 
 /// Takes back the invitations to links of this kind that `who` has not used.

@@ -533,7 +533,7 @@ async fn nothing_that_a_hostile_peer_says_does_harm() {
             let want = match (who, name) {
                 (Who::Blocked, _) => refused,
                 (_, "ping" | "who" | "invitations" | "chain news" | "my keys")
-                | (Who::Contact, "scan" | "addresses" | "devices") => Want::Served,
+                | (Who::Contact, "addresses" | "devices") => Want::Served,
                 (_, "items" | "objects") => Want::Nothing,
                 (_, "notify" | "keep" | "succeed" | "link" | "replace") | (Who::Contact, "leave") => {
                     Want::Refused(Refusal::Malformed)

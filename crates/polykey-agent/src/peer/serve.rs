@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use polykey_api::{Code, Problem};
 use polykey_core::clock::SystemClock;
 use polykey_core::{Clock, NodeId, VaultId};
-use polykey_trust::book;
+use polykey_trust::{book, permission};
 use polykey_vault::charter::Role;
 use polykey_vault::sync::{self, Blob, Replica, Seen};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -325,7 +325,7 @@ impl Agent {
         match request {
             Request::Ping => Ok(Answer::Done),
             Request::Who => blocking(move || keys(&node)).await,
-            Request::Scan => blocking(move || Ok(offers(&node, &from))).await,
+            Request::Scan => blocking(move || offers(&node, &from)).await,
             Request::Sync(request) => blocking(move || step(&node, &from, &request)).await,
             Request::Announce(announcement) => {
                 let vault = announcement.vault;
@@ -468,7 +468,8 @@ fn first_hand(contact: Contact) -> Vec<Place> {
     first_hand.map(|known| known.place).take(MAX_PLACES).collect()
 }
 
-fn offers(node: &Node, from: &NodeId) -> Answer {
+/// The vaults that a node is in. Who is in none is told so only where the user allows the question.
+fn offers(node: &Node, from: &NodeId) -> Result<Answer, Problem> {
     let mut offers = Vec::new();
     let kept = node.vaults.kept();
     for vault in node.vaults.ids().into_iter().chain(kept.iter().copied()) {
@@ -490,7 +491,13 @@ fn offers(node: &Node, from: &NodeId) -> Answer {
             break;
         }
     }
-    Answer::Offers(offers)
+    let is_refused = offers.is_empty()
+        && !node.gestalts.allows(from, permission::Action::Scan)?
+        && !devices::others(node)?.contains(from);
+    Ok(match is_refused {
+        true => Answer::refused(Refusal::Refused),
+        false => Answer::Offers(offers),
+    })
 }
 
 /// What a vault is called here; a keeper has no name for what it keeps.
@@ -634,6 +641,15 @@ mod tests {
         let bench = Bench::new();
         let friend = nobody();
         bench.node().contacts.meet(friend).expect("kept");
+        bench
+            .node()
+            .gestalts
+            .allow(
+                &[friend],
+                polykey_trust::permission::Action::Scan,
+                SystemClock.now(),
+            )
+            .expect("kept");
         let ask = async |me, request| Wire::new(&bench, me, 1).ask(request).await;
         let count = 2 * STRANGERS_RECORDS;
         for round in 0..count {

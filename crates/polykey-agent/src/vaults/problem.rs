@@ -81,9 +81,9 @@ pub fn vault_problem(vault: &str, error: VaultError) -> Problem {
         .hint(format!("see `polykey vaults log {}`", typed(vault))),
         VaultError::Ambiguous { text } => Problem::new(
             Code::Usage,
-            format!("several commits of the vault {vault} begin with {text}"),
+            format!("several commits of the vault {vault} go by {text}"),
         )
-        .hint("type more of the commit's id"),
+        .hint("type the commit's id, or more of it"),
         VaultError::NotRecord { path } => Problem::new(Code::Usage, format!("{} is not a record", at(&path))),
         VaultError::Purged { path } => Problem::new(
             Code::VersionNotFound,

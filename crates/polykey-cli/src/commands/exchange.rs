@@ -9,8 +9,10 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use polykey_api::exchange::{self, CloneVault, PullVaults, Step, SyncVaults};
 use polykey_api::nodes::OneNode;
+use polykey_api::problem::typed;
 use polykey_api::replicas::{self, CloneFolder};
-use polykey_api::{Code, Endpoint, Problem};
+use polykey_api::vaults::OneVault;
+use polykey_api::{Code, Endpoint, Problem, sharing};
 use serde::Serialize;
 
 use crate::context::{Autostart, Context};
@@ -53,6 +55,9 @@ pub struct Pull {
     /// Id or petname of a node [default: every member that can be reached]
     #[arg(value_name = "NODE")]
     who: Option<String>,
+    /// What the node calls the vault: refused when that is another one
+    #[arg(long, value_name = "VAULT", requires_all = ["vault", "who"])]
+    pull_vault: Option<VaultArg>,
 }
 
 /// Arguments of `sync`.
@@ -141,12 +146,51 @@ async fn clone_folder(cx: &Context<'_>, vault: Option<String>, folder: &str) -> 
 /// # Errors
 /// The problem to tell of.
 pub async fn pull(cx: &Context<'_>, args: Pull) -> Result<Done, Problem> {
+    if let (Some(vault), Some(who), Some(theirs)) = (&args.vault, &args.who, &args.pull_vault) {
+        check_same(cx, &vault.0, who, &theirs.0).await?;
+    }
     let question = PullVaults {
         vault: args.vault.map(|vault| vault.0),
         who: args.who,
     };
     let ended = watch(cx, &exchange::PULL, &question).await?;
     tell(cx, &ended)
+}
+
+/// Demands that `theirs` is what the node `who` calls the vault that is `vault` here.
+async fn check_same(cx: &Context<'_>, vault: &str, who: &str, theirs: &str) -> Result<(), Problem> {
+    let question = OneVault {
+        vault: vault.to_owned(),
+    };
+    let here = cx.call(&sharing::STATUS, &question).await?.vault_id;
+    let question = OneNode { who: who.to_owned() };
+    let offers = cx.call(&exchange::SCAN, &question).await?.offers;
+    let mut there = offers
+        .iter()
+        .filter(|offer| offer.vault_name == theirs || offer.vault_id_encoded == theirs)
+        .peekable();
+    if there.peek().is_none() {
+        return Err(Problem::new(
+            Code::NotAllowed,
+            format!("{} is not there, or not for you", escape::name(theirs)),
+        ));
+    }
+    match there.any(|offer| offer.vault_id_encoded == here) {
+        true => Ok(()),
+        false => Err(Problem::new(
+            Code::Usage,
+            format!(
+                "{} at that node is another vault than {}",
+                escape::name(theirs),
+                escape::name(vault)
+            ),
+        )
+        .hint(format!(
+            "bring it in with `polykey vaults clone {} {}`",
+            typed(theirs),
+            typed(who)
+        ))),
+    }
 }
 
 /// Brings in what other members have, and has them do the same.

@@ -15,6 +15,7 @@ use polykey_client::{Auth, Client, Download};
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use crate::args::looks_like_node_id;
 use crate::context::{Autostart, Context, Link};
 use crate::escape;
 use crate::output::Done;
@@ -112,12 +113,13 @@ pub struct Renew {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  polykey keys encrypt plan.txt bob > plan.box
   polykey keys encrypt plan.txt friend.jwk > plan.box
   polykey keys encrypt - friend.jwk < plan.txt > plan.box")]
 pub struct Encrypt {
     /// The file (`-` for stdin)
     file: PathBuf,
-    /// The node's id, or a file with what `keys public --json` printed there
+    /// The node, or a file with what `keys public --json` printed there
     node: String,
 }
 
@@ -146,13 +148,14 @@ pub struct Sign {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  polykey keys verify report.pdf report.sig bob
   polykey keys verify report.pdf report.sig friend.jwk")]
 pub struct Verify {
     /// The file that was signed (`-` for stdin)
     file: PathBuf,
     /// The file with the signature
     signature: PathBuf,
-    /// The signer's id, or a file with its public JWK
+    /// The signer, or a file with its public JWK
     node: String,
 }
 
@@ -348,7 +351,8 @@ async fn encrypt(cx: &Context<'_>, args: &Encrypt) -> Result<Done, Problem> {
     let mut link = cx.link(Autostart::Allowed).await?;
     let question = EncryptQuery { to, key_record };
     let client = link.authorized().await?;
-    print_data(cx, client.transform(&keys::ENCRYPT, &question, source).await?).await
+    let sealed = client.transform(&keys::ENCRYPT, &question, source).await;
+    print_data(cx, sealed.map_err(|problem| or_no_file(&args.node, problem))?).await
 }
 
 async fn decrypt(cx: &Context<'_>, args: &Decrypt) -> Result<Done, Problem> {
@@ -400,7 +404,8 @@ async fn verify(cx: &Context<'_>, args: &Verify) -> Result<Done, Problem> {
     let mut link = cx.link(Autostart::Allowed).await?;
     let client: &mut Client = link.authorized().await?;
     let question = VerifyQuery { signer, signature };
-    let verdict = client.upload(&keys::VERIFY, &question, source).await?;
+    let verdict = client.upload(&keys::VERIFY, &question, source).await;
+    let verdict = verdict.map_err(|problem| or_no_file(&args.node, problem))?;
     cx.out
         .answer(&verdict, |verdict| format!("success\t{}", verdict.success))?;
     Ok(if verdict.success { Done::All } else { Done::Partly })
@@ -412,9 +417,10 @@ fn signature_text(bytes: &[u8]) -> String {
     serde_json::from_str::<keys::Signature>(&text).map_or_else(|_| text.into_owned(), |json| json.signature)
 }
 
-/// A node id as it is, or the one in a JWK file with its key record.
+/// The node in a JWK file with its key record; or, where there is no file of that name, a node as the user calls it.
 fn recipient(text: &str) -> Result<(String, Option<String>), Problem> {
-    if text.len() == 53 && text.starts_with('v') && !text.contains(['/', '.']) {
+    let is_file = text == "-" || text.contains('/') || Path::new(text).exists();
+    if looks_like_node_id(text) || !is_file {
         return Ok((text.to_owned(), None));
     }
     let bytes = read_whole(Path::new(text))?;
@@ -422,7 +428,7 @@ fn recipient(text: &str) -> Result<(String, Option<String>), Problem> {
         Problem::new(
             Code::FileNotFound,
             format!(
-                "{} is neither a node id nor a file with a public JWK",
+                "{} is neither a node nor a file with a public JWK",
                 escape::name(text)
             ),
         )
@@ -436,6 +442,15 @@ fn recipient(text: &str) -> Result<(String, Option<String>), Problem> {
         .ok_or_else(no_jwk)?;
     let id = format!("v{}", data_encoding::BASE32_DNSSEC.encode(&key));
     Ok((id, jwk.key_record))
+}
+
+/// A text without a colon that names no node was meant as the name of a file.
+fn or_no_file(text: &str, problem: Problem) -> Problem {
+    if problem.code != Code::NodeNotFound || looks_like_node_id(text) || text.contains(':') {
+        return problem;
+    }
+    let message = format!("{} is neither a file nor a node", escape::name(text));
+    Problem::new(Code::FileNotFound, message).hint("`polykey keys public --json` prints such a file")
 }
 
 fn read_whole(path: &Path) -> Result<Vec<u8>, Problem> {

@@ -58,7 +58,7 @@ Examples:
     #[command(after_help = "\
 Examples:
   polykey nodes claim bob")]
-    Claim(Who),
+    Claim(Claim),
     /// End what this node and another said of each other
     #[command(after_help = "\
 Examples:
@@ -88,6 +88,16 @@ pub struct Who {
     /// Id or petname of the node
     #[arg(value_name = "NODE")]
     who: String,
+}
+
+/// Arguments of `claim`.
+#[derive(Debug, Args)]
+pub struct Claim {
+    #[command(flatten)]
+    node: Who,
+    /// Does nothing: the original takes it, and does nothing either
+    #[arg(long, hide = true)]
+    force_invite: bool,
 }
 
 /// Arguments of `add`.
@@ -134,7 +144,7 @@ pub async fn run(cx: &Context<'_>, command: Command) -> Result<Done, Problem> {
         Command::Getall => get_all(cx).await,
         Command::Connections => connections(cx).await,
         Command::Name(args) => name(cx, args).await,
-        Command::Claim(args) => links::claim(cx, args.who).await,
+        Command::Claim(args) => links::claim(cx, args.node.who).await,
         Command::Unclaim(args) => links::unclaim(cx, args.who).await,
         Command::Claims(args) => links::claims(cx, args).await,
         Command::Block(args) => block(cx, args, true).await,

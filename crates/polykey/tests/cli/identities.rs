@@ -335,6 +335,71 @@ fn github_is_logged_in_at_published_at_and_looked_at_without_a_login() {
 }
 
 #[test]
+fn a_node_goes_by_its_identity_wherever_a_node_is_meant() {
+    let server = Scripted::start(|_, stream| answer(stream, 404, "", "{}"));
+    let services = format!("git.example=gitea@{}", server.url());
+    let (a, b) = pair_with(&[("identities.services", &services)]);
+    let alice = "git.example:alice";
+    for args in [
+        &["nodes", "ping", alice][..],
+        &["notifications", "send", alice, "hi"],
+    ] {
+        b.pk(args.iter().copied()).ended(67);
+    }
+    let line = a.json(["identities", "claim", alice])["line"].clone();
+    let body = json!({ "login": "alice", "description": line }).to_string();
+    server.change(move |_, stream| answer(stream, 200, "", &body));
+    b.pk(["identities", "discover", alice, "--monitor"]).ok();
+    b.pk(["vaults", "create", "work"]).ok();
+    for args in [
+        &["nodes", "ping", alice][..],
+        &["nodes", "find", alice],
+        &["nodes", "claims", alice],
+        &["notifications", "send", alice, "hi"],
+        &["identities", "invite", alice],
+        &["nodes", "name", alice, "anna"],
+        &["nodes", "block", alice],
+        &["nodes", "unblock", alice],
+        &["doctor", "--network", alice],
+    ] {
+        b.pk(args.iter().copied()).ok();
+    }
+    a.comes_to_be_told("GestaltInvite");
+    b.pk(["vaults", "scan", alice]).ended(77);
+    // What is given to a node goes to none that is only named by an account.
+    b.pk(["nodes", "name", "anna", "--remove"]).ok();
+    for args in [
+        &["vaults", "invite", "work", "--to", alice][..],
+        &["keys", "encrypt", "-", alice],
+    ] {
+        b.pk(args.iter().copied()).ended(77).says("identities trust");
+    }
+    b.pk(["identities", "trust", alice]).ok();
+    b.pk(["vaults", "invite", "work", "--to", alice]).ok();
+    b.pk(["nodes", "name", alice, "anna"]).ok();
+    for who in [alice, "anna"] {
+        let sealed = b.pk_with_input(["keys", "encrypt", "-", who], b"for alice").ok();
+        let opened = a.pk_with_input(["keys", "decrypt", "-"], &sealed.stdout).ok();
+        assert_eq!(opened.stdout, b"for alice");
+        let signature = a.home.path().join("signature");
+        let signed = a.pk_with_input(["keys", "sign", "-"], b"by alice").ok();
+        std::fs::write(&signature, signed.stdout).expect("written");
+        let signature = signature.to_str().expect("a plain path");
+        b.pk_with_input(["keys", "verify", "-", signature, who], b"by alice")
+            .ok();
+        b.pk_with_input(["keys", "verify", "-", signature, who], b"by mallory")
+            .ended(1);
+    }
+    b.pk(["vaults", "share", "work", alice, "--yes"]).ok();
+    let members = b.json(["vaults", "members", "work"]);
+    let mut members = members.as_array().expect("a list").iter();
+    let alices = members
+        .find(|member| member["nodeIdEncoded"] == a.id)
+        .expect("in");
+    assert_eq!(alices["gestalt"], json!([alice]));
+}
+
+#[test]
 fn answers_from_hell_are_bounded_and_change_nothing() {
     let server = Scripted::start(|_, stream| answer(stream, 404, "", "{}"));
     let services = format!("git.example=gitea@{}", server.url());

@@ -183,7 +183,9 @@ fn a_renewed_node_has_a_new_id_and_nothing_old_opens_it() {
         home.pk_as("new", ["vaults", "create", "new"]).ok();
         home.pk_as("new", ["secrets", "touch", "new:b"]).ok();
         let chain = home.pk_as("new", ["keys", "certchain", "--json"]).ok().json();
-        assert_eq!(chain.as_array().expect("a list").len(), 2);
+        // Nothing leads from a key to those before a reset.
+        let length = if command == "renew" { 2 } else { 1 };
+        assert_eq!(chain.as_array().map(Vec::len), Some(length));
         home.pk_as("new", ["agent", "stop"]).ok();
         home.pk_as(PASSWORD, ["agent", "start", "--background"]).ended(77);
 

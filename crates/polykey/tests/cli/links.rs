@@ -60,6 +60,28 @@ fn two_nodes_are_linked_when_one_invites_and_the_other_claims() {
 }
 
 #[test]
+fn whoever_is_allowed_to_claim_may_do_so_once() {
+    let (a, b) = pair();
+    let may = || a.pk(["identities", "permissions", &b.id]).ok().text().to_owned();
+    for _ in 0..2 {
+        a.pk(["identities", "allow", &b.id, "claim"]).ok();
+        assert_eq!(may(), "claim\n");
+    }
+    a.pk(["identities", "disallow", &b.id, "claim"]).ok();
+    assert_eq!(may(), "");
+    b.pk(["nodes", "claim", &a.id]).ended(77);
+    a.pk(["identities", "allow", &b.id, "claim"]).ok();
+    assert_eq!(
+        b.json(["nodes", "claim", &a.id, "--force-invite"])["success"],
+        true
+    );
+    assert_eq!(may(), "");
+    // An invitation is one, however it was made.
+    a.pk(["identities", "invite", &b.id]).ok();
+    assert_eq!(may(), "claim\n");
+}
+
+#[test]
 fn an_invitation_that_cannot_be_delivered_waits() {
     let (a, b) = pair();
     b.stop();

@@ -319,7 +319,11 @@ fn secrets_move_with_their_history() {
     let log = home.pk(["secrets", "log", "v:new/b", "--json"]).ok().json();
     assert_eq!(log.as_array().map(Vec::len), Some(2));
     assert_eq!(log[0]["version"], 2);
-    home.pk(["secrets", "rename", "v:new/b", "c"]).ok();
+    // With the vault before it or without.
+    home.pk(["secrets", "rename", "v:new/b", "v:d"]).ok();
+    home.pk(["secrets", "rename", "v:new/d", "v:new/e"]).ok();
+    home.pk(["secrets", "rename", "v:new/e", "v:old/e"]).ended(64);
+    home.pk(["secrets", "rename", "v:new/e", "c"]).ok();
     assert_eq!(cat(&home, "v:new/c"), b"2");
     // A whole directory.
     home.pk(["secrets", "mv", "v:new", "v:old"]).ok();

@@ -128,14 +128,28 @@ pub async fn touch(cx: &Context<'_>, args: Touch) -> Result<Done, Problem> {
 /// The problem to tell of.
 pub async fn rename(cx: &Context<'_>, args: Rename) -> Result<Done, Problem> {
     let secret = args.secret.0;
-    if args.new_name.contains('/') {
+    // As in the original's later releases, the vault and the directory may stand before the new name as well.
+    let place = secret
+        .path()
+        .trim_matches('/')
+        .rsplit_once('/')
+        .map_or("", |(directory, _)| directory);
+    let new_name = match args.new_name.split_once(':') {
+        Some((vault, path)) if vault == secret.vault => path
+            .strip_prefix(place)
+            .and_then(|rest| rest.strip_prefix('/'))
+            .unwrap_or(path)
+            .to_owned(),
+        _ => args.new_name,
+    };
+    if new_name.contains('/') {
         return Err(Problem::new(Code::Usage, "the new name holds a slash")
             .hint("`polykey secrets mv` moves to another directory"));
     }
     let question = Transfer {
         to: secrets::Target {
             vault: secret.vault.clone(),
-            path: args.new_name,
+            path: new_name,
         },
         sources: vec![to_target(&secret)],
         recursive: true,

@@ -125,7 +125,12 @@ fn concealed(names: &[String]) -> Result<Vec<Zeroizing<Vec<u8>>>, Problem> {
     if io::stdin().is_terminal() {
         return names
             .iter()
-            .map(|name| password::ask(&format!("{}: ", crate::escape::name(name))))
+            .map(|name| {
+                let shown = crate::escape::name(name);
+                let missing = Problem::new(Code::Usage, format!("the value of the field {shown} is needed"))
+                    .hint("give it on stdin: with PK_PASSWORD or PK_TOKEN set nothing prompts");
+                password::ask_or(missing, &format!("{shown}: "))
+            })
             .collect();
     }
     let mut all = Zeroizing::new(Vec::new());

@@ -28,6 +28,17 @@ fn two_nodes_share_a_vault_both_write_and_one_is_taken_out() {
     // Only an admin says who is in.
     b.pk(["vaults", "unshare", "work", &a.id]).ended(77).silent();
 
+    // What the other calls it may be named, and nothing else.
+    a.pk(["vaults", "create", "other"]).ok();
+    a.pk(["vaults", "share", "other", &b.id]).ok();
+    b.pk(["vaults", "pull", "work", &a.id, "-pv", "work"]).ok();
+    b.pk(["vaults", "pull", "work", &a.id, "--pull-vault", "other"])
+        .ended(64);
+    b.pk(["vaults", "pull", "work", &a.id, "--pull-vault", "nothing"])
+        .ended(77);
+    b.pk(["vaults", "pull", "work", "--pull-vault", "work"]).ended(64);
+    a.pk(["vaults", "unshare", "other", &b.id]).ok();
+
     // Taking out names what to rotate, and the list shrinks as the values change.
     let taken = a.pk(["vaults", "unshare", "work", &b.id]).ok();
     let paths: Vec<&str> = taken.text().lines().collect();
@@ -40,8 +51,23 @@ fn two_nodes_share_a_vault_both_write_and_one_is_taken_out() {
     // The one who is out gets nothing new and cannot come back.
     b.pk(["vaults", "pull", "work", &a.id]).ended(77);
     b.reads("work:db/PASSWORD", "one");
-    assert_eq!(b.json(["vaults", "scan", &a.id]), serde_json::json!([]));
+    b.pk(["vaults", "scan", &a.id]).ended(77);
     a.pk(["vaults", "unshare", "work", &b.id]).ended(67);
+    // Whom the user allows to ask is told that there is nothing.
+    a.pk(["identities", "allow", &b.id, "scan"]).ok();
+    assert_eq!(b.json(["vaults", "scan", &a.id]), serde_json::json!([]));
+    a.pk(["identities", "disallow", &b.id, "scan"]).ok();
+    b.pk(["vaults", "scan", &a.id]).ended(77);
+}
+
+#[test]
+fn a_reader_that_became_a_keeper_leaves_what_it_read_to_be_rotated() {
+    let (a, b) = shared_pair();
+    a.pk(["vaults", "share", "work", &b.id, "--role", "keeper"]).ok();
+    let taken = a.pk(["vaults", "unshare", "work", &b.id]).ok();
+    let rotate = a.pk(["vaults", "rotation", "work"]).ok();
+    assert!(!taken.text().is_empty());
+    assert_eq!(taken.text(), rotate.text());
 }
 
 #[test]
