@@ -164,10 +164,22 @@ impl<'n> Principals<'n> {
         nodes
     }
 
-    /// True when the node takes its place in the vault from one that is in it: that one hands its role on.
+    /// True when the node takes its place in the vault from one that is in it, perhaps over others: that one hands its
+    /// role on.
     fn succeeds_in(&self, node: &NodeId, members: &BTreeMap<NodeId, Role>) -> bool {
-        let former = self.view.graph.former(node);
-        former.iter().any(|former| members.contains_key(former))
+        let mut seen = BTreeSet::from([*node]);
+        let mut next = vec![*node];
+        while let Some(at) = next.pop() {
+            for former in self.view.graph.former(&at) {
+                if members.contains_key(&former) {
+                    return true;
+                }
+                if seen.insert(former) {
+                    next.push(former);
+                }
+            }
+        }
+        false
     }
 }
 
@@ -331,13 +343,27 @@ fn move_rows(
     members: &BTreeMap<NodeId, Role>,
 ) -> Result<BTreeMap<NodeId, Row>, Problem> {
     let mut rows = rows(node, &open.id)?;
+    // Before a vault is pulled or after it, the chain may say who took whose place: either will do.
+    let ended = open.vault.ended_members().into_iter();
+    let handed: BTreeMap<NodeId, NodeId> = ended
+        .filter_map(|ended| Some((ended.node, ended.successor?)))
+        .collect();
+    let heir = |of: &NodeId| {
+        let mut at = *of;
+        for _ in 0..=handed.len() {
+            at = *handed.get(&at).or(node.contacts.successor(&at).as_ref())?;
+            if members.contains_key(&at) {
+                return Some(at);
+            }
+        }
+        None
+    };
     let gone: Vec<(NodeId, Row)> = (rows.iter())
         .filter(|(device, row)| matches!(row, Row::Of(..)) && !members.contains_key(*device))
         .map(|(device, row)| (*device, *row))
         .collect();
     for (device, row) in gone {
-        let next = node.contacts.successor(&device);
-        if let Some(next) = next.filter(|next| members.contains_key(next)) {
+        if let Some(next) = heir(&device) {
             set_row(node, &open.id, &next, Some(row))?;
             rows.insert(next, row);
         }
@@ -348,12 +374,20 @@ fn move_rows(
     for (device, row) in &mut rows {
         if let Row::Of(member, role) = row
             && !members.contains_key(member)
-            && let Some(next) = node.contacts.successor(member)
-            && members.contains_key(&next)
+            && let Some(next) = heir(member)
         {
             *row = Row::Of(next, *role);
             set_row(node, &open.id, device, Some(*row))?;
         }
+    }
+    // Who took the member's place stands for itself.
+    let itself: Vec<NodeId> = (rows.iter())
+        .filter(|(device, row)| matches!(row, Row::Of(member, _) if member == *device))
+        .map(|(device, _)| *device)
+        .collect();
+    for device in itself {
+        set_row(node, &open.id, &device, None)?;
+        rows.remove(&device);
     }
     Ok(rows)
 }

@@ -548,19 +548,65 @@ fn what_one_device_decided_no_other_undoes() {
     }
 }
 
+/// Gives a node new keys; the code of before stands in `code`, and the new one does afterwards.
+fn renew(node: &mut Node) {
+    let path = node.home.path().join("code");
+    let code = std::fs::read_to_string(&path).expect("written");
+    let mut renew = node.command(["keys", "renew", "--json"]);
+    renew.env("PK_RECOVERY_CODE", code.trim());
+    renew.env("PK_PASSWORD_NEW", crate::home::PASSWORD);
+    let renewed = run(renew, b"").ok().json();
+    let code = renewed["recoveryCode"].as_str().expect("always shown");
+    std::fs::write(&path, code).expect("written");
+    node.id = renewed["nodeId"].as_str().expect("a text").to_owned();
+}
+
+#[test]
+fn a_device_that_renewed_its_keys_while_a_friend_was_away_goes_when_it_is_removed() {
+    let (alice, mut bob, mut bobs) = (Node::new(), with_code(), with_code());
+    alice.knows(&bob);
+    bob.knows(&alice);
+    alice.shares_work_with(&bob);
+    bob.comes_to_read("work:x", "1");
+    pair_up(&bob, "one", &bobs, "two");
+    bobs.comes_to_read("work:x", "1");
+    alice.stop();
+    // Each knows the new id of the other before the next one changes.
+    let follows = |step: u8, a: &Node, b: &Node| {
+        eventually(&format!("renewal {step} is followed"), || {
+            let devices = a.json(["devices", "list"]);
+            let mut devices = devices.as_array().expect("a list").iter();
+            devices.any(|device| device["nodeIdEncoded"] == b.id)
+        });
+    };
+    renew(&mut bob);
+    follows(1, &bobs, &bob);
+    renew(&mut bobs);
+    follows(2, &bob, &bobs);
+    renew(&mut bob);
+    follows(3, &bobs, &bob);
+    alice.start();
+    for node in [&bob, &bobs] {
+        eventually("the friend has followed", || {
+            alice.role_of(node, "work").as_deref() == Some("writer")
+        });
+    }
+    bob.pk(["devices", "remove", &bobs.id]).ok();
+    eventually("the friend has taken it out", || {
+        alice.role_of(&bobs, "work").is_none()
+    });
+    assert_eq!(alice.role_of(&bob, "work").as_deref(), Some("writer"));
+}
+
 #[test]
 fn a_device_with_new_keys_is_let_into_later_vaults() {
-    let (laptop, phone) = (with_code(), with_code());
+    let (laptop, mut phone) = (Node::new(), with_code());
     laptop.pk(["vaults", "create", "work"]).ok();
     laptop.write("work:x", "1");
     pair_up(&laptop, "laptop", &phone, "phone");
     phone.comes_to_read("work:x", "1");
     eventually("it is known", || names(&laptop).len() == 2);
-    let code = std::fs::read_to_string(phone.home.path().join("code")).expect("written");
-    let mut renew = phone.command(["keys", "renew"]);
-    renew.env("PK_RECOVERY_CODE", &code);
-    renew.env("PK_PASSWORD_NEW", crate::home::PASSWORD);
-    crate::home::run(renew, b"").ok();
+    renew(&mut phone);
     laptop.comes_to_be_told("NodeSucceeded");
     laptop.write("work:x", "2");
     phone.comes_to_read("work:x", "2");
