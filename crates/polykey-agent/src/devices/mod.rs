@@ -40,6 +40,8 @@ pub struct Turns {
     pub following: Mutex<()>,
     /// Held while the hidden vault and the node are compared.
     pub stepping: Mutex<()>,
+    /// Held while the user is told of devices.
+    pub telling: Mutex<()>,
     /// The words that are shown for a new device.
     pub words: Mutex<Option<words::Shown>>,
     /// Held while vaults of own devices are brought in.

@@ -4,6 +4,7 @@
 //! Always: each of it is told once, and what this node did itself is not.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{MutexGuard, PoisonError};
 
 use polykey_api::Problem;
 use polykey_core::clock::SystemClock;
@@ -48,11 +49,18 @@ fn tell(node: &Node, letter: Letter) -> Result<(), Problem> {
     told.map(drop)
 }
 
+/// So that nothing is told twice.
+fn turn(node: &Node) -> MutexGuard<'_, ()> {
+    let turn = node.turns.telling.lock();
+    turn.unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Tells that `device` is one now, unless that is known.
 ///
 /// # Errors
 /// What the store says.
 pub fn joined(node: &Node, device: NodeId) -> Result<(), Problem> {
+    let _alone = turn(node);
     if known(node)?.contains(&device) {
         return Ok(());
     }
@@ -65,6 +73,7 @@ pub fn joined(node: &Node, device: NodeId) -> Result<(), Problem> {
 /// # Errors
 /// What the store says.
 pub fn follow(node: &Node) -> Result<(), Problem> {
+    let _alone = turn(node);
     let known = known(node)?;
     let own = own(node)?;
     if known.is_empty() && own.nodes.len() <= 1 {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::home::{Ended, Home, skip};
+use crate::node::eventually;
 
 /// A home with a small disk of its own, mounted at `place` below it.
 struct SmallDisk {
@@ -33,10 +34,10 @@ impl SmallDisk {
         ended.is_ok_and(|ended| ended.status.success())
     }
 
-    /// Nobody may have a file open for writing there.
+    /// Nobody may have a file open for writing there: an agent that was stopped is gone, and its files soon after.
     fn set_read_only(&self, read_only: bool) {
         let mode = if read_only { "remount,ro" } else { "remount,rw" };
-        assert!(self.tool("mount", &["-o", mode]));
+        eventually("the disk is mounted anew", || self.tool("mount", &["-o", mode]));
     }
 
     /// Takes all the room that is left.
