@@ -91,6 +91,18 @@ pub fn invitations_for(node: &Node, from: &NodeId) -> Result<Answer, Problem> {
     Ok(Answer::Invitations(read.map_err(|error| failure::trust(&error))?))
 }
 
+/// Those of `invited` that gave no link which this node has ended since: it does not come back, and a newer invitation
+/// counts.
+fn without_ended(node: &Node, mut invited: Vec<Invited>) -> Result<Vec<Invited>, Problem> {
+    let chain = node.db.read(|tx| book::known_chain(tx, &node.id()));
+    let chain = chain.map_err(|error| failure::trust(&error))?;
+    // What is no link is reported when it is used.
+    let id = |link: &Vec<u8>| Link::verify(link.clone()).ok().map(|link| link.id());
+    let is_ended = |link: &Vec<u8>| id(link).is_some_and(|id| chain.is_revoked(&id));
+    invited.retain(|invited| !invited.link.as_ref().is_some_and(is_ended));
+    Ok(invited)
+}
+
 /// The entry of the node's own chain that holds this link, if one does and it was not ended.
 fn entry_of(node: &Node, link: StatementId) -> Result<Option<Claim>, Problem> {
     let read = node.db.read(|tx| {
@@ -248,10 +260,11 @@ impl Agent {
             unreachable!("answers are read as answers to their request");
         };
         invited.retain(|invited| invited.kind == kind);
+        let here = node.clone();
+        let invited = blocking(move || without_ended(&here, invited)).await?;
         // One that gave a link whose answer we lost comes before a new one.
-        let invited = (invited.iter())
+        let invited = (invited.into_iter())
             .max_by_key(|invited| invited.link.is_some())
-            .cloned()
             .ok_or_else(|| {
                 Problem::new(
                     Code::NotAllowed,

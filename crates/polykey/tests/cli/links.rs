@@ -79,6 +79,21 @@ fn whoever_is_allowed_to_claim_may_do_so_once() {
     // An invitation is one, however it was made.
     a.pk(["identities", "invite", &b.id]).ok();
     assert_eq!(may(), "claim\n");
+fn whoever_ended_a_link_is_linked_anew_by_a_new_invitation() {
+    let (a, b) = pair();
+    a.pk(["identities", "invite", &b.id]).ok();
+    b.pk(["nodes", "claim", &a.id]).ok();
+    b.pk(["nodes", "unclaim", &a.id]).ok();
+    // The invitation that gave the link is still there, and gives none again.
+    b.pk(["nodes", "claim", &a.id])
+        .ended(77)
+        .says("has not invited this node");
+    a.pk(["identities", "invite", &b.id]).ok();
+    b.pk(["nodes", "claim", &a.id]).ok();
+    let link = |ended| ("link-node".to_owned(), a.id.clone(), ended);
+    assert_eq!(links(&b, &b), [link(true), link(false)]);
+    b.pk(["nodes", "claim", &a.id]).ok();
+    assert_eq!(links(&b, &b).len(), 2, "again is the same");
 }
 
 #[test]
