@@ -9,9 +9,10 @@
 //! moment. A permission does not follow the identity to another node later.
 //!
 //! Always: allowing one thing leaves the others as they were; what is taken away is taken from every record
-//! through which it reaches the node.
+//! through which it reaches the node. Whose messages the user does not want is *muted* until the user wants them again,
+//! whatever else is known of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use polykey_core::codec::{Reader, Writer};
 use polykey_core::{NodeId, Timestamp};
@@ -26,6 +27,8 @@ pub const MAX_CONFIRMED: usize = 10_000;
 const MAX_ROW_LEN: usize = 64;
 /// The group in which it stands whom permissions reached when the user was last told.
 const REACH: &[u8] = b"reach";
+/// The group of the nodes whose messages the user does not want.
+const MUTED: &[u8] = b"muted";
 
 /// Something that another node may do to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -230,6 +233,48 @@ pub fn forget(tx: &mut WriteTx<'_>, node: &NodeId) -> Result<bool, TrustError> {
     Ok(tx.remove(PERMISSION, ALL, node.as_bytes())?)
 }
 
+/// Notes whether the user does not want the messages of `node`.
+///
+/// # Errors
+/// [`TrustError::Full`] with [`MAX_CONFIRMED`]; [`TrustError::Store`], [`TrustError::Row`].
+pub fn set_muted(tx: &mut WriteTx<'_>, node: &NodeId, is_muted: bool) -> Result<(), TrustError> {
+    if !is_muted {
+        tx.remove(PERMISSION, MUTED, node.as_bytes())?;
+        return Ok(());
+    }
+    let there = muted(tx)?;
+    if !there.contains(node) && there.len() >= MAX_CONFIRMED {
+        return Err(TrustError::Full {
+            what: "nodes whose messages are not wanted",
+            limit: MAX_CONFIRMED,
+        });
+    }
+    tx.put(PERMISSION, MUTED, node.as_bytes(), &[])?;
+    Ok(())
+}
+
+/// The messages of `node` are wanted again, wherever it has the refusal from.
+///
+/// # Errors
+/// [`TrustError::Store`], [`TrustError::Row`].
+pub fn unmute(tx: &mut WriteTx<'_>, graph: &Graph, node: &NodeId) -> Result<(), TrustError> {
+    for other in muted(tx)? {
+        if other == *node || graph.principal(&other).contains(node) {
+            set_muted(tx, &other, false)?;
+        }
+    }
+    Ok(())
+}
+
+/// The nodes whose messages the user refused. It reaches their devices, as permissions do.
+///
+/// # Errors
+/// [`TrustError::Store`], [`TrustError::Row`].
+pub fn muted(tx: &ReadTx<'_>) -> Result<BTreeSet<NodeId>, TrustError> {
+    let rows = tx.group(PERMISSION, MUTED)?;
+    rows.iter().map(|(item, _)| decode_node(item)).collect()
+}
+
 /// What `node` may do to us now. The door asks this for every request.
 pub fn of(records: &Records, graph: &Graph, node: &NodeId) -> Actions {
     records
@@ -388,6 +433,26 @@ mod tests {
         db.write(|tx| allow(tx, &a, Scan, time(1))).unwrap();
         assert!(db.write(|tx| forget(tx, &a)).unwrap());
         assert!(of_a().is_empty());
+    }
+
+    #[test]
+    fn whose_messages_are_not_wanted_is_remembered_until_they_are() {
+        let [a, b] = [1, 2].map(Person::new);
+        let (mut x, mut y) = (a.chain(), b.chain());
+        tie(LinkType::Device, (&a, &mut x), (&b, &mut y), 1);
+        let all = graph(&[&x, &y]);
+        let (_folder, db) = database();
+        let now = || db.read(muted).unwrap();
+        for node in [&a, &a, &b] {
+            db.write(|tx| set_muted(tx, &node.node(), true)).unwrap();
+        }
+        assert_eq!(now(), BTreeSet::from([a.node(), b.node()]));
+        assert!(db.read(records).unwrap().is_empty());
+        db.write(|tx| set_muted(tx, &b.node(), false)).unwrap();
+        assert_eq!(now(), BTreeSet::from([a.node()]));
+        // The user wants those of one device.
+        db.write(|tx| unmute(tx, &all, &b.node())).unwrap();
+        assert_eq!(now(), BTreeSet::new());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! changed, what stands in the vault holds; but whom one of two that meet for the first time blocks, both block.
 //!
 //! Values: `contact/<node>`: array `[petname or null, trusted, blocked]`; `permission/<node>`: 1 notify + 2 scan +
-//! 4 claim; `device/<node>`: the text of its name, which the device writes itself.
+//! 4 claim + 8 its messages are not wanted; `device/<node>`: the text of its name, which the device writes itself.
 //!
 //! Always: what comes from the vault was written by a device of the user's own, and is read like anything from
 //! elsewhere: what is malformed is left alone.
@@ -90,23 +90,28 @@ impl Kept {
     }
 }
 
-fn encode_actions(actions: Actions) -> Vec<u8> {
+/// A node whose messages the user does not want, behind the actions.
+const MUTED: u64 = 8;
+
+fn encode_actions(actions: Actions, is_muted: bool) -> Vec<u8> {
     let bit = |(at, (action, _)): (usize, &(Action, &str))| u64::from(actions.contains(*action)) << at;
+    let bits: u64 = Action::ALL.iter().enumerate().map(bit).sum();
     let mut out = Writer::new();
-    out.u64(Action::ALL.iter().enumerate().map(bit).sum());
+    out.u64(bits | if is_muted { MUTED } else { 0 });
     out.finish()
 }
 
-fn decode_actions(bytes: &[u8]) -> Result<Actions, CodecError> {
+fn decode_actions(bytes: &[u8]) -> Result<(Actions, bool), CodecError> {
     let mut from = Reader::new(bytes, MAX_VALUE_LEN, "permissions in the hidden vault")?;
     let bits = from.u64()?;
     from.finish()?;
     let known = Action::ALL.iter().enumerate();
     let is_set = |at: usize| bits & (1 << at) != 0;
-    Ok(known
+    let actions = known
         .filter(|(at, _)| is_set(*at))
         .map(|(_, (action, _))| *action)
-        .collect())
+        .collect();
+    Ok((actions, bits & MUTED != 0))
 }
 
 /// A name that a device may have: some visible text, which cannot be taken for an id.
@@ -210,10 +215,15 @@ fn here(node: &Node) -> Result<Values, Problem> {
             values.insert(format!("{CONTACT}/{}", contact.node), kept.encode());
         }
     }
-    let records = node.db.read(permission::records);
-    for (id, record) in records.map_err(|error| failure::trust(&error))? {
-        if !record.actions.is_empty() {
-            values.insert(format!("{PERMISSION}/{id}"), encode_actions(record.actions));
+    let read = node
+        .db
+        .read(|tx| Ok::<_, TrustError>((permission::records(tx)?, permission::muted(tx)?)));
+    let (records, muted) = read.map_err(|error| failure::trust(&error))?;
+    for id in records.keys().chain(&muted) {
+        let actions = records.get(id).map_or(Actions::NONE, |record| record.actions);
+        let is_muted = muted.contains(id);
+        if is_muted || !actions.is_empty() {
+            values.insert(format!("{PERMISSION}/{id}"), encode_actions(actions, is_muted));
         }
     }
     if let Some(name) = own_name(node)? {
@@ -382,18 +392,22 @@ fn take(node: &Node, name: &str, value: Option<&[u8]>) -> Result<(), Problem> {
             take_contact(node, id, &kept)
         }
         PERMISSION if id != node.id() => {
-            let actions = match value {
+            let (actions, is_muted) = match value {
                 Some(value) => decode_actions(value).map_err(malformed)?,
-                None => Actions::NONE,
+                None => (Actions::NONE, false),
             };
             let now = SystemClock.now();
+            let view = node.gestalts.view()?;
             let taken = node.db.write(|tx| {
                 permission::forget(tx, &id)?;
+                permission::set_muted(tx, &id, is_muted)?;
                 for action in actions.iter() {
                     permission::allow(tx, &id, action, now)?;
                 }
-                Ok::<_, TrustError>(())
+                // The user decided it, so it is no news.
+                permission::follow(tx, &view.graph).map(drop)
             });
+            node.gestalts.changed();
             taken.map_err(|error| failure::trust(&error))
         }
         _ => Ok(()),
@@ -605,13 +619,17 @@ mod tests {
         take(&node, &name, None).expect("done");
         assert!(!node.contacts.is_trusted(&id) && node.contacts.who("anna").is_err());
         let permission = format!("permission/{id}");
-        for bits in [7u64, 2, 0] {
+        for bits in [7u64, 10, 8, 2, 0] {
             let mut out = Writer::new();
             out.u64(bits);
             take(&node, &permission, Some(&out.finish())).expect("done");
             let records = node.db.read(permission::records).expect("reads");
             let actions = records.get(&id).map_or(Actions::NONE, |record| record.actions);
-            assert_eq!(encode_actions(actions), [u8::try_from(bits).expect("small")]);
+            let is_muted = node.gestalts.view().expect("made").is_muted(&id);
+            assert_eq!(
+                encode_actions(actions, is_muted),
+                [u8::try_from(bits).expect("small")]
+            );
         }
     }
 

@@ -38,6 +38,8 @@ pub struct View {
     /// Identities that a node claims and whose page does not say so.
     said: BTreeSet<IdentityId>,
     reach: BTreeMap<NodeId, Actions>,
+    /// Nodes whose messages the user does not want, and their devices.
+    muted: BTreeSet<NodeId>,
 }
 
 impl View {
@@ -49,6 +51,11 @@ impl View {
     /// What a node may do to us: as a node that the user confirmed, or as a device of one.
     pub fn actions_of(&self, node: &NodeId) -> Actions {
         self.reach.get(node).copied().unwrap_or_default()
+    }
+
+    /// True for a node whose messages the user does not want: it, or a device of the same principal, was untrusted.
+    pub fn is_muted(&self, node: &NodeId) -> bool {
+        self.muted.contains(node)
     }
 
     /// The nodes that a member stands for when the user names it.
@@ -137,22 +144,29 @@ impl Gestalts {
     /// # Errors
     /// [`Code::Busy`](polykey_api::Code::Busy) when as many nodes have permissions as may; what the store says.
     pub fn allow(&self, nodes: &[NodeId], action: Action, now: Timestamp) -> Result<(), Problem> {
-        self.change(|tx, _| {
-            nodes
-                .iter()
-                .try_for_each(|node| permission::allow(tx, node, action, now))
+        self.change(|tx, graph| {
+            nodes.iter().try_for_each(|node| {
+                if action == Action::Notify {
+                    permission::unmute(tx, graph, node)?;
+                }
+                permission::allow(tx, node, action, now)
+            })
         })
     }
 
-    /// Takes one thing away from these nodes, wherever they have it from.
+    /// Takes one thing away from these nodes, wherever they have it from. Who may not notify has its messages put among
+    /// those of strangers, also where it was met in another way.
     ///
     /// # Errors
     /// What the store says.
     pub fn disallow(&self, nodes: &[NodeId], action: Action) -> Result<(), Problem> {
         self.change(|tx, graph| {
-            nodes
-                .iter()
-                .try_for_each(|node| permission::disallow(tx, graph, node, action).map(drop))
+            nodes.iter().try_for_each(|node| {
+                if action == Action::Notify {
+                    permission::set_muted(tx, node, true)?;
+                }
+                permission::disallow(tx, graph, node, action).map(drop)
+            })
         })
     }
 
@@ -197,10 +211,13 @@ fn build(tx: &ReadTx<'_>, me: NodeId, chains: &mut HashMap<NodeId, Known>) -> Re
     let proofs = pages
         .iter()
         .filter_map(|(identity, seen)| Some((identity.clone(), seen.live?.proof)));
+    let refused = permission::muted(tx)?;
     let others = records.keys().chain([&me]).map(|node| Vertex::Node(*node));
     let facts = chains.values().map(|known| known.facts.clone());
     let graph = Graph::build(facts, proofs, others);
     let reach = permission::reach(&records, &graph);
+    let mut muted = refused.clone();
+    muted.extend(refused.iter().flat_map(|node| graph.principal(node)));
     let said = graph
         .gestalts()
         .into_iter()
@@ -215,6 +232,7 @@ fn build(tx: &ReadTx<'_>, me: NodeId, chains: &mut HashMap<NodeId, Known>) -> Re
         pages,
         said: said.collect(),
         reach,
+        muted,
     })
 }
 

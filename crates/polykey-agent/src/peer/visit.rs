@@ -56,9 +56,11 @@ impl Agent {
         vault: VaultId,
         genesis: Vec<u8>,
     ) -> Result<Answer, Problem> {
+        let here = node.clone();
+        let is_muted = move || Ok::<_, Problem>(here.gestalts.view()?.is_muted(&from));
         let tray = match standing {
-            Standing::Contact => Tray::Inbox,
-            Standing::Stranger => Tray::Strangers,
+            Standing::Contact if !blocking(is_muted).await? => Tray::Inbox,
+            _ => Tray::Strangers,
         };
         self.keep_for(node, from, tray, vault, genesis).await
     }

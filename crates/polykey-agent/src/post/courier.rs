@@ -14,6 +14,7 @@ use super::{Outgoing, Received, Tray};
 use crate::agent::Agent;
 use crate::blocking::blocking;
 use crate::chains::succession::signed_anew;
+use crate::devices;
 use crate::node::Node;
 use crate::peer::{Answer, AskError, Refusal, Request};
 use crate::sharing::shares::Offered;
@@ -64,6 +65,19 @@ pub fn take(node: &Node, tray: Tray, notification: &Notification) -> Result<bool
         Content::Message(_) | Content::GestaltInvite { .. } => {}
     }
     Ok(true)
+}
+
+/// Where a notification of a node that is known belongs: among those of strangers when it is a message, or an
+/// invitation, and the user does not want those of that node. What comes of shares is told, and what own devices say.
+fn tray_of(node: &Node, notification: &Notification) -> Result<Tray, Problem> {
+    let from = notification.from();
+    Ok(match notification.content() {
+        Content::VaultShare { .. } | Content::VaultUnshare { .. } => Tray::Inbox,
+        Content::Message(_) | Content::GestaltInvite { .. } => match node.gestalts.view()?.is_muted(&from) {
+            true if !devices::is_own(node, &from)? => Tray::Strangers,
+            _ => Tray::Inbox,
+        },
+    })
 }
 
 /// Tries again and again what waits, until the network stops: shares and keepers less and less often while nothing
@@ -118,7 +132,14 @@ impl Agent {
         if notification.from() != from || notification.to() != node.id() {
             return Ok(Answer::refused(Refusal::Refused));
         }
-        let taken = blocking(move || take(&node, tray, &notification)).await?;
+        let taken = blocking(move || {
+            let tray = match tray {
+                Tray::Inbox => tray_of(&node, &notification)?,
+                Tray::Strangers => tray,
+            };
+            take(&node, tray, &notification)
+        })
+        .await?;
         Ok(match taken {
             true => Answer::Done,
             false => Answer::refused(Refusal::TooMuch),

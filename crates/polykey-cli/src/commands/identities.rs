@@ -119,7 +119,7 @@ Examples:
 Examples:
   polykey identities unclaim github.com:alice")]
     Unclaim(IdentityArgs),
-    /// Trust somebody no longer
+    /// Trust somebody no longer: messages of the nodes meant lie among those of strangers
     #[command(after_help = "\
 Examples:
   polykey identities untrust alice")]

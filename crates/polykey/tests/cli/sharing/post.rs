@@ -55,3 +55,33 @@ fn messages_arrive_wait_and_are_kept_apart_from_those_of_strangers() {
         serde_json::json!([])
     );
 }
+
+#[test]
+fn whoever_is_trusted_no_longer_writes_among_strangers_and_still_shares() {
+    let (a, b) = pair();
+    let messages = |of: &str| {
+        let box_of = a.json(["notifications", "inbox", "read", of]);
+        let all = box_of.as_array().expect("a list").iter();
+        let of_b = all.filter(|item| item["notification"]["iss"] == b.id);
+        of_b.map(|item| item["notification"]["data"]["message"].clone())
+            .collect::<Vec<_>>()
+    };
+    a.pk(["identities", "untrust", &b.id]).ok();
+    b.pk(["notifications", "send", &a.id, "one"]).ok();
+    assert_eq!(messages("--unread"), [""; 0]);
+    assert_eq!(messages("--strangers"), ["one"]);
+    // What it shares is offered as before.
+    b.pk(["vaults", "create", "work"]).ok();
+    b.shares("work", &a, "reader");
+    a.pk(["notifications", "inbox", "clear"]).ok();
+    a.pk(["identities", "trust", &b.id]).ok();
+    b.pk(["notifications", "send", &a.id, "two"]).ok();
+    assert_eq!(messages("--unread"), ["two"]);
+    a.pk(["identities", "disallow", &b.id, "notify"]).ok();
+    b.pk(["notifications", "send", &a.id, "three"]).ok();
+    assert_eq!(messages("--unread"), [""; 0]);
+    assert_eq!(messages("--strangers"), ["three", "one"]);
+    a.pk(["identities", "allow", &b.id, "notify"]).ok();
+    b.pk(["notifications", "send", &a.id, "four"]).ok();
+    assert_eq!(messages("--unread"), ["four"]);
+}
