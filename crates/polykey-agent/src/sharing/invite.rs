@@ -9,6 +9,7 @@ use polykey_core::random::OsRandom;
 use polykey_core::statement::{Kind, Statement};
 use polykey_core::{Clock, Key, NodeId, VaultId, VaultName};
 use polykey_vault::charter::Role;
+use polykey_vault::sync::Replica;
 
 use super::{Wanted, grant, open_as_admin};
 use crate::agent::Agent;
@@ -22,6 +23,8 @@ use crate::post::{Letter, Tray};
 use crate::replicas::keep::keep_by_choice;
 use crate::tickets::ticket::{Purpose, Ticket};
 use crate::tickets::{Issued, MAX_LIFE, Use};
+use crate::vaults::InUse;
+use crate::vaults::problem::vault_problem;
 
 /// Makes a ticket for a vault; `addresses` are where this node listens.
 ///
@@ -34,7 +37,7 @@ pub fn make(
     life: Duration,
     to: Option<NodeId>,
     addresses: &[Place],
-) -> Result<(Ticket, crate::vaults::InUse), Problem> {
+) -> Result<(Ticket, InUse), Problem> {
     if life > MAX_LIFE {
         return Err(Problem::new(
             Code::Usage,
@@ -158,10 +161,20 @@ pub async fn bring(agent: &Agent, node: &Arc<Node>, ticket: &Ticket) -> Result<(
 /// Somebody with verified keys brings the secret of a ticket. `None` when it does not let them in.
 fn redeem(node: &Node, from: NodeId, secret: &Key, keys: &NodeKeys) -> Result<Option<Answer>, Problem> {
     let _alone = node.shares.alone();
-    let Some(issued) = node.tickets.take(secret, from, SystemClock.now())? else {
+    let now = SystemClock.now();
+    let Some(issued) = node.tickets.find(secret, from, now)? else {
         return Ok(None);
     };
     let vault = node.vaults.open_id(issued.vault)?;
+    // Whoever gains nothing by it leaves it for another one.
+    if issued.used == Use::Free
+        && let Some(role) = has_as_much(&vault, from, keys, issued.role)?
+    {
+        return Ok(Some(joined(&vault, role)));
+    }
+    let Some(issued) = node.tickets.take(secret, from, now)? else {
+        return Ok(None);
+    };
     if issued.used == Use::Closed(from) {
         // The answer was lost; but whoever was taken out since stays out.
         return Ok(vault.vault.role_of(&from).map(|role| joined(&vault, role)));
@@ -183,7 +196,18 @@ fn redeem(node: &Node, from: NodeId, secret: &Key, keys: &NodeKeys) -> Result<Op
     Ok(Some(joined(&vault, role)))
 }
 
-fn joined(vault: &crate::vaults::InUse, role: Role) -> Answer {
+/// The role of `from`, when it is in with a role that is as good as this one, and with these keys.
+fn has_as_much(vault: &InUse, from: NodeId, keys: &NodeKeys, role: Role) -> Result<Option<Role>, Problem> {
+    let charter = vault.vault.charter();
+    let charter = charter.map_err(|error| vault_problem(&vault.name, error))?;
+    let sealed_to = charter.keys_of(&from).map(|keys| keys.device.number);
+    let is_newest = sealed_to.is_some_and(|number| number >= keys.member_keys().device.number);
+    // Roles ascend from most to least.
+    let has = vault.vault.role_of(&from).filter(|has| *has <= role);
+    Ok(has.filter(|has| !has.reads() || is_newest))
+}
+
+fn joined(vault: &InUse, role: Role) -> Answer {
     let beginning = Beginning {
         genesis: vault.vault.genesis().as_bytes().to_vec(),
         name: vault.name.clone(),
@@ -207,9 +231,9 @@ impl Agent {
     ) -> Result<Answer, Problem> {
         let secret = Key::copy_of(&secret);
         let (here, shown) = (node.clone(), Key::copy_of(secret.expose()));
-        let good = move || here.tickets.is_for(&shown, from, SystemClock.now());
+        let good = move || here.tickets.find(&shown, from, SystemClock.now());
         // A stranger that made it up shall not make us dial.
-        if !blocking(good).await? {
+        if blocking(good).await?.is_none() {
             return Ok(Answer::refused(Refusal::Refused));
         }
         let Some(keys) = self.network().shown_keys(&node, from, start, record).await else {

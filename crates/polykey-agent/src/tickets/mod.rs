@@ -170,16 +170,11 @@ impl Tickets {
         Ok(Some(issued))
     }
 
-    /// True when [`Tickets::take`] would find a ticket. Uses nothing up.
+    /// The ticket that [`Tickets::take`] would find. Uses nothing up.
     ///
     /// # Errors
     /// What the store says.
-    pub fn is_for(&self, secret: &Key, bearer: NodeId, now: Timestamp) -> Result<bool, Problem> {
-        Ok(self.find(secret, bearer, now)?.is_some())
-    }
-
-    /// The ticket with this secret, if `bearer` may use it.
-    fn find(&self, secret: &Key, bearer: NodeId, now: Timestamp) -> Result<Option<Issued>, Problem> {
+    pub fn find(&self, secret: &Key, bearer: NodeId, now: Timestamp) -> Result<Option<Issued>, Problem> {
         let found = self
             .db
             .read(|tx| tx.value(TICKETS, ALL, &place(secret)))
@@ -349,16 +344,15 @@ mod tests {
             .issue(&secret, &issued(None), at(0))
             .expect("stores");
         // Looking uses nothing up.
-        for by in [1, 2] {
-            assert_eq!(bench.tickets.is_for(&secret, node(by), at(10)), Ok(true));
-        }
-        assert_eq!(bench.tickets.is_for(&secret, node(1), at(1000)), Ok(false));
-        assert_eq!(
-            bench.tickets.is_for(&Key::random(&OsRandom), node(1), at(10)),
-            Ok(false)
-        );
+        let finds = |secret: &Key, by, now| {
+            let found = bench.tickets.find(secret, node(by), at(now)).expect("reads");
+            found.is_some()
+        };
+        assert!(finds(&secret, 1, 10) && finds(&secret, 2, 10));
+        assert!(!finds(&secret, 1, 1000));
+        assert!(!finds(&Key::random(&OsRandom), 1, 10));
         let taken = bench.tickets.take(&secret, node(1), at(10)).expect("reads");
-        assert_eq!(bench.tickets.is_for(&secret, node(2), at(10)), Ok(false));
+        assert!(!finds(&secret, 2, 10));
         assert_eq!(taken.map(|ticket| ticket.used), Some(Use::Bearer(node(1))));
         assert_eq!(bench.tickets.take(&secret, node(2), at(10)), Ok(None));
         // Also after a restart.

@@ -38,6 +38,29 @@ fn a_ticket_lets_in_one_node_once() {
 }
 
 #[test]
+fn whoever_is_in_already_uses_no_ticket_up() {
+    let (a, b, c) = (Node::new(), Node::new(), Node::new());
+    a.knows(&b);
+    b.knows(&a);
+    a.shares_work_with(&b);
+    let invite = |role| a.json(["vaults", "invite", "work", "--role", role]);
+    let [readers, writers] = ["reader", "writer"].map(|role| {
+        let invited = invite(role);
+        invited["ticket"].as_str().expect("a text").to_owned()
+    });
+    // A member that has the vault, with a role that is as good.
+    assert_eq!(a.role_of(&b, "work").as_deref(), Some("writer"));
+    for ticket in [&readers, &writers] {
+        b.pk(["join", ticket]).ended(73).says("has that vault already");
+    }
+    for ticket in [&readers, &writers] {
+        c.pk(["join", ticket]);
+    }
+    assert_eq!(a.role_of(&c, "work").as_deref(), Some("writer"));
+    c.reads("work:x", "1");
+}
+
+#[test]
 fn a_ticket_whose_answer_was_lost_lets_in_the_same_node_and_no_other() {
     let Some(mut wires) = Wires::lay() else { return };
     let at_a = wires.machine("a", "10.77.0.1");
