@@ -9,6 +9,11 @@ use crate::sharing::MemberItem;
 /// Makes a ticket for a device.
 pub const PAIR: Endpoint<PairDevice, Pairing> =
     Endpoint::json("/v1/devices/pair", "Make a ticket that makes a node a device");
+/// Ends all tickets for devices, and the words.
+pub const WITHDRAW: Endpoint<Nothing, Withdrawn> = Endpoint::json(
+    "/v1/devices/withdraw",
+    "End all tickets and words that make a node a device",
+);
 /// Makes this node a device.
 pub const JOIN: Endpoint<JoinDevices, DevicesJoined> = Endpoint::json(
     "/v1/devices/join",
@@ -43,6 +48,15 @@ pub struct Pairing {
     pub words: String,
     /// Until when it can be used, in milliseconds since 1970.
     pub expires: u64,
+}
+
+/// What was taken back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Withdrawn {
+    /// How many tickets could be used until now.
+    pub tickets: u64,
+    /// True when words could be.
+    pub words: bool,
 }
 
 /// Asks to become a device.

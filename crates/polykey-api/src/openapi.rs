@@ -134,6 +134,7 @@ pub fn page() -> OpenApi {
         .call(&nodes::EXAMINE)
         .call(&recovery::RESUME)
         .call(&devices::PAIR)
+        .call(&devices::WITHDRAW)
         .call(&devices::JOIN)
         .call(&devices::LIST)
         .call(&devices::REMOVE)

@@ -37,7 +37,7 @@ use crate::tickets::ticket::{Purpose, Ticket};
 
 /// For how long a ticket for a device can be used.
 pub const LIFE: Duration = Duration::from_secs(3600);
-/// Tickets for devices that can be used at one time.
+/// Tickets for devices that can be used at one time. Those that were used count no more.
 const MAX_TICKETS: usize = 16;
 /// Longest row.
 const MAX_LEN: usize = 128;
@@ -109,6 +109,7 @@ pub fn make(node: &Node, life: Duration, addresses: &[Place]) -> Result<Ticket, 
         for (old, _) in open.extract_if(.., |_, issued| issued.expires <= now) {
             tx.remove(DEVICE_TICKETS, ALL, &old)?;
         }
+        open.retain(|_, issued| issued.bearer.is_none());
         if open.len() >= MAX_TICKETS {
             return Err(TrustError::Full {
                 what: "tickets for devices",
@@ -120,7 +121,7 @@ pub fn make(node: &Node, life: Duration, addresses: &[Place]) -> Result<Ticket, 
     match made {
         Ok(()) => Ok(ticket),
         Err(TrustError::Full { .. }) => Err(Problem::new(Code::Busy, "too many tickets for devices are out")
-            .hint("each ends after an hour; use one of them")),
+            .hint("use one of them, or end all of them: `polykey devices pair --withdraw`")),
         Err(error) => Err(failure::trust(&error)),
     }
 }
@@ -199,6 +200,28 @@ pub fn close_all_of(node: &Node, device: &NodeId) -> Result<(), Problem> {
         Ok::<_, TrustError>(())
     });
     closed.map_err(|error| failure::trust(&error))
+}
+
+/// Ends all tickets, and what came of them without having made a device yet; says how many could be used.
+///
+/// # Errors
+/// What the store says.
+pub fn withdraw(node: &Node) -> Result<usize, Problem> {
+    let now = SystemClock.now();
+    let withdrawn = node.db.write(|tx| {
+        let mut open = 0;
+        for (place, issued) in all(tx)? {
+            tx.remove(DEVICE_TICKETS, ALL, &place)?;
+            open += usize::from(issued.bearer.is_none() && issued.expires > now);
+        }
+        for invited in invitation::all(tx)? {
+            if invited.kind == LinkType::Device && invited.used.is_none() {
+                invitation::withdraw(tx, &invited.id)?;
+            }
+        }
+        Ok::<_, TrustError>(open)
+    });
+    withdrawn.map_err(|error| failure::trust(&error))
 }
 
 /// Reads a ticket that the user brings from another device.
@@ -437,11 +460,44 @@ mod tests {
         let old = make(&node, Duration::ZERO, &[]).expect("made");
         let refused = Answer::refused(Refusal::Refused);
         assert_eq!(ask(&bench, life.node(), &pair(&old.secret, &life)).await, refused);
-        for _ in 0..MAX_TICKETS {
-            make(&node, HOUR, &[]).expect("made");
+        let make_one = || make(&node, HOUR, &[]).map_err(|problem| problem.code);
+        let first = make_one().expect("made");
+        for _ in 1..MAX_TICKETS {
+            make_one().expect("made");
         }
-        let made = make(&node, HOUR, &[]).map(drop);
-        assert_eq!(made.map_err(|problem| problem.code), Err(Code::Busy));
+        assert_eq!(make_one().map(drop), Err(Code::Busy));
+        // One that was used makes room.
+        assert_eq!(
+            ask(&bench, life.node(), &pair(&first.secret, &life)).await,
+            Answer::Done
+        );
+        make_one().expect("made");
+        assert_eq!(make_one().map(drop), Err(Code::Busy));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn tickets_that_were_taken_back_make_no_device_and_nor_does_who_used_one_and_waits() {
+        let (bench, life, thief) = (Bench::new(), Life::new(), Life::new());
+        let node = bench.node();
+        let [used, open] = [(); 2].map(|()| make(&node, HOUR, &[]).expect("made"));
+        make(&node, Duration::ZERO, &[]).expect("made");
+        let takes = pair(&used.secret, &thief);
+        assert_eq!(ask(&bench, thief.node(), &takes).await, Answer::Done);
+        assert!(invites(&bench, thief.node()).await);
+        assert_eq!(withdraw(&node), Ok(1));
+        assert!(!invites(&bench, thief.node()).await);
+        for (who, ticket) in [(&thief, &used), (&thief, &open), (&life, &open)] {
+            assert_eq!(
+                ask(&bench, who.node(), &pair(&ticket.secret, who)).await,
+                Answer::refused(Refusal::Refused)
+            );
+        }
+        assert_eq!(withdraw(&node), Ok(0));
+        let new = make(&node, HOUR, &[]).expect("made");
+        assert_eq!(
+            ask(&bench, life.node(), &pair(&new.secret, &life)).await,
+            Answer::Done
+        );
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -57,6 +57,12 @@ pub fn make(node: &Node) -> Result<String, Problem> {
     Ok(words)
 }
 
+/// Ends the words that are shown, and says whether there were any.
+pub fn withdraw(node: &Node) -> bool {
+    let shown = lock(node).take();
+    shown.is_some_and(|shown| shown.until > Instant::now())
+}
+
 fn new_words(random: &dyn Random) -> String {
     let list = bip39::Language::English.word_list();
     let words = (0..COUNT).map(|_| {

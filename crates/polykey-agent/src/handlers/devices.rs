@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use polykey_api::devices::{
     DeviceItem, DeviceList, DeviceRemoved, DevicesJoined, JoinDevices, PairDevice, Pairing, RemoveDevice,
+    Withdrawn,
 };
 use polykey_api::{Code, Nothing, Problem};
 use polykey_core::{NodeId, Timestamp};
@@ -44,6 +45,23 @@ pub async fn pair(agent: Agent, caller: Caller, q: PairDevice) -> Result<Pairing
         words,
         expires: ticket.expires.as_millis(),
     })
+}
+
+/// Ends all tickets for devices, and the words.
+pub async fn withdraw(agent: Agent, caller: Caller, _: Nothing) -> Result<Withdrawn, Problem> {
+    let node = agent
+        .enter(&caller, Action::new("devices.withdraw"))
+        .await?
+        .node()
+        .clone();
+    blocking(move || {
+        let words = words::withdraw(&node);
+        Ok(Withdrawn {
+            tickets: pairing::withdraw(&node)? as u64,
+            words,
+        })
+    })
+    .await
 }
 
 /// Makes this node a device.

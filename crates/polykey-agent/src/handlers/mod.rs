@@ -160,6 +160,7 @@ fn calls() -> Routes {
         .json(&api::nodes::EXAMINE, nodes::examine)
         .json(&api::recovery::RESUME, recovery::resume)
         .json(&api::devices::PAIR, devices::pair)
+        .json(&api::devices::WITHDRAW, devices::withdraw)
         .json(&api::devices::JOIN, devices::join)
         .json(&api::devices::LIST, devices::list)
         .json(&api::devices::REMOVE, devices::remove)

@@ -30,7 +30,8 @@ pub enum Command {
     #[command(after_help = "\
 Examples:
   polykey devices pair
-  polykey devices pair --name laptop")]
+  polykey devices pair --name laptop
+  polykey devices pair --withdraw")]
     Pair(Pair),
     /// Become a device like the one that made the ticket: all its vaults come here
     #[command(after_help = "\
@@ -62,6 +63,9 @@ pub struct Pair {
     /// For how long the ticket can be used (30m, 24h, 7d) [default: 1h]
     #[arg(long, value_name = "TIME")]
     expires: Option<String>,
+    /// Make none, and end all tickets and words that nobody has used, as when one of them leaked
+    #[arg(long, conflicts_with_all = ["name", "expires"])]
+    withdraw: bool,
 }
 
 /// Arguments of `join`.
@@ -96,6 +100,7 @@ pub struct Remove {
 /// The problem to tell of.
 pub async fn run(cx: &Context<'_>, command: Command) -> Result<Done, Problem> {
     match command {
+        Command::Pair(args) if args.withdraw => withdraw(cx).await,
         Command::Pair(args) => pair(cx, args).await,
         Command::Join(args) => join(cx, args).await,
         Command::List => list(cx).await,
@@ -132,6 +137,23 @@ async fn pair(cx: &Context<'_>, args: Pair) -> Result<Done, Problem> {
         }
     }
     cx.out.answer(&pairing, |pairing| pairing.ticket.clone())
+}
+
+async fn withdraw(cx: &Context<'_>) -> Result<Done, Problem> {
+    let withdrawn = cx.call(&devices::WITHDRAW, &Nothing {}).await?;
+    let tickets = match withdrawn.tickets {
+        0 => "No ticket was open".to_owned(),
+        1 => "1 ticket is worth nothing any more".to_owned(),
+        many => format!("{many} tickets are worth nothing any more"),
+    };
+    cx.out.success(
+        match withdrawn.words {
+            true => format!("{tickets}, and nor are the words"),
+            false => tickets,
+        }
+        .as_str(),
+    );
+    cx.out.answer(&withdrawn, |_| String::new())
 }
 
 async fn join(cx: &Context<'_>, args: Join) -> Result<Done, Problem> {

@@ -150,6 +150,25 @@ fn a_ticket_makes_one_node_a_device_once() {
 }
 
 #[test]
+fn a_ticket_that_leaked_is_taken_back() {
+    let (a, b) = (Node::new(), Node::new());
+    b.knows(&a);
+    let pairing = a.json(["devices", "pair", "--name", "a", "--expires", "7d"]);
+    let [ticket, words] = ["ticket", "words"].map(|what| pairing[what].as_str().expect("a text"));
+    a.pk(["devices", "pair", "--withdraw", "--expires", "1h"])
+        .ended(64);
+    let withdrawn = a.json(["devices", "pair", "--withdraw"]);
+    assert_eq!(withdrawn, json!({ "tickets": 1, "words": true }));
+    b.pk(["devices", "join", ticket]).ended(77);
+    b.pk(["devices", "join", words, "--at", &a.id]).ended(67);
+    assert_eq!(names(&a), ["a"]);
+    let withdrawn = a.json(["devices", "pair", "--withdraw"]);
+    assert_eq!(withdrawn, json!({ "tickets": 0, "words": false }));
+    pair_up(&a, "a", &b, "b");
+    eventually("two devices", || names(&a) == ["a", "b"]);
+}
+
+#[test]
 fn three_words_do_what_a_ticket_does_and_a_wrong_guess_ends_them() {
     let (a, b, c) = (Node::new(), Node::new(), Node::new());
     a.pk(["vaults", "create", "work"]).ok();
