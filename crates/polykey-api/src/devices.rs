@@ -135,12 +135,18 @@ pub struct LeftVault {
     pub vault_id: String,
     /// Its name here.
     pub vault_name: String,
-    /// False when the device is still in it, since it ranks above this one.
+    /// False when the device is still in it: it ranks above this one, or this one is no admin.
     pub removed: bool,
     /// Paths of the secrets that it may have kept.
     pub rotate: Vec<String>,
     /// Members that are in since it let them in, or somebody whom it let in did; own devices left out.
     pub let_in: Vec<MemberItem>,
+    /// Its other admins, who can take the device out, where this one is none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub admins: Option<Vec<MemberItem>>,
+    /// True when the device was let in before this one, which may be in as a device of it only.
+    #[serde(default)]
+    pub was_first: bool,
 }
 
 /// A device that was removed.

@@ -2,12 +2,13 @@
 //!
 //! [`pairing`] makes a node a device of this one: with a ticket, or with a few [`words`], a `device` link is signed by both. [`principals`]
 //! follows in the vaults what sigchains say of devices, of the user's own and of others', and lets them in and takes
-//! them out, and [`removal`] undoes a pairing. [`hidden`] is the vault that own devices share, and [`step`] keeps what belongs to the person in step
+//! them out, and [`removal`] undoes a pairing, with what [`elsewhere`] is left to others. [`hidden`] is the vault that own devices share, and [`step`] keeps what belongs to the person in step
 //! through it. [`shared`] brings in what own devices hold, and [`told`] is what the user is told of them.
 //!
 //! Always: only `device` claims make nodes one principal, as [`Principal::of`] sees it from a node that the user
 //! confirmed; identities and other links give no right.
 
+pub mod elsewhere;
 #[cfg(test)]
 mod following;
 pub mod hidden;

@@ -18,7 +18,7 @@ use polykey_trust::claim::Body;
 use polykey_trust::link::LinkType;
 use polykey_vault::charter::{Member, Role};
 
-use super::{hidden, others, own, pairing, principals, step};
+use super::{elsewhere, hidden, others, own, pairing, principals, step};
 use crate::failure;
 use crate::links;
 use crate::node::Node;
@@ -144,7 +144,7 @@ impl Going<'_> {
 
 fn take_out(node: &Node, open: &InUse, going: &Going<'_>) -> Result<Option<LeftVault>, Problem> {
     if !open.vault.my_role().is_some_and(Role::administers) {
-        return Ok(None);
+        return elsewhere::left_in(node, open, going.device);
     }
     let (mut gone, mut stay) = (BTreeSet::new(), BTreeSet::new());
     for member in open.vault.members() {
@@ -166,15 +166,10 @@ fn take_out(node: &Node, open: &InUse, going: &Going<'_>) -> Result<Option<LeftV
             stay.insert(member.node);
         }
     }
-    let mut rotate = Vec::new();
-    if !gone.is_empty() {
-        let exposed = open.vault.rotation();
-        let exposed = exposed.map_err(|error| crate::vaults::problem::vault_problem(&open.name, error))?;
-        let of_them = exposed
-            .iter()
-            .filter(|exposed| exposed.nodes.iter().any(|node| gone.contains(node)));
-        rotate.extend(of_them.map(|exposed| rotation_item(exposed).path));
-    }
+    let rotate = match gone.is_empty() {
+        false => exposed_to(open, &gone)?,
+        true => Vec::new(),
+    };
     let own = others(node)?;
     // Whom own devices let in, which the removed one may have let in itself, the user let in.
     let mut members = open.vault.members();
@@ -194,7 +189,22 @@ fn take_out(node: &Node, open: &InUse, going: &Going<'_>) -> Result<Option<LeftV
         removed: stay.is_empty(),
         rotate,
         let_in,
+        admins: None,
+        was_first: false,
     }))
+}
+
+/// The paths of what these nodes, which are out of the vault, could read and what has not changed since.
+///
+/// # Errors
+/// What the vault says.
+pub fn exposed_to(open: &InUse, gone: &BTreeSet<NodeId>) -> Result<Vec<String>, Problem> {
+    let exposed = open.vault.rotation();
+    let exposed = exposed.map_err(|error| crate::vaults::problem::vault_problem(&open.name, error))?;
+    let of_them = exposed
+        .iter()
+        .filter(|exposed| exposed.nodes.iter().any(|node| gone.contains(node)));
+    Ok(of_them.map(|exposed| rotation_item(exposed).path).collect())
 }
 
 /// Those of `members` that are in since `device` let them in, or somebody whom it let in did.

@@ -138,9 +138,9 @@ pub async fn remove(agent: Agent, caller: Caller, q: RemoveDevice) -> Result<Dev
     let code = q.recovery_code.as_deref().map(open::recovery_code).transpose()?;
     let working = agent.clone();
     // Half a removal is none.
-    let (device, removal) = to_the_end(async move {
+    to_the_end(async move {
         let here = node.clone();
-        let removed = blocking(move || {
+        let (device, removal) = blocking(move || {
             let device = removal::find(&here, &q.who)?;
             let mut keys = code.map(|code| code.keys());
             if q.perhaps {
@@ -158,18 +158,16 @@ pub async fn remove(agent: Agent, caller: Caller, q: RemoveDevice) -> Result<Dev
             Ok((device, removal))
         })
         .await?;
-        working.spread_chain(None);
-        working.run_errands(removed.0);
-        for gone in &removed.1.with_it {
+        let vaults = working.settle_removal(&node, device, removal.vaults).await?;
+        for gone in removal.with_it.iter().chain([&device]) {
             working.run_errands(*gone);
         }
         working.keep_in_step().await;
-        Ok(removed)
+        Ok(DeviceRemoved {
+            node_id_encoded: device.to_string(),
+            with_it: removal.with_it.iter().map(ToString::to_string).collect(),
+            vaults,
+        })
     })
-    .await?;
-    Ok(DeviceRemoved {
-        node_id_encoded: device.to_string(),
-        with_it: removal.with_it.iter().map(ToString::to_string).collect(),
-        vaults: removal.vaults,
-    })
+    .await
 }

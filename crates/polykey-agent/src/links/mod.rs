@@ -334,11 +334,16 @@ impl Agent {
 
     /// Tells all contacts that are connected how far our own chain goes, but for `told`. Returns at once.
     pub fn spread_chain(&self, told: Option<NodeId>) {
+        self.spread_chain_but(told.as_slice());
+    }
+
+    /// As [`Agent::spread_chain`], but for all of `told`.
+    pub fn spread_chain_but(&self, told: &[NodeId]) {
         let (Some(node), Some(running)) = (self.node(), self.network().running()) else {
             return;
         };
         for to in running.connected() {
-            if Some(to) != told && node.contacts.is_contact(&to) {
+            if !told.contains(&to) && node.contacts.is_contact(&to) {
                 let (agent, node) = (self.clone(), node.clone());
                 tokio::spawn(async move { agent.tell_chain(&node, to).await });
             }

@@ -4,8 +4,9 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use polykey_api::devices::{self, DeviceItem, JoinDevices, PairDevice, RemoveDevice};
+use polykey_api::devices::{self, DeviceItem, JoinDevices, LeftVault, PairDevice, RemoveDevice};
 use polykey_api::problem::typed;
+use polykey_api::sharing::MemberItem;
 use polykey_api::{Nothing, Problem};
 use zeroize::Zeroizing;
 
@@ -264,7 +265,15 @@ async fn remove(cx: &Context<'_>, args: Remove) -> Result<Done, Problem> {
     if left.is_empty() {
         return Ok(done);
     }
-    let names: Vec<_> = left.iter().map(|vault| escape::name(&vault.vault_name)).collect();
+    let (ours, others): (Vec<_>, Vec<_>) = left.into_iter().partition(|vault| vault.admins.is_none());
+    for vault in others {
+        cx.out
+            .line(&left_with_others(vault, &who, &removed.node_id_encoded));
+    }
+    if ours.is_empty() {
+        return Ok(Done::Partly);
+    }
+    let names: Vec<_> = ours.iter().map(|vault| escape::name(&vault.vault_name)).collect();
     cx.out.line(&format!(
         "{who} ranks above this device and is still in them: {}. For those that it made, run `polykey devices remove {} \
          --recovery-code-file FILE` with its recovery code; for others, run it at the device that made them",
@@ -272,4 +281,29 @@ async fn remove(cx: &Context<'_>, args: Remove) -> Result<Done, Problem> {
         removed.node_id_encoded
     ));
     Ok(Done::Partly)
+}
+
+/// Who can take the device `who` out of a vault of which this one is no admin.
+fn left_with_others(vault: &LeftVault, who: &str, id: &str) -> String {
+    let name = escape::name(&vault.vault_name);
+    let title = |admin: &MemberItem| match &admin.petname {
+        Some(petname) => escape::name(petname).to_string(),
+        None => admin.node_id_encoded.clone(),
+    };
+    let admins: Vec<_> = vault.admins.iter().flatten().map(title).collect();
+    let still = format!("{who} is still in {name}, of which this device is no admin");
+    let unshare = format!("`polykey vaults unshare {} {id}`", typed(&vault.vault_name));
+    match (admins.join(" or "), vault.was_first) {
+        (admins, _) if admins.is_empty() => {
+            format!("{still}, nor is anybody else: write nothing more there")
+        }
+        (admins, true) => format!(
+            "{still}. It was let in before this one, which may be in only as a device of it: ask {admins} to share the \
+             vault with this device by its own id, and then to run {unshare}"
+        ),
+        (admins, false) => format!(
+            "{still}. If it came in as a device of this one, the node of {admins} takes it out once it hears of this; if \
+             not, ask for {unshare} there"
+        ),
+    }
 }

@@ -472,6 +472,76 @@ fn the_device_that_made_a_vault_is_removed_with_its_recovery_code() {
     assert_eq!(names(&phone), ["phone"]);
 }
 
+/// A laptop with a recovery code, its phone, and Bob, who shared `bobs` with the laptop.
+fn with_a_vault_of_bob() -> (Node, Node, Node) {
+    let (laptop, phone, bob) = (with_code(), Node::new(), Node::new());
+    bob.knows(&laptop);
+    laptop.knows(&bob);
+    laptop.pk(["nodes", "name", &bob.id, "bob"]).ok();
+    pair_up(&laptop, "laptop", &phone, "phone");
+    bob.pk(["vaults", "create", "bobs"]).ok();
+    bob.write("bobs:x", "1");
+    bob.shares("bobs", &laptop, "writer");
+    laptop.pk(["vaults", "clone", "bobs", &bob.id]).ok();
+    phone.comes_to_read("bobs:x", "1");
+    for (node, want) in [(&laptop, ["laptop", "phone"]), (&phone, ["phone", "laptop"])] {
+        eventually("the names are known", || names(node) == want);
+    }
+    eventually("the phone knows Bob by name", || {
+        petname_of(&phone, &bob) == "bob"
+    });
+    (laptop, phone, bob)
+}
+
+#[test]
+fn a_device_that_a_friend_let_in_itself_is_in_the_answer_until_the_friend_took_it_out() {
+    let (laptop, phone, bob) = with_a_vault_of_bob();
+    let code = laptop.home.path().join("code");
+    let code = code.to_str().expect("text");
+    let removed = phone.pk(["devices", "remove", "laptop", "--recovery-code-file", code]);
+    removed.ended(1).says("still in bobs").says("ask bob to share");
+    let again = |want: i32| {
+        let args = [
+            "devices",
+            "remove",
+            &laptop.id,
+            "--recovery-code-file",
+            code,
+            "--json",
+        ];
+        phone.pk(args).ended(want).json()["vaults"].clone()
+    };
+    let left = again(1);
+    assert_eq!(
+        (&left[0]["vaultName"], &left[0]["removed"], &left[0]["wasFirst"]),
+        (&json!("bobs"), &json!(false), &json!(true))
+    );
+    assert_eq!(left[0]["admins"][0]["nodeIdEncoded"], json!(bob.id));
+    // The word of a device alone takes out nobody that stands nearer to whom Bob let in.
+    assert_eq!(bob.role_of(&laptop, "bobs").as_deref(), Some("writer"));
+    // What the command says goes.
+    bob.pk(["vaults", "share", "bobs", &phone.id]).ok();
+    bob.pk(["vaults", "unshare", "bobs", &laptop.id]).ok();
+    eventually("the phone has heard of it", || {
+        phone.role_of(&laptop, "bobs").is_none()
+    });
+    assert_eq!(again(0), json!([]));
+    assert!(bob.role_of(&phone, "bobs").is_some());
+}
+
+#[test]
+fn a_friend_that_is_there_has_taken_a_lost_device_out_when_the_command_ends() {
+    let (laptop, phone, bob) = with_a_vault_of_bob();
+    bob.stop();
+    let removed = laptop.pk(["devices", "remove", "phone"]);
+    removed.ended(1).says("still in bobs").says("the node of bob");
+    bob.start();
+    let removed = laptop.json(["devices", "remove", &phone.id]);
+    assert_eq!(bob.role_of(&phone, "bobs"), None);
+    let left = removed["vaults"].as_array().expect("a list").iter();
+    assert!(left.clone().all(|vault| vault["removed"] == true), "{removed}");
+}
+
 #[test]
 fn devices_of_others_follow_their_member_and_go_with_it() {
     let (alice, bob, bobs) = (Node::new(), Node::new(), Node::new());

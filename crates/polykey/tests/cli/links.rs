@@ -79,6 +79,9 @@ fn whoever_is_allowed_to_claim_may_do_so_once() {
     // An invitation is one, however it was made.
     a.pk(["identities", "invite", &b.id]).ok();
     assert_eq!(may(), "claim\n");
+}
+
+#[test]
 fn whoever_ended_a_link_is_linked_anew_by_a_new_invitation() {
     let (a, b) = pair();
     a.pk(["identities", "invite", &b.id]).ok();
