@@ -15,6 +15,7 @@ use polykey_vault::charter::Role;
 use polykey_vault::{At, VaultError};
 
 use super::principals::Principals;
+use super::step;
 use crate::node::Node;
 use crate::peer::{Answer, Refusal};
 use crate::vaults::InUse;
@@ -60,6 +61,10 @@ pub fn settle(node: &Node, principals: &mut Principals<'_>) -> Result<Vec<VaultI
                         old.vault.my_role().is_some() || !old.vault.ended_members().is_empty()
                     });
                 if is_old {
+                    // One that is away cannot write its name into the new one.
+                    if let Ok(old) = node.vaults.open_id(id) {
+                        step::remember(node, &others, &old)?;
+                    }
                     node.vaults.drop_hidden(id)?;
                 }
             }

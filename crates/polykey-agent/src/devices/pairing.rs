@@ -340,7 +340,7 @@ impl Agent {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use polykey_core::statement::{Kind, Statement};
     use polykey_trust::book::Source;
     use polykey_trust::claim::Body;
@@ -442,7 +442,7 @@ mod tests {
     }
 
     /// A device link between the node and `life`, in both chains.
-    fn links_with(node: &Node, life: &Life, theirs: &mut Chain) {
+    pub(in super::super) fn links_with(node: &Node, life: &Life, theirs: &mut Chain) {
         let invited = InvitationId::from_bytes([7; 16]);
         let proposal = Proposal::sign(&life.keys.root, LinkType::Device, node.id(), invited, time(3));
         let half = Statement::verify(Kind::Link, proposal.expect("of two").as_bytes().to_vec());

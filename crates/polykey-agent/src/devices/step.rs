@@ -7,6 +7,8 @@
 //!
 //! Values: `contact/<node>`: array `[petname or null, trusted, blocked]`; `permission/<node>`: 1 notify + 2 scan +
 //! 4 claim + 8 its messages are not wanted; `device/<node>`: the text of its name, which the device writes itself.
+//! The names of the others are remembered here as well, and written where a hidden vault has none: one that is away
+//! cannot write its own into a new vault, and nor can one that is lost.
 //!
 //! Always: what comes from the vault was written by a device of the user's own, and is read like anything from
 //! elsewhere: what is malformed is left alone.
@@ -35,8 +37,10 @@ use crate::vaults::problem::vault_problem;
 
 const CONTACT: &str = "contact";
 const PERMISSION: &str = "permission";
-/// Group of the name that this device gave itself; the other groups are vaults.
+/// Group of the name that this device gave itself; the other groups but [`NAMES`] are vaults.
 const OWN: &[u8] = b"own";
+/// Group of the names of other devices, by node.
+const NAMES: &[u8] = b"names";
 /// Highest number behind the name of a node when others have it.
 const MAX_NUMBER: u32 = 99;
 /// Longest name of a device in bytes.
@@ -44,6 +48,8 @@ pub const MAX_NAME_LEN: usize = 64;
 
 /// Values by name.
 type Values = BTreeMap<String, Vec<u8>>;
+/// What is to be written under each name; nothing for what is to be removed.
+type Changes = BTreeMap<String, Option<Vec<u8>>>;
 
 /// What the user keeps about a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -166,43 +172,102 @@ fn set_own_name(node: &Node, name: &str) -> Result<(), Problem> {
     put.map_err(|error: StoreError| failure::store(&error))
 }
 
-/// The names of all devices, as the hidden vault has them.
+/// The names of all devices, as the hidden vault has them, or else as they were when it last had one.
 ///
 /// # Errors
 /// What the vault says.
 pub fn names(node: &Node, others: &BTreeSet<NodeId>) -> Result<BTreeMap<NodeId, String>, Problem> {
-    let mut names = match hidden::current(node, others) {
-        Some(open) => names_in(&open)?,
-        None => BTreeMap::new(),
-    };
+    let mut names = remembered(node, others)?;
+    if let Some(open) = hidden::current(node, others) {
+        names.extend(written(&open)?);
+    }
     if let Some(name) = own_name(node)? {
         names.insert(node.id(), name);
     }
     Ok(names)
 }
 
-/// The names that devices have or had, as every hidden vault that can be read has them.
+/// The names that devices have or had, as every hidden vault that can be read and this node's memory have them.
 ///
 /// # Errors
-/// What a vault says.
+/// What a vault or the store says.
 pub fn former_names(node: &Node) -> Result<BTreeMap<NodeId, String>, Problem> {
     let mut names = BTreeMap::new();
     for id in node.vaults.hidden() {
         if let Ok(open) = node.vaults.open_id(id) {
-            names.extend(names_in(&open)?);
+            names.extend(written(&open)?);
+        }
+    }
+    let rows = node.db.read(|tx| tx.group(IN_STEP, NAMES));
+    for (id, name) in rows.map_err(|error: StoreError| failure::store(&error))? {
+        let name = String::from_utf8(name.expose().to_vec());
+        if let (Ok(id), Ok(name)) = (NodeId::try_from(&id[..]), name) {
+            names.insert(id, name);
         }
     }
     Ok(names)
 }
 
-fn names_in(open: &InUse) -> Result<BTreeMap<NodeId, String>, Problem> {
-    let all = hidden::read(open, DEVICE)?.into_iter();
-    Ok(all
-        .filter_map(|(id, name)| {
-            let name = parse_name(&String::from_utf8(name).ok()?).ok()?;
-            Some((id.parse().ok()?, name))
-        })
-        .collect())
+/// The names that stand in a hidden vault.
+fn written(open: &InUse) -> Result<BTreeMap<NodeId, String>, Problem> {
+    let name = |(id, name): (String, Vec<u8>)| {
+        let name = parse_name(&String::from_utf8(name).ok()?).ok()?;
+        Some((id.parse::<NodeId>().ok()?, name))
+    };
+    Ok(hidden::read(open, DEVICE)?.into_iter().filter_map(name).collect())
+}
+
+/// The names of these devices that are remembered. One with new keys has its name from before until it has another.
+fn remembered(node: &Node, others: &BTreeSet<NodeId>) -> Result<BTreeMap<NodeId, String>, Problem> {
+    let rows = node.db.read(|tx| tx.group(IN_STEP, NAMES));
+    let rows = rows.map_err(|error: StoreError| failure::store(&error))?;
+    let name = |(id, name): (Vec<u8>, polykey_core::SecretBytes)| {
+        let name = String::from_utf8(name.expose().to_vec()).ok()?;
+        Some((NodeId::try_from(&id[..]).ok()?, name))
+    };
+    Ok(of_devices(node, others, rows.into_iter().filter_map(name)))
+}
+
+/// Those of `names` that are of these devices, under the ids that they have now.
+fn of_devices(
+    node: &Node,
+    others: &BTreeSet<NodeId>,
+    names: impl Iterator<Item = (NodeId, String)>,
+) -> BTreeMap<NodeId, String> {
+    let (now, before): (BTreeMap<_, _>, BTreeMap<_, _>) = names.partition(|(id, _)| others.contains(id));
+    let next = |(id, name)| Some((node.contacts.successor(&id)?, name));
+    let mut names: BTreeMap<NodeId, String> = before.into_iter().filter_map(next).collect();
+    names.retain(|id, _| others.contains(id));
+    names.extend(now);
+    names
+}
+
+/// Remembers the names of other devices that a hidden vault has.
+///
+/// # Errors
+/// What the store and the vault say.
+pub fn remember(node: &Node, others: &BTreeSet<NodeId>, open: &InUse) -> Result<(), Problem> {
+    let before = remembered(node, others)?;
+    let mut names = of_devices(node, others, written(open)?.into_iter());
+    names.retain(|id, name| before.get(id) != Some(name));
+    if names.is_empty() {
+        return Ok(());
+    }
+    let put = node.db.write(|tx| {
+        names
+            .iter()
+            .try_for_each(|(id, name)| tx.put(IN_STEP, NAMES, id.as_bytes(), name.as_bytes()))
+    });
+    put.map_err(|error: StoreError| failure::store(&error))
+}
+
+/// The names of other devices that are known here and that the hidden vault has not.
+fn missing(node: &Node, others: &BTreeSet<NodeId>, open: &InUse) -> Result<Changes, Problem> {
+    let there = written(open)?;
+    let mut names = remembered(node, others)?;
+    names.retain(|id, _| !there.contains_key(id));
+    let value = |(id, name): (NodeId, String)| (format!("{DEVICE}/{id}"), Some(name.into_bytes()));
+    Ok(names.into_iter().map(value).collect())
 }
 
 /// What stands here.
@@ -261,9 +326,9 @@ fn agreed(node: &Node, vault: &VaultId) -> Result<Values, Problem> {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Steps {
     /// To be written into the vault, or removed there.
-    push: BTreeMap<String, Option<Vec<u8>>>,
+    push: Changes,
     /// To be done here.
-    take: BTreeMap<String, Option<Vec<u8>>>,
+    take: Changes,
 }
 
 fn compare(here: &Values, there: &Values, agreed: &Values) -> Steps {
@@ -274,11 +339,12 @@ fn compare(here: &Values, there: &Values, agreed: &Values) -> Steps {
         if ours == theirs {
             continue;
         }
-        // A device's name is its own word.
+        // A device's name is its own word, and one that has lost it, as on an empty disk, has it from there.
         let is_own = name.starts_with(DEVICE);
+        let is_lost = is_own && ours.is_none();
         let is_first = agreed.get(name).is_none();
-        let holds = is_own || (is_first && keeps_out(name, ours, theirs));
-        let (side, value) = match theirs == agreed.get(name) || holds {
+        let holds = theirs == agreed.get(name) || is_own || (is_first && keeps_out(name, ours, theirs));
+        let (side, value) = match holds && !is_lost {
             true => (&mut steps.push, ours),
             false => (&mut steps.take, theirs),
         };
@@ -315,6 +381,8 @@ pub fn keep_in_step(node: &Node) -> Result<(), Problem> {
     let (ours, theirs, before) = (here(node)?, there(node, &open)?, agreed(node, &open.id)?);
     let steps = compare(&ours, &theirs, &before);
     push(&open, &steps.push)?;
+    remember(node, &others, &open)?;
+    push(&open, &missing(node, &others, &open)?)?;
     for (name, value) in &steps.take {
         if let Err(problem) = take(node, name, value.as_deref()) {
             tracing::warn!(name, "what another device says was not done: {problem}");
@@ -331,7 +399,7 @@ pub fn keep_in_step(node: &Node) -> Result<(), Problem> {
     note(node, &open.id, &before, &now)
 }
 
-fn push(open: &InUse, values: &BTreeMap<String, Option<Vec<u8>>>) -> Result<(), Problem> {
+fn push(open: &InUse, values: &Changes) -> Result<(), Problem> {
     if values.is_empty() {
         return Ok(());
     }
@@ -410,6 +478,11 @@ fn take(node: &Node, name: &str, value: Option<&[u8]>) -> Result<(), Problem> {
             node.gestalts.changed();
             taken.map_err(|error| failure::trust(&error))
         }
+        // It is never without one again.
+        DEVICE if id == node.id() => match value.map(<[u8]>::to_vec).map(String::from_utf8) {
+            Some(Ok(name)) => set_own_name(node, &parse_name(&name)?),
+            _ => Ok(()),
+        },
         _ => Ok(()),
     }
 }
@@ -480,7 +553,13 @@ impl Agent {
 
 #[cfg(test)]
 mod tests {
+    use polykey_trust::book::Source;
+
+    use super::super::pairing::tests::links_with;
+    use super::super::principals;
     use super::*;
+    use crate::chains::cast::Life;
+    use crate::chains::learn::{Kept as Learned, keep};
     use crate::peer::bench::{Bench, nobody};
 
     fn values(pairs: &[(&str, &str)]) -> Values {
@@ -503,6 +582,7 @@ mod tests {
             ("x/gone-here-changed-there", "-", "2", "1", "", "2"),
             ("x/gone-twice", "-", "-", "1", "", ""),
             ("device/own", "2", "3", "1", "2", ""),
+            ("device/lost", "-", "3", "3", "", "3"),
         ];
         let side = |pick: fn(&(&'static str, &'static str, &'static str, &'static str)) -> &'static str| {
             let pairs: Vec<(&str, &str)> = rows
@@ -545,6 +625,65 @@ mod tests {
         assert_eq!(steps(&let_in, &out, &none), (0, 1));
         // Later the user lets it in again, over there.
         assert_eq!(steps(&out, &let_in, &out), (0, 1));
+    }
+
+    /// The names in the hidden vault that counts, of one with this device.
+    fn in_vault(node: &Node, others: &BTreeSet<NodeId>) -> BTreeMap<NodeId, String> {
+        written(&hidden::current(node, others).expect("there")).expect("reads")
+    }
+
+    #[test]
+    fn names_of_devices_that_are_away_stay_when_another_hidden_vault_counts() {
+        let (bench, life) = (Bench::new(), Life::new());
+        let node = bench.node();
+        let phone = life.node();
+        let mut chain = life.chain();
+        links_with(&node, &life, &mut chain);
+        let kept = keep(&node, phone, chain.entries().to_vec(), Source::Other);
+        assert_eq!(kept, Ok(Learned::Taken));
+        let others = super::super::others(&node).expect("reads");
+        assert_eq!(others, BTreeSet::from([phone]));
+        node.vaults.create_hidden().expect("made");
+        let first = hidden::current(&node, &others).expect("there");
+        let name = (format!("{DEVICE}/{phone}"), Some(b"phone".to_vec()));
+        push(&first, &BTreeMap::from([name])).expect("written");
+        // Others made one, too, which comes to count: the first one goes.
+        let first = first.id;
+        while hidden::current(&node, &others).is_some_and(|open| open.id == first) {
+            node.vaults.create_hidden().expect("made");
+        }
+        assert_eq!(in_vault(&node, &others), BTreeMap::new());
+        principals::follow_all(&node).expect("followed");
+        assert!(!node.vaults.hidden().contains(&first));
+        let want = BTreeMap::from([(phone, "phone".to_owned())]);
+        assert_eq!(names(&node, &others), Ok(want.clone()));
+        keep_in_step(&node).expect("in step");
+        assert_eq!(in_vault(&node, &others), want);
+        // It gets new keys while it is away, and then gives itself another name.
+        let next = nobody();
+        node.contacts.meet(phone).expect("kept");
+        node.contacts.succeed(phone, next).expect("moved");
+        let others = BTreeSet::from([next]);
+        let want = BTreeMap::from([(next, "phone".to_owned())]);
+        assert_eq!(remembered(&node, &others), Ok(want));
+        let open = hidden::current(&node, &others).expect("there");
+        let name = (format!("{DEVICE}/{next}"), Some(b"new phone".to_vec()));
+        push(&open, &BTreeMap::from([name])).expect("written");
+        remember(&node, &others, &open).expect("kept");
+        let want = BTreeMap::from([(next, "new phone".to_owned())]);
+        assert_eq!(remembered(&node, &others), Ok(want));
+    }
+
+    #[test]
+    fn a_device_that_lost_its_name_has_it_from_the_others() {
+        let bench = Bench::new();
+        let node = bench.node();
+        let name = format!("{DEVICE}/{}", node.id());
+        assert!(take(&node, &name, Some(b"a/b")).is_err());
+        assert_eq!(own_name(&node), Ok(None));
+        take(&node, &name, Some(b"laptop")).expect("taken");
+        take(&node, &name, None).expect("nothing to do");
+        assert_eq!(own_name(&node), Ok(Some("laptop".to_owned())));
     }
 
     #[test]
