@@ -7,7 +7,9 @@
 //! Two chains of one node that differ are a **fork**: somebody signed two entries for one place. The branch
 //! with the newest entry that the *recovery key* signed after the fork is followed, since whoever stole the
 //! device has the root key alone; without such an entry, the branch that was seen first stays. Which of three
-//! branches is followed does not depend on the order in which they came, as long as recovery keys decide.
+//! branches is followed does not depend on the order in which they came, as long as recovery keys decide. A start says
+//! nothing against another one, although the recovery key signs it: whoever begins anew has lost what it said before,
+//! and does not know what it puts out of force.
 //!
 //! Always: pure; what a chain holds was verified claim by claim before it came here. Start at
 //! [`Chain::verify`] and [`Chain::merge`]; [`book`](crate::book) stores chains and keeps what was refused.
@@ -148,7 +150,7 @@ pub struct Checkpoint {
 pub enum Seen {
     /// It holds the entry that was seen.
     Continues,
-    /// It parts from what was seen, and the recovery key vouches for it.
+    /// It parts from what was seen, and the recovery key vouches for it by more than its start.
     Branch,
     /// It ends before what was seen.
     Shortened,
@@ -163,7 +165,7 @@ impl Checkpoint {
         match chain.entries.get(at) {
             _ if chain.recovery != self.recovery || chain.node != self.node => Seen::Forked,
             Some(entry) if entry.id() == self.id => Seen::Continues,
-            _ if chain.vouched > self.vouched => Seen::Branch,
+            _ if chain.vouched > self.vouched && chain.vouched.1 != chain.entries[0].id() => Seen::Branch,
             Some(_) => Seen::Forked,
             None => Seen::Shortened,
         }
@@ -604,12 +606,13 @@ impl Chain {
     }
 }
 
-/// The newest entry that the recovery key signed: what decides between branches. The time is the word of
-/// that key's owner, who alone can say which of two recoveries came later; ids break ties.
+/// The newest entry that the recovery key signed, but for a start: what decides between branches. The time is the word
+/// of that key's owner, who alone can say which of two recoveries came later; ids break ties.
 fn weight(entries: &[Claim], recovery: &NodeId) -> Option<(Timestamp, StatementId)> {
     entries
         .iter()
         .filter(|claim| claim.second_signer().as_ref() == Some(recovery))
+        .filter(|claim| !matches!(claim.body(), Body::Start(_)))
         .map(|claim| (claim.created(), claim.id()))
         .max()
 }

@@ -150,7 +150,7 @@ pub async fn claim(agent: Agent, caller: Caller, q: OneIdentity) -> Result<Claim
     if !matches!(identity.provider(), DNS | HTTPS) {
         known_service(agent.elsewhere(), identity.provider())?;
     }
-    agent.settle_past(&node, &[]).await?;
+    agent.settle_past_for_all(&node).await?;
     let (here, claimed) = (node.clone(), identity.clone());
     let (claim, token) = blocking(move || {
         let claim = say(&here, &claimed)?;

@@ -2,10 +2,12 @@
 //!
 //! A second beginning of a sigchain speaks against its node, so such a node says nothing about itself until this is
 //! settled. The user settles it with `recovery resume`; otherwise the first command that needs it does: whoever knows
-//! no other node, or only nodes that do not know it, was nobody.
+//! no other node, or only nodes that do not know it, was nobody. What is published for everybody is not said by a node
+//! that knows nobody: the user says first that it was nobody.
 //!
 //! Always: a node that somebody remembers goes on from there or not at all. To be mistaken is mended by
-//! `recovery resume`, which the recovery key signs.
+//! `recovery resume`, which the recovery key signs: until then whoever remembers the node keeps to that and tells its
+//! user.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -42,6 +44,18 @@ fn unsettled(text: &str) -> Problem {
 }
 
 impl Agent {
+    /// As [`settle_past`](Agent::settle_past), for what is meant for everybody: somebody who remembers the node may see
+    /// it, although the node knows nobody.
+    ///
+    /// # Errors
+    /// As there; [`Code::NotAllowed`] also when no node is known that could say it.
+    pub async fn settle_past_for_all(&self, node: &Arc<Node>) -> Result<(), Problem> {
+        if node.contacts.all().iter().all(|contact| contact.blocked) {
+            return check_settled(node);
+        }
+        self.settle_past(node, &[]).await
+    }
+
     /// Settles whether the node was somebody before, as far as the nodes that it knows, and `also`, can say.
     ///
     /// # Errors

@@ -275,18 +275,33 @@ fn a_clock_that_is_behind_does_not_lose_a_branch() {
 }
 
 #[test]
-fn a_second_start_is_followed_only_with_the_same_recovery_key() {
+fn a_second_beginning_does_not_take_the_place_of_the_first() {
     let [a, m] = people();
     let mut chain = a.chain();
     a.says(&mut chain, &identity("alice"));
-    // A new disk and nobody to give the old chain back.
-    let anew = Chain::from_start(a.start_at(500));
-    let mut reader = chain.clone();
-    assert!(matches!(
-        reader.merge(&tail(&anew, 0)),
-        Ok(Merged::Replaced { from: 0, .. })
-    ));
-    assert_eq!(reader, anew);
+    // A new disk, and nobody was asked for the old chain.
+    let mut anew = Chain::from_start(a.start_at(500));
+    for _ in 0..2 {
+        for (known, other) in [(&chain, &anew), (&anew, &chain)] {
+            let mut reader = known.clone();
+            let merged = reader.merge(&tail(other, 0));
+            assert!(matches!(merged, Ok(Merged::Forked { from: 0, .. })), "{merged:?}");
+            assert_eq!(&reader, known);
+        }
+        assert_ne!(chain.head().compare(&anew), Seen::Branch);
+        a.says(&mut anew, &identity("again"));
+    }
+    // The first one goes on, says the recovery key: so it is for those who met the second, too.
+    let mut resumed = chain.clone();
+    a.insists(&mut resumed, &Body::Resume, 600);
+    for (mut reader, from) in [(chain.clone(), 2), (anew.clone(), 0)] {
+        assert_eq!(reader.head().compare(&resumed) == Seen::Branch, from == 0);
+        match reader.merge(&tail(&resumed, 0)) {
+            Ok(Merged::Extended { from: at } | Merged::Replaced { from: at, .. }) => assert_eq!(at, from),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(reader, resumed);
+    }
     // The thief has the root key, and a recovery key of its own.
     let forged = SigchainStart::sign(&a.keys.root, &m.keys, &a.record(0), time(900));
     let forged = Chain::from_start(forged);

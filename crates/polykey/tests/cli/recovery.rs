@@ -196,12 +196,21 @@ fn a_second_beginning_gives_way_when_somebody_remembers() {
     let before = ["start", "link-identity"];
     eventually("it is known", || claims(&lost.node, &bob) == before);
     let (new, code) = lost.again();
-    // Nobody is known, so it was nobody; and says so to somebody.
+    // Nobody is known who could say whether it was somebody, and a claim is for everybody.
+    new.pk(["identities", "claim", "example.org"])
+        .ended(77)
+        .says("recovery resume");
+    new.pk(["recovery", "resume", "--new"]).ok();
     new.pk(["identities", "claim", "example.org"]).ok();
     later.knows(&new);
     new.knows(&later);
     eventually("it is known", || claims(&new, &later) == before);
-    new.knows(&bob);
+    // Whoever remembers it keeps to that, and is told.
+    let said = bob.json(["nodes", "claims", &new.id]);
+    bob.knows(&new);
+    new.meets(&bob);
+    bob.comes_to_be_told("SigchainDoubt");
+    assert_eq!(bob.json(["nodes", "claims", &new.id]), said);
     let resumed = resume(&new, &code);
     assert_eq!(resumed["continued"], true);
     assert_eq!(resumed["vaults"], json!(["work"]));
