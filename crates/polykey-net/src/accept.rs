@@ -69,7 +69,7 @@ async fn greet(shared: &Arc<Shared>, incoming: Incoming) -> Option<Peer> {
 /// Whether a dialer may say hello; the code to close with when not.
 fn welcome(shared: &Shared, conn: &Connection) -> Result<(), u32> {
     let node = node_of(&conn.remote_id());
-    if !shared.admit.admits(&node) {
+    if !shared.admit.admits(&node) && !shared.admit.hears(&node) {
         return Err(code::REFUSED);
     }
     if conn.alpn() != ALPN || key_exchange(conn) != Some(HYBRID) {

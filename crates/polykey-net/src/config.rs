@@ -152,6 +152,12 @@ pub trait Admission: Send + Sync + 'static {
     /// Whether we speak with this node at all. Must not wait.
     fn admits(&self, node: &NodeId) -> bool;
 
+    /// Whether a dialer that is not [admitted](Admission::admits) may come in nevertheless, to say why it should be.
+    /// Must not wait. Whoever [takes](crate::Net::accept) its connection holds it to that.
+    fn hears(&self, _node: &NodeId) -> bool {
+        false
+    }
+
     /// Whether there is a place for this node when strangers have taken all of [theirs](Limits::strangers).
     /// Must not wait.
     fn prefers(&self, _node: &NodeId) -> bool {

@@ -70,9 +70,9 @@ pub enum NetError {
         node: NodeId,
     },
     /// We do not speak with the node.
-    #[error("node {node} is blocked on this node")]
+    #[error("this node does not speak with node {node}")]
     Blocked {
-        /// Who is blocked.
+        /// Whom.
         node: NodeId,
     },
     /// The node has as many connections as it allows. Trying again later may help.

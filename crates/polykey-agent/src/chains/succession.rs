@@ -72,6 +72,12 @@ impl Agent {
             Err(refusal) => Answer::refused(refusal),
             Ok(line) => {
                 if let Some(line) = line {
+                    // In a private network it is let in for as long as it takes to look.
+                    if let Some(former) = line.first()
+                        && !node.contacts.is_blocked(former)
+                    {
+                        self.network().let_in_heir(former, from);
+                    }
                     node.vaults.news().succession(line);
                 }
                 Answer::Done
@@ -82,10 +88,19 @@ impl Agent {
     /// Asks the last node of `line` for the chains of all, and moves the first one's contact to it when they say so.
     pub async fn follow_succession(&self, line: Vec<NodeId>) -> Option<Succeeded> {
         let node = self.node()?;
+        let next = *line.last()?;
+        let followed = self.follow_line(&node, line).await;
+        if let Err(problem) = self.network().settle_heir(&node, &next).await {
+            tracing::warn!("the members are those of before: {problem}");
+        }
+        followed
+    }
+
+    async fn follow_line(&self, node: &Arc<Node>, line: Vec<NodeId>) -> Option<Succeeded> {
         let (former, next) = (*line.first()?, *line.last()?);
         // When it has moved, what its vaults say of it may have been missed.
         if node.contacts.successor(&former) != Some(next) {
-            match self.check_and_move(&node, &line).await {
+            match self.check_and_move(node, &line).await {
                 Ok(true) => {}
                 Ok(false) => return None,
                 Err(problem) => {
@@ -99,7 +114,7 @@ impl Agent {
             tracing::warn!(node = %next, %former, "does not go on as keeper: {problem}");
         }
         // Later vaults are sealed to its keys.
-        match self.network().keys_of(&node, next).await {
+        match self.network().keys_of(node, next).await {
             Ok(_) => self.follow_principals().await,
             Err(problem) => tracing::info!(node = %next, "its keys are not known yet: {problem}"),
         }

@@ -174,6 +174,12 @@ pub async fn examine(agent: Agent, caller: Caller, q: OneNode) -> Result<Finding
                 .hint(format!("run `polykey nodes unblock {}`", typed(&q.who))),
         );
     }
+    if !network.is_member(&id) {
+        findings.push(
+            Finding::new("members", Health::Bad, "it is no member of this private network")
+                .hint("`polykey config set network-members` names the members; restart the agent then"),
+        );
+    }
     findings.push(match (places, network.mode()) {
         (0, Mode::Offline) => Finding::new(
             "addresses",

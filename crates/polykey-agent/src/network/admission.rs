@@ -3,7 +3,9 @@
 //!
 //! A private network has a [`Rule`]: names of nodes and identities. Its members are the nodes of their gestalts, and
 //! this node's own. The list is made when the network starts and whenever a gestalt changes; who is no member any more is
-//! cut off.
+//! cut off. A member that has new keys is none under its new id before the gestalt says so; so whoever is no member may
+//! come in to say whom it succeeds, and nothing else, and is an [heir](Rule::let_in_heir) once it has proven that this
+//! is a member.
 //!
 //! Always: asking waits for nothing; while it is not known who the members are, nobody is one.
 
@@ -27,6 +29,8 @@ struct Shared {
     /// What the user wrote; empty in a network that is open to all.
     names: Vec<String>,
     members: RwLock<HashSet<NodeId>>,
+    /// Nodes that a member named as its successor, while their chains are looked at.
+    heirs: RwLock<HashSet<NodeId>>,
 }
 
 impl Rule {
@@ -35,6 +39,7 @@ impl Rule {
         Rule(Arc::new(Shared {
             names,
             members: RwLock::default(),
+            heirs: RwLock::default(),
         }))
     }
 
@@ -45,8 +50,26 @@ impl Rule {
 
     /// True when a node may connect.
     pub fn admits(&self, node: &NodeId) -> bool {
-        let members = self.0.members.read().unwrap_or_else(PoisonError::into_inner);
-        self.is_open() || members.contains(node)
+        let holds = |nodes: &RwLock<HashSet<NodeId>>| {
+            let nodes = nodes.read().unwrap_or_else(PoisonError::into_inner);
+            nodes.contains(node)
+        };
+        self.is_open() || holds(&self.0.members) || holds(&self.0.heirs)
+    }
+
+    /// Lets in a node that has proven to be named by `former`, when that is a member, until
+    /// [`dismiss_heir`](Rule::dismiss_heir).
+    pub fn let_in_heir(&self, former: &NodeId, heir: NodeId) {
+        if !self.is_open() && self.admits(former) {
+            let mut heirs = self.0.heirs.write().unwrap_or_else(PoisonError::into_inner);
+            heirs.insert(heir);
+        }
+    }
+
+    /// From now on the gestalts say whether this node is a member.
+    pub fn dismiss_heir(&self, heir: &NodeId) {
+        let mut heirs = self.0.heirs.write().unwrap_or_else(PoisonError::into_inner);
+        heirs.remove(heir);
     }
 
     /// Notes who the members are now. Blocks.
@@ -106,6 +129,10 @@ impl Admission for Known {
         !self.contacts.is_blocked(node) && self.rule.admits(node)
     }
 
+    fn hears(&self, node: &NodeId) -> bool {
+        !self.contacts.is_blocked(node)
+    }
+
     fn prefers(&self, node: &NodeId) -> bool {
         self.contacts.is_trusted(node)
     }
@@ -140,5 +167,14 @@ mod tests {
         };
         node.contacts.block(one, true).expect("kept");
         assert!(!known.admits(&one) && known.admits(&two));
+        assert!(!known.hears(&one) && known.hears(&other));
+        // Whom a member named comes in until it is settled; whom another named does not.
+        let heir = nobody();
+        known.rule.let_in_heir(&other, heir);
+        assert!(!known.admits(&heir));
+        known.rule.let_in_heir(&two, heir);
+        assert!(known.admits(&heir));
+        known.rule.dismiss_heir(&heir);
+        assert!(!known.admits(&heir));
     }
 }

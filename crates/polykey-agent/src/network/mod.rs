@@ -22,6 +22,7 @@ use polykey_core::{Clock, NodeId, VaultId};
 use polykey_net::{ConnectionInfo, Farewell, Mode, Net, NetConfig, NetError, NodeAddress, Path, Peer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::agent::Agent;
 use crate::blocking::blocking;
@@ -34,13 +35,15 @@ use crate::node::Node;
 use crate::peer::frame::{Budget, FrameError};
 use crate::peer::keys::NodeKeys;
 use crate::peer::serve::Conduct;
-use crate::peer::{Answer, Ask, AskError, Request, ask, serve_stream};
+use crate::peer::{Answer, Ask, AskError, Request, ask, serve_guest, serve_stream};
 use crate::post::{Letter, Tray, courier};
 use crate::tables::FRESH;
 use admission::{Known, Rule};
 use hearsay::Asked;
 use settings::Settings;
 
+/// Who is no member of a private network has so long to say whom it succeeds.
+const HEARING: Duration = Duration::from_secs(5);
 /// Saying farewell to all may take this long.
 const FAREWELL: Duration = Duration::from_millis(300);
 /// Binding sockets may take this long.
@@ -376,6 +379,26 @@ impl Network {
         }
     }
 
+    /// True when a node may take part in this network; a blocked one is refused besides.
+    pub fn is_member(&self, node: &NodeId) -> bool {
+        self.0.rule.admits(node)
+    }
+
+    /// Lets a node that has proven to be named by a member as its successor into a private network, until it was
+    /// looked at what their chains say.
+    pub fn let_in_heir(&self, former: &NodeId, heir: NodeId) {
+        self.0.rule.let_in_heir(former, heir);
+    }
+
+    /// It was looked at: from now on the gestalts say whether it is a member.
+    ///
+    /// # Errors
+    /// As [`Network::refresh_members`].
+    pub async fn settle_heir(&self, node: &Arc<Node>, heir: &NodeId) -> Result<(), Problem> {
+        self.0.rule.dismiss_heir(heir);
+        self.refresh_members(node).await
+    }
+
     /// Looks anew who the members of a private network are, and cuts off those that are none.
     ///
     /// # Errors
@@ -611,9 +634,27 @@ async fn accept(running: Arc<Running>, agent: Agent, mut stop: watch::Receiver<b
     }
 }
 
+/// Waits until a node that is no member of a private network has said that it succeeds one. False when it does not.
+async fn hear_out(agent: &Agent, peer: &Peer) -> bool {
+    let heard = async {
+        while let Ok((mut to, mut from)) = peer.accept().await {
+            serve_guest(agent, peer.node(), &mut from, &mut to).await;
+            if agent.network().is_member(&peer.node()) {
+                return true;
+            }
+        }
+        false
+    };
+    timeout(HEARING, heard).await.unwrap_or(false)
+}
+
 /// Serves the streams of one connection until it ends.
 async fn serve(running: Arc<Running>, agent: Agent, peer: Peer) {
     let node = peer.node();
+    if !agent.network().is_member(&node) && !hear_out(&agent, &peer).await {
+        peer.close(&farewell("no member"));
+        return;
+    }
     if running.contacts.is_contact(&node) {
         peer.widen();
         running.note_place(node).await;

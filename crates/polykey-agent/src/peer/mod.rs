@@ -24,4 +24,4 @@ mod visit;
 
 pub use ask::{Ask, AskError, ask};
 pub use message::{Answer, Beginning, Device, Invited, Offer, Refusal, Request, Testimony};
-pub use serve::{Manners, serve_stream};
+pub use serve::{Manners, serve_guest, serve_stream};

@@ -201,6 +201,28 @@ pub async fn serve_stream(
     conduct
 }
 
+/// Answers one request of a node that is no member of our private network: it may say whom it succeeds, and nothing else.
+pub async fn serve_guest(
+    agent: &Agent,
+    from: NodeId,
+    reader: &mut (impl AsyncRead + Unpin),
+    writer: &mut (impl AsyncWrite + Unpin),
+) {
+    let manners = agent.manners();
+    let Ok((bytes, _held)) = read_only_frame(reader, MAX_STRANGER_LEN, &manners.budget).await else {
+        return;
+    };
+    let answer = match Request::decode(&bytes) {
+        Ok(request @ Request::Succeed { .. }) => agent.answer(from, Standing::Stranger, request).await.0,
+        _ => Answer::Refused(
+            Refusal::Refused,
+            "it is a private network, and the asker is no member".to_owned(),
+        ),
+    };
+    // A peer that does not take its answer has lost it.
+    let _ = write_only_frame(writer, &answer.to_parts()).await;
+}
+
 impl Agent {
     /// What a node is to us; a stranger while the keys are locked.
     fn standing(&self, node: &NodeId) -> Standing {

@@ -672,6 +672,42 @@ fn a_private_network_admits_only_its_members() {
 }
 
 #[test]
+fn a_member_of_a_private_network_with_new_keys_stays_one() {
+    let home = Home::empty();
+    home.pk(["bootstrap", "--recovery-code-out-file", "code"]).ok();
+    let code = std::fs::read_to_string(home.path().join("code")).expect("written");
+    let (mut member, stranger) = (Node::in_home(home), Node::new());
+    let private = node_with(&[("network-members", &member.id)]);
+    for node in [&member, &stranger] {
+        node.knows(&private);
+        private.knows(node);
+    }
+    private.pk(["vaults", "create", "work"]).ok();
+    private.write("work:x", "1");
+    private.shares("work", &member, "reader");
+    member.pk(["vaults", "clone", "work", &private.id]).ok();
+    let mut renew = member.command(["keys", "renew"]);
+    renew
+        .env("PK_RECOVERY_CODE", &code)
+        .env("PK_PASSWORD_NEW", crate::home::PASSWORD);
+    crate::home::run(renew, b"").ok();
+    member.id = member.status()["nodeId"].as_str().expect("an id").to_owned();
+    private.comes_to_be_told("NodeSucceeded");
+    private.write("work:x", "2");
+    member.comes_to_read("work:x", "2");
+    private.pk(["nodes", "ping", &member.id]).ok();
+    // After a restart, too.
+    private.stop();
+    private.start();
+    member.pk(["nodes", "ping", &private.id]).ok();
+    // Who has proven nothing stays outside, and is told apart from who is blocked.
+    stranger.pk(["nodes", "ping", &private.id]).ended(1);
+    let doctor = private.pk(["doctor", "--network", &stranger.id]).ended(1);
+    assert!(doctor.text().contains("no member"), "{doctor:#?}");
+    assert!(!doctor.text().contains("block"), "{doctor:#?}");
+}
+
+#[test]
 fn a_gestalt_is_drawn_as_text_and_as_a_picture() {
     let Some(mut dns) = NameServer::start(&[]) else {
         return;
