@@ -25,6 +25,7 @@ mod link;
 mod nearby;
 mod net;
 mod peer;
+mod probe;
 mod registry;
 #[cfg(feature = "relay")]
 pub mod relay;

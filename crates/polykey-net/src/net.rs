@@ -1,6 +1,7 @@
 //! The endpoint: starting, dialling, leaving.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ use crate::link::{ControlEnds, Link};
 use crate::peer::{ConnectionInfo, Peer};
 use crate::registry::Registry;
 use crate::tls::{HYBRID, key_exchange, provider};
-use crate::{accept, control, nearby};
+use crate::{accept, control, nearby, probe};
 
 /// Name under which nodes find each other on the local network (`_polykey._udp.local`).
 const MDNS_SERVICE: &str = "polykey";
@@ -162,6 +163,12 @@ impl Net {
     /// Forgets where a node may be found.
     pub fn forget(&self, node: &NodeId) {
         self.shared.known().remove(node);
+    }
+
+    /// The node that listens at an address, when one does: where another was expected, that may be its successor. It
+    /// has proven nothing, and learns nothing of us. Safe to cancel.
+    pub async fn node_at(&self, place: SocketAddr) -> Option<NodeId> {
+        probe::node_at(place).await
     }
 
     /// A connection with `node`: the one that is up, or a new one. An old one that has been silent is asked

@@ -5,6 +5,9 @@
 //! to end in the claim, and the new one to begin from it. Then the contact moves to the new id, and the vaults that
 //! the old one was in are pulled, whose charters say the same of its roles.
 //!
+//! Two that both have new keys dial ids that are no more. So whoever finds another node where a contact was shows it its own
+//! succession; a node that recognises the asker by that shows its own in turn, before it asks back.
+//!
 //! Always: without the old recovery key nobody succeeds; a stranger is answered alike, whatever it shows.
 
 use std::sync::Arc;
@@ -41,7 +44,32 @@ impl Agent {
     /// Shows a contact which nodes this one succeeds, if any.
     pub async fn present_succession(&self, to: NodeId) {
         let Some(node) = self.node() else { return };
-        if node.succession.is_empty() || !node.contacts.is_contact(&to) {
+        if node.contacts.is_contact(&to) {
+            self.show_succession(&node, to).await;
+        }
+    }
+
+    /// Another node answers where the contact `former` was: shows it which nodes this one succeeds. When it took the
+    /// place of the contact, it does the same.
+    pub async fn seek_successor(&self, former: NodeId) {
+        let (Some(node), Some(running)) = (self.node(), self.network().running()) else {
+            return;
+        };
+        for found in running.find_others_at(&former).await {
+            self.show_to_unknown(&node, found).await;
+        }
+    }
+
+    /// Shows a node that is no contact which nodes this one succeeds, once in a while.
+    async fn show_to_unknown(&self, node: &Arc<Node>, to: NodeId) {
+        let running = self.network().running();
+        if running.is_some_and(|running| running.may_show(to)) {
+            self.show_succession(node, to).await;
+        }
+    }
+
+    async fn show_succession(&self, node: &Arc<Node>, to: NodeId) {
+        if node.succession.is_empty() {
             return;
         }
         let skipped = node.succession.len().saturating_sub(MAX_ROTATIONS);
@@ -98,6 +126,10 @@ impl Agent {
 
     async fn follow_line(&self, node: &Arc<Node>, line: Vec<NodeId>) -> Option<Succeeded> {
         let (former, next) = (*line.first()?, *line.last()?);
+        // It knows this node by a former id, when by any.
+        if !node.contacts.is_contact(&next) {
+            self.show_to_unknown(node, next).await;
+        }
         // When it has moved, what its vaults say of it may have been missed.
         if node.contacts.successor(&former) != Some(next) {
             match self.check_and_move(node, &line).await {

@@ -256,6 +256,13 @@ impl Follower {
                 Done::Succeeded(agent.follow_succession(line).await)
             });
         }
+        for former in batch.elsewhere {
+            let agent = self.agent.clone();
+            self.begin(Task::Once, async move {
+                agent.seek_successor(former).await;
+                Done::Ran
+            });
+        }
     }
 
     fn take_done(&mut self, done: Done) {

@@ -36,6 +36,8 @@ pub struct Batch {
     pub gone: BTreeSet<NodeId>,
     /// Nodes that say that they succeed one that is known: that one, those between, and the node itself.
     pub successions: BTreeSet<Vec<NodeId>>,
+    /// Contacts where another node answers.
+    pub elsewhere: BTreeSet<NodeId>,
 }
 
 impl News {
@@ -74,6 +76,13 @@ impl News {
     pub fn succession(&self, line: Vec<NodeId>) {
         self.note(|batch| {
             batch.successions.insert(line);
+        });
+    }
+
+    /// Another node answers where this contact was.
+    pub fn elsewhere(&self, node: NodeId) {
+        self.note(|batch| {
+            batch.elsewhere.insert(node);
         });
     }
 

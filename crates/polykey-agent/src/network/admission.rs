@@ -31,7 +31,12 @@ struct Shared {
     members: RwLock<HashSet<NodeId>>,
     /// Nodes that a member named as its successor, while their chains are looked at.
     heirs: RwLock<HashSet<NodeId>>,
+    /// Nodes that answer where a member was: they are dialled, and heard like whoever is no member.
+    sought: RwLock<HashSet<NodeId>>,
 }
+
+/// So many of them are remembered at a time.
+const MAX_SOUGHT: usize = 64;
 
 impl Rule {
     /// The rule with these names.
@@ -40,6 +45,7 @@ impl Rule {
             names,
             members: RwLock::default(),
             heirs: RwLock::default(),
+            sought: RwLock::default(),
         }))
     }
 
@@ -64,6 +70,22 @@ impl Rule {
             let mut heirs = self.0.heirs.write().unwrap_or_else(PoisonError::into_inner);
             heirs.insert(heir);
         }
+    }
+
+    /// Notes that a node answers where `former` was, when that is a member: it may be its successor.
+    pub fn seek(&self, former: &NodeId, found: NodeId) {
+        if !self.is_open() && self.admits(former) {
+            let mut sought = self.0.sought.write().unwrap_or_else(PoisonError::into_inner);
+            if sought.len() >= MAX_SOUGHT {
+                sought.clear();
+            }
+            sought.insert(found);
+        }
+    }
+
+    fn is_sought(&self, node: &NodeId) -> bool {
+        let sought = self.0.sought.read().unwrap_or_else(PoisonError::into_inner);
+        sought.contains(node)
     }
 
     /// From now on the gestalts say whether this node is a member.
@@ -126,7 +148,7 @@ pub(super) struct Known {
 
 impl Admission for Known {
     fn admits(&self, node: &NodeId) -> bool {
-        !self.contacts.is_blocked(node) && self.rule.admits(node)
+        !self.contacts.is_blocked(node) && (self.rule.admits(node) || self.rule.is_sought(node))
     }
 
     fn hears(&self, node: &NodeId) -> bool {

@@ -33,7 +33,7 @@ pub(super) struct Asked(Mutex<HashMap<NodeId, Instant>>);
 
 impl Asked {
     /// True when the node may be asked now, which counts as asked.
-    fn may_ask(&self, node: NodeId, now: Instant) -> bool {
+    pub(super) fn may_ask(&self, node: NodeId, now: Instant) -> bool {
         let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         asked.retain(|_, at| now.saturating_duration_since(*at) < PAUSE);
         let first = !asked.contains_key(&node);

@@ -22,7 +22,7 @@ use polykey_core::{Clock, NodeId, VaultId};
 use polykey_net::{ConnectionInfo, Farewell, Mode, Net, NetConfig, NetError, NodeAddress, Path, Peer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::agent::Agent;
 use crate::blocking::blocking;
@@ -44,6 +44,8 @@ use settings::Settings;
 
 /// Who is no member of a private network has so long to say whom it succeeds.
 const HEARING: Duration = Duration::from_secs(5);
+/// So many addresses of a contact are looked at for who answers there.
+const MAX_PLACES: usize = 4;
 /// Saying farewell to all may take this long.
 const FAREWELL: Duration = Duration::from_millis(300);
 /// Binding sockets may take this long.
@@ -85,6 +87,11 @@ pub struct Running {
     tasks: Mutex<JoinSet<()>>,
     pulling: Mutex<HashMap<VaultId, Pulling>>,
     asked: Asked,
+    /// Of which contacts it was looked who is where they were.
+    sought: Asked,
+    /// Nodes that are no contacts, to which our succession was shown.
+    shown: Asked,
+    rule: Rule,
     ahead: Arc<Semaphore>,
 }
 
@@ -223,6 +230,9 @@ impl Network {
                         tasks: Mutex::default(),
                         pulling: Mutex::default(),
                         asked: Asked::default(),
+                        sought: Asked::default(),
+                        shown: Asked::default(),
+                        rule: self.0.rule.clone(),
                         ahead: Arc::new(Semaphore::new(AHEAD)),
                     }));
                 }
@@ -539,7 +549,48 @@ impl Running {
         if let Some(address) = address.filter(|address| !address.is_empty()) {
             self.net.know(address);
         }
-        self.net.connect(node).await
+        let connected = self.net.connect(node).await;
+        if let Err(NetError::WrongNode { .. }) = &connected {
+            self.news.elsewhere(*node);
+        }
+        connected
+    }
+
+    /// Connects with the nodes that answer where a contact was, unless that was done a moment ago: one of them may have
+    /// taken its place.
+    pub async fn find_others_at(&self, former: &NodeId) -> Vec<NodeId> {
+        let known = self.contacts.find(former).filter(|contact| !contact.blocked);
+        let Some(known) = known.filter(|_| self.sought.may_ask(*former, Instant::now())) else {
+            return Vec::new();
+        };
+        let places = known.addresses.into_iter().filter_map(|known| match known.place {
+            Place::Socket(socket) => Some(socket),
+            Place::Relay(_) => None,
+        });
+        let mut found = Vec::new();
+        for place in places.take(MAX_PLACES) {
+            let Some(node) = self.net.node_at(place).await else {
+                continue;
+            };
+            // Contacts say themselves whom they succeed, whenever they connect.
+            if node == *former || node == self.me() || self.contacts.find(&node).is_some() {
+                continue;
+            }
+            self.rule.seek(former, node);
+            let mut address = NodeAddress::new(node);
+            address.direct.push(place);
+            self.net.know(address);
+            match self.net.connect(&node).await {
+                Ok(_) => found.push(node),
+                Err(error) => tracing::debug!(%node, %former, %error, "answers where another was"),
+            }
+        }
+        found
+    }
+
+    /// True when our succession may be shown to a node that is no contact, which counts as shown.
+    pub fn may_show(&self, node: NodeId) -> bool {
+        self.shown.may_ask(node, Instant::now())
     }
 
     /// Asks `node` one thing.

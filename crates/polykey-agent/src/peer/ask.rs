@@ -5,6 +5,7 @@ use std::future::Future;
 use polykey_api::problem::typed;
 use polykey_api::{Code, Problem};
 use polykey_core::NodeId;
+use polykey_net::NetError;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -46,6 +47,18 @@ impl AskError {
     /// What a caller is told; `title` is how the user calls the node.
     pub fn problem(&self, title: &str) -> Problem {
         let problem = match self {
+            AskError::Unreachable(source)
+                if matches!(source.downcast_ref(), Some(NetError::WrongNode { .. })) =>
+            {
+                Problem::new(
+                    Code::NodeUnreachable,
+                    format!("another node answers where the node {title} was"),
+                )
+                .hint(
+                    "try again: it may have new keys and tell so; if it does not, ask its owner where it is, and for its \
+                     id if the keys were reset",
+                )
+            }
             AskError::Unreachable(_) => Problem::new(
                 Code::NodeUnreachable,
                 format!("the node {title} cannot be reached"),

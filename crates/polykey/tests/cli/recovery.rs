@@ -22,6 +22,17 @@ impl Lost {
         }
     }
 
+    /// Gives the node new keys, and so a new id and a new code.
+    fn renew(&mut self) {
+        let mut renew = self.node.command(["keys", "renew", "--json"]);
+        renew
+            .env("PK_RECOVERY_CODE", &self.code)
+            .env("PK_PASSWORD_NEW", crate::home::PASSWORD);
+        let renewed = run(renew, b"").ok().json();
+        self.node.id = renewed["nodeId"].as_str().expect("an id").to_owned();
+        self.code = renewed["recoveryCode"].as_str().expect("shown").to_owned();
+    }
+
     /// Loses the disk: a node on an empty one, made from the code.
     fn again(self) -> (Node, String) {
         let id = self.node.id.clone();
@@ -225,6 +236,59 @@ fn a_second_beginning_gives_way_when_somebody_remembers() {
     new.write("work:y", "3");
     bob.comes_to_read("work:y", "3");
     assert_eq!(resume(&new, &code)["continued"], false);
+}
+
+#[test]
+fn two_that_both_have_new_keys_find_each_other_again() {
+    let (mut one, mut other) = (Lost::new(), Lost::new());
+    one.node.meets(&other.node);
+    other.node.meets(&one.node);
+    for (by, of) in [(&one, &other), (&other, &one)] {
+        eventually("it is known", || claims(&of.node, &by.node) == ["start"]);
+    }
+    let formers = [one.node.id.clone(), other.node.id.clone()];
+    // Each renews while the other is away.
+    other.node.stop();
+    one.renew();
+    one.node.stop();
+    other.node.start();
+    other.renew();
+    one.node.start();
+    // Whoever asks for the former id finds another node there; asking is not enough to be recognised.
+    one.node
+        .pk(["nodes", "ping", &formers[1]])
+        .ended(1)
+        .says("another node");
+    one.node.comes_to_be_told("NodeSucceeded");
+    other.node.comes_to_be_told("NodeSucceeded");
+    one.node.pk(["nodes", "ping", &other.node.id]).ok();
+    other.node.pk(["nodes", "ping", &one.node.id]).ok();
+}
+
+#[test]
+fn one_with_new_keys_is_found_by_whoever_asks_for_the_former() {
+    let (asker, mut renewed) = (Node::new(), Lost::new());
+    // The one that renews does not know where the asker is, so it dials nobody.
+    asker.meets(&renewed.node);
+    renewed.node.pk(["nodes", "name", &asker.id, "asker"]).ok();
+    eventually("it is known", || claims(&renewed.node, &asker) == ["start"]);
+    let former = renewed.node.id.clone();
+    renewed.renew();
+    eventually("it is recognised", || {
+        asker.pk(["nodes", "ping", &former]);
+        let inbox = asker.json(["notifications", "inbox", "read"]);
+        let mut inbox = inbox.as_array().expect("a list").iter();
+        inbox.any(|item| item["notification"]["data"]["type"] == "NodeSucceeded")
+    });
+    asker.pk(["nodes", "ping", &renewed.node.id]).ok();
+    // Reset keys are another node's, whoever asks.
+    let next = renewed.node.id.clone();
+    let mut reset = renewed.node.command(["keys", "reset"]);
+    reset.env("PK_PASSWORD_NEW", crate::home::PASSWORD);
+    run(reset, b"").ok();
+    for _ in 0..2 {
+        asker.pk(["nodes", "ping", &next]).ended(1).says("another node");
+    }
 }
 
 #[test]
