@@ -103,16 +103,17 @@ pub fn follow(node: &Node) -> Result<(), Problem> {
     }
     for device in known.difference(&own.nodes) {
         let itself = own.left.contains(device);
-        if !removed.contains(device)
-            && (itself || own.removed.contains(device) || own.beyond.contains(device))
-        {
-            tell(
-                node,
-                Letter::DeviceGone {
-                    from: *device,
-                    itself,
-                },
-            )?;
+        let by_us = removed.contains(device);
+        // Not seen yet is not gone: what it says of itself comes behind its link.
+        if !(itself || by_us || own.removed.contains(device) || own.beyond.contains(device)) {
+            continue;
+        }
+        if !by_us {
+            let letter = Letter::DeviceGone {
+                from: *device,
+                itself,
+            };
+            tell(node, letter)?;
         }
         note(node, device, false)?;
     }
