@@ -108,7 +108,8 @@ pub fn follow(node: &Node) -> Result<(), Problem> {
         if !(itself || by_us || own.removed.contains(device) || own.beyond.contains(device)) {
             continue;
         }
-        if !by_us {
+        // What went with a device that was removed was named by who removed that.
+        if itself || (own.removed.contains(device) && !by_us) {
             let letter = Letter::DeviceGone {
                 from: *device,
                 itself,
