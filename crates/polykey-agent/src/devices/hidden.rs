@@ -5,7 +5,7 @@
 //! have met. One that a removed device is still in, for it ranked above, is left for a new one. The device with the
 //! lowest id makes it.
 //!
-//! What is in it: `device/<node>` a device's name, and what [`step`](super::step) keeps in step.
+//! What is in it: `device/<node>` a device's name, and what [`step`] keeps in step.
 
 use std::collections::BTreeSet;
 
