@@ -270,8 +270,10 @@ mod tests {
         let before = SystemClock.now();
         bench.agent.deliver_post(None).await;
         let outbox = node.post.outbox().expect("reads");
-        let tried: Vec<u64> = outbox.iter().map(|outgoing| outgoing.tried).collect();
-        assert_eq!(tried, [1, 0, 0]);
+        // Which of them is the first, of those of one millisecond, is chance.
+        let mut tried: Vec<u64> = outbox.iter().map(|outgoing| outgoing.tried).collect();
+        tried.sort_unstable();
+        assert_eq!(tried, [0, 0, 1]);
         assert!(outbox.iter().all(|outgoing| outgoing.next > before));
     }
 }

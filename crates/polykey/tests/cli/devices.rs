@@ -657,7 +657,10 @@ fn a_device_that_renewed_its_keys_while_a_friend_was_away_goes_when_it_is_remove
     alice.stop();
     // Each knows the new id of the other before the next one changes.
     let follows = |step: u8, a: &Node, b: &Node| {
+        // How they find each other again is another matter.
+        b.knows(a);
         eventually(&format!("renewal {step} is followed"), || {
+            b.pk(["nodes", "ping", &a.id]);
             let devices = a.json(["devices", "list"]);
             let mut devices = devices.as_array().expect("a list").iter();
             devices.any(|device| device["nodeIdEncoded"] == b.id)
@@ -670,6 +673,10 @@ fn a_device_that_renewed_its_keys_while_a_friend_was_away_goes_when_it_is_remove
     renew(&mut bob);
     follows(3, &bobs, &bob);
     alice.start();
+    for node in [&bob, &bobs] {
+        node.knows(&alice);
+        eventually("they meet", || node.pk(["nodes", "ping", &alice.id]).code == 0);
+    }
     for node in [&bob, &bobs] {
         eventually("the friend has followed", || {
             alice.role_of(node, "work").as_deref() == Some("writer")
