@@ -5,7 +5,7 @@
 //! have met. One that a removed device is still in, for it ranked above, is left for a new one. The device with the
 //! lowest id makes it.
 //!
-//! What is in it: `device/<node>` a device's name, and what [`step`] keeps in step.
+//! What is in it: `device/<node>` a device's name, and what [`step`](super::step) keeps in step.
 
 use std::collections::BTreeSet;
 
@@ -14,8 +14,8 @@ use polykey_core::{NodeId, SecretPath, VaultId};
 use polykey_vault::charter::Role;
 use polykey_vault::{At, VaultError};
 
+use super::names;
 use super::principals::Principals;
-use super::step;
 use crate::node::Node;
 use crate::peer::{Answer, Refusal};
 use crate::vaults::InUse;
@@ -63,7 +63,7 @@ pub fn settle(node: &Node, principals: &mut Principals<'_>) -> Result<Vec<VaultI
                 if is_old {
                     // One that is away cannot write its name into the new one.
                     if let Ok(old) = node.vaults.open_id(id) {
-                        step::remember(node, &others, &old)?;
+                        names::remember(node, &others, &old)?;
                     }
                     node.vaults.drop_hidden(id)?;
                 }

@@ -12,6 +12,7 @@ pub mod elsewhere;
 #[cfg(test)]
 mod following;
 pub mod hidden;
+pub mod names;
 pub mod pairing;
 pub mod principals;
 pub mod removal;

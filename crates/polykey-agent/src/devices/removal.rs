@@ -18,7 +18,7 @@ use polykey_trust::claim::Body;
 use polykey_trust::link::LinkType;
 use polykey_vault::charter::{Member, Role};
 
-use super::{elsewhere, hidden, others, own, pairing, principals, step};
+use super::{elsewhere, hidden, names, others, own, pairing, principals};
 use crate::failure;
 use crate::links;
 use crate::node::Node;
@@ -33,16 +33,16 @@ pub fn find(node: &Node, typed: &str) -> Result<NodeId, Problem> {
     let principal = own(node)?;
     let others = others(node)?;
     // One that was removed, or says that it is none, may be left in a vault.
-    let present = step::names(node, &others)?;
+    let present = names::names(node, &others)?;
     let mut all = others;
     all.extend(principal.removed);
     all.extend(principal.apart);
     all.extend(principal.beyond);
     all.extend(principal.left);
-    let mut former = step::former_names(node)?;
+    let mut former = names::former_names(node)?;
     former.retain(|id, _| all.contains(id));
-    let mut names = present.iter().chain(&former);
-    let id = match names.find(|(_, name)| *name == typed).map(|(id, _)| *id) {
+    let mut called = present.iter().chain(&former);
+    let id = match called.find(|(_, name)| *name == typed).map(|(id, _)| *id) {
         Some(id) => Ok(id),
         None => node.contacts.who(typed),
     };

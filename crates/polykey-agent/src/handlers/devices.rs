@@ -12,7 +12,7 @@ use polykey_core::{NodeId, Timestamp};
 use crate::agent::Agent;
 use crate::blocking::{blocking, to_the_end};
 use crate::devices::shared::names;
-use crate::devices::{self, pairing, removal, step, words};
+use crate::devices::{self, names as of_devices, pairing, removal, words};
 use crate::door::{Action, Caller};
 use crate::open;
 use crate::sharing::invite::own_addresses;
@@ -35,7 +35,7 @@ pub async fn pair(agent: Agent, caller: Caller, q: PairDevice) -> Result<Pairing
     agent.settle_past(&node, &[]).await?;
     let addresses = own_addresses(agent.network());
     let (ticket, words) = blocking(move || {
-        step::name_device(&node, q.name.as_deref(), q.machine.as_deref())?;
+        of_devices::name_device(&node, q.name.as_deref(), q.machine.as_deref())?;
         Ok((pairing::make(&node, life, &addresses)?, words::make(&node)?))
     })
     .await?;
@@ -72,7 +72,7 @@ pub async fn join(agent: Agent, caller: Caller, q: JoinDevices) -> Result<Device
         .node()
         .clone();
     let (here, name, machine) = (node.clone(), q.name, q.machine);
-    let set_name = move || step::name_device(&here, name.as_deref(), machine.as_deref());
+    let set_name = move || of_devices::name_device(&here, name.as_deref(), machine.as_deref());
     let at = q.at.as_deref().map(|who| node.contacts.who(who)).transpose()?;
     let (issuer, came) = match (words::parse(&q.ticket), at) {
         (Some(words), at) => {
@@ -111,7 +111,7 @@ pub async fn list(agent: Agent, caller: Caller, _: Nothing) -> Result<DeviceList
     let connected = agent.network().connections();
     blocking(move || {
         let others = devices::others(&node)?;
-        let named = step::names(&node, &others)?;
+        let named = of_devices::names(&node, &others)?;
         let item = |id: NodeId| DeviceItem {
             node_id_encoded: id.to_string(),
             name: named.get(&id).cloned(),

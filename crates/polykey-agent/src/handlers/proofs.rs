@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use super::notifications::ending_name;
 use crate::agent::Agent;
 use crate::blocking::blocking;
-use crate::devices::{self, step};
+use crate::devices::{self, names};
 use crate::discovery::look::{Looked, remembered};
 use crate::discovery::witness::{About, Heard};
 use crate::door::{Action, Caller};
@@ -406,7 +406,7 @@ pub async fn verify(agent: Agent, caller: Caller, q: Verify) -> Result<ProofList
     };
     blocking(move || {
         let own = devices::others(&node)?;
-        let names = step::names(&node, &own)?;
+        let names = names::names(&node, &own)?;
         let proofs = seen.iter().map(|(at, seen)| {
             let words = heard.iter().filter(|heard| heard.about == *at);
             let shown = words.filter_map(|heard| {
